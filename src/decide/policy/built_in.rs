@@ -1,0 +1,101 @@
+//! The policies of a new tenant: they forbid nothing, and ask for a person where a mistake cannot be
+//! taken back.
+
+use super::Finding;
+use crate::decide::category::Category;
+use crate::decide::evidence::Evidence;
+use crate::decide::intent::{Ask, ChangeScope, Intent, PermissionLevel};
+use crate::decide::rules::Rules;
+
+/// Segments of a scope from which on an admin grant is no longer one on almost everything.
+const NARROW_SCOPE_SEGMENTS: usize = 2;
+
+/// The built-in policies that want a person to decide about `intent`.
+pub fn escalations(intent: &Intent, evidence: &Evidence, rules: &Rules) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let mut escalate = |policy: &'static str, reason: String| {
+        found.push(Finding {
+            policy: policy.into(),
+            reason,
+        });
+    };
+
+    if let Some(operation) = intent.operation.filter(|operation| operation.destroys())
+        && holds_what_cannot_come_back(intent)
+    {
+        let thing = thing(intent);
+        if intent.touches_prod() {
+            escalate(
+                "prod-destroy-data",
+                format!("{operation} of {thing} in prod"),
+            );
+        }
+        let deletes = deletes_in_change_set(intent, evidence);
+        let most = rules.settings.change_set.deletes_max;
+        if deletes > most {
+            escalate(
+                "bulk-destroy-data",
+                format!(
+                    "{operation} of {thing} in a change set with {deletes} deletes and replaces, \
+                     more than {most}"
+                ),
+            );
+        }
+    }
+
+    match &intent.ask {
+        Ask::ProvisionResource { .. } => {}
+        Ask::GrantAccess {
+            permission_level,
+            resource_scope,
+            ..
+        } => {
+            if *permission_level == PermissionLevel::Admin {
+                if intent.touches_prod() {
+                    escalate("prod-admin-grant", "admin grant in prod".to_owned());
+                }
+                let segments = resource_scope.segments();
+                if segments < NARROW_SCOPE_SEGMENTS {
+                    escalate(
+                        "broad-admin-grant",
+                        format!(
+                            "admin grant on a scope of {segments} segment{}, fewer than \
+                             {NARROW_SCOPE_SEGMENTS}",
+                            if segments == 1 { "" } else { "s" },
+                        ),
+                    );
+                }
+            }
+        }
+        Ask::DeployConfig { change_scope, .. } => {
+            if *change_scope == ChangeScope::Global && intent.touches_prod() {
+                escalate("prod-global-deploy", "global deployment in prod".to_owned());
+            }
+        }
+    }
+    found
+}
+
+/// True for a database, storage or network, and for a service named after a database.
+fn holds_what_cannot_come_back(intent: &Intent) -> bool {
+    match Category::of(intent) {
+        Category::Database | Category::Network => true,
+        Category::Compute | Category::Security | Category::Default => false,
+    }
+}
+
+/// The larger of the deletes and replaces declared and those seen, this one among them.
+fn deletes_in_change_set(intent: &Intent, evidence: &Evidence) -> u32 {
+    let seen = evidence.change_set.deletes.saturating_add(1);
+    let declared = intent.change_set.as_ref().and_then(|set| set.deletes);
+    declared.map_or(seen, |declared| declared.max(seen))
+}
+
+/// What is destroyed, in a word or two.
+fn thing(intent: &Intent) -> String {
+    match &intent.ask {
+        Ask::ProvisionResource { resource_type, .. } => resource_type.word().to_owned(),
+        Ask::GrantAccess { .. } => "grant".to_owned(),
+        Ask::DeployConfig { service_name, .. } => format!("service `{}`", service_name.as_str()),
+    }
+}

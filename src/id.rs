@@ -1,0 +1,314 @@
+//! Who and which: the identifiers that cross borders, each parsed once and typed ever after.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, Mac};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+use uuid::Uuid;
+
+/// Text that is not the identifier it claims to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("must be {0}")]
+pub struct NotAnId(&'static str);
+
+/// Sixteen bytes: text (`Display`, `parse`) for people and JSON, the bare bytes in rows.
+macro_rules! sixteen_bytes {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name([u8; 16]);
+
+        impl $name {
+            /// The identifier these bytes are.
+            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(bytes)
+            }
+
+            /// The bytes, as keys and rows hold them.
+            pub const fn as_bytes(&self) -> &[u8; 16] {
+                &self.0
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                if serializer.is_human_readable() {
+                    serializer.collect_str(self)
+                } else {
+                    self.0.serialize(serializer)
+                }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                if deserializer.is_human_readable() {
+                    let text = String::deserialize(deserializer)?;
+                    Self::parse(&text).map_err(serde::de::Error::custom)
+                } else {
+                    <[u8; 16]>::deserialize(deserializer).map(Self)
+                }
+            }
+        }
+    };
+}
+
+/// Those that are UUIDs in text.
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        sixteen_bytes!($(#[$doc])* $name);
+
+        impl $name {
+            /// Reads a UUID in any of its usual spellings.
+            pub fn parse(text: &str) -> Result<Self, NotAnId> {
+                Uuid::parse_str(text)
+                    .map(|uuid| Self(uuid.into_bytes()))
+                    .map_err(|_| NotAnId("a UUID"))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&Uuid::from_bytes(self.0).hyphenated(), f)
+            }
+        }
+    };
+}
+
+uuid_id!(
+    /// A tenant. Every key of every table begins with one.
+    TenantId
+);
+uuid_id!(
+    /// An API key, for its whole life: it stays when the secret is rotated.
+    KeyId
+);
+uuid_id!(
+    /// One entry of one tenant's audit log: a UUIDv8 whose first 60 free bits are the sequence and
+    /// whose last 62 are the first 62 of SHA-256(log ‖ 0x0A ‖ sequence as u64, big-endian), so an id
+    /// of another tenant, or of a timeline lost in a restore, is never mistaken for one of ours.
+    DecisionId
+);
+
+impl TenantId {
+    /// Tenant zero, whose keys are the operator's.
+    pub const ZERO: Self = Self([0; 16]);
+}
+
+impl DecisionId {
+    /// The id of entry `sequence` in the log named `log`.
+    pub fn new(log: &str, sequence: Sequence) -> Self {
+        let hash = Sha256::new()
+            .chain_update(log)
+            .chain_update([0x0A])
+            .chain_update(sequence.get().to_be_bytes())
+            .finalize();
+        let mut tail = [0; 8];
+        tail.copy_from_slice(&hash[..8]);
+        let number = u128::from(sequence.get() & ((1 << 60) - 1));
+        let first62 = u128::from(u64::from_be_bytes(tail) >> 2);
+        let bits = (number >> 12) << 80 | 8 << 76 | (number & 0xFFF) << 64 | 0b10 << 62 | first62;
+        Self(bits.to_be_bytes())
+    }
+
+    /// The sequence this id names, if it really is the id of that entry in `log`.
+    pub fn sequence_in(self, log: &str) -> Option<Sequence> {
+        let bits = u128::from_be_bytes(self.0);
+        let number = (bits >> 80) << 12 | (bits >> 64) & 0xFFF;
+        let sequence = Sequence(u64::try_from(number).ok()?);
+        (Self::new(log, sequence) == self).then_some(sequence)
+    }
+}
+
+/// The number of a command of one tenant: founding is 0, and there are no holes.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
+)]
+#[serde(transparent)]
+pub struct Sequence(u64);
+
+impl Sequence {
+    /// The founding of a tenant.
+    pub const FIRST: Self = Self(0);
+
+    /// The sequence with this number.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number itself.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The one after this.
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What the caller calls its intent (`deterministic_id`): 1 to 64 characters, unique per tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct IntentId(String);
+
+impl IntentId {
+    /// Checks the length and that nothing is a control character (ids appear in logs and headers).
+    pub fn parse(text: &str) -> Result<Self, NotAnId> {
+        let fits = (1..=64).contains(&text.chars().count());
+        if fits && !text.chars().any(char::is_control) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NotAnId(
+                "1 to 64 characters, none of them a control character",
+            ))
+        }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for IntentId {
+    type Error = NotAnId;
+    fn try_from(text: String) -> Result<Self, NotAnId> {
+        Self::parse(&text)
+    }
+}
+
+impl From<IntentId> for String {
+    fn from(id: IntentId) -> String {
+        id.0
+    }
+}
+
+impl fmt::Display for IntentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+sixteen_bytes!(
+    /// A caller's text as keys and narrow rows hold it: the first 16 bytes of
+    /// HMAC-SHA-256(the tenant's name secret, canonical JSON of an array). Erasing the tenant's
+    /// secret erases what it stood for. Printed as padded base64.
+    Name
+);
+
+impl Name {
+    /// Reads padded base64 of sixteen bytes.
+    pub fn parse(text: &str) -> Result<Self, NotAnId> {
+        let bytes = STANDARD.decode(text).ok();
+        bytes
+            .and_then(|bytes| <[u8; 16]>::try_from(bytes).ok())
+            .map(Self)
+            .ok_or(NotAnId("sixteen bytes in base64"))
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&STANDARD.encode(self.0))
+    }
+}
+
+/// Makes a tenant's [`Name`]s: its secret, keyed once.
+#[derive(Clone)]
+pub struct Namer(Hmac<Sha256>);
+
+impl Namer {
+    /// The namer of the tenant with this secret.
+    pub fn new(secret: &[u8; 32]) -> Self {
+        // HMAC takes keys of every length (RFC 2104).
+        Self(Hmac::new_from_slice(secret).expect("HMAC takes a key of any length"))
+    }
+
+    /// The name of an array of texts, as `["intent", deterministic_id]`.
+    pub fn name(&self, parts: &[&str]) -> Name {
+        let array = serde_json::to_vec(parts).expect("an array of texts is JSON");
+        self.digest(&array)
+    }
+
+    /// The same over bytes that are canonical JSON already: an intent's digest. An object cannot be
+    /// mistaken for a name's array.
+    pub fn digest(&self, canonical: &[u8]) -> Name {
+        let mut mac = self.0.clone();
+        mac.update(canonical);
+        let full = mac.finalize().into_bytes();
+        let mut first = [0; 16];
+        first.copy_from_slice(&full[..16]);
+        Name(first)
+    }
+}
+
+impl fmt::Debug for Namer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Namer(secret)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decision_id_is_a_uuid_of_version_8_that_holds_its_sequence() {
+        for number in [0, 1, 4_095, 4_096, 1 << 40, (1 << 60) - 1] {
+            let id = DecisionId::new("arf.invalid/audit/x", Sequence::new(number));
+            let uuid = Uuid::parse_str(&id.to_string()).unwrap();
+            assert_eq!(uuid.get_version_num(), 8);
+            assert_eq!(uuid.get_variant(), uuid::Variant::RFC4122);
+            assert_eq!(
+                id.sequence_in("arf.invalid/audit/x"),
+                Some(Sequence::new(number))
+            );
+            assert_eq!(id.sequence_in("arf.invalid/audit/y"), None);
+        }
+    }
+
+    #[test]
+    fn a_decision_id_is_frozen() {
+        let id = DecisionId::new(
+            "arf.invalid/audit/aaaaaaaaaaaaaaaaaaaaaaaaaa",
+            Sequence::new(42),
+        );
+        assert_eq!(
+            id.to_string(),
+            include_str!("../tests/golden/decision_id.txt").trim()
+        );
+    }
+
+    #[test]
+    fn names_differ_by_every_part_and_by_tenant() {
+        let (one, two) = (Namer::new(&[1; 32]), Namer::new(&[2; 32]));
+        let names = [
+            one.name(&["intent", "a"]),
+            one.name(&["intent", "b"]),
+            one.name(&["requester", "a"]),
+            one.name(&["intent", "a", ""]),
+            two.name(&["intent", "a"]),
+        ];
+        for (i, a) in names.iter().enumerate() {
+            assert!(names[i + 1..].iter().all(|b| a != b));
+            assert_eq!(Name::parse(&a.to_string()), Ok(*a));
+        }
+    }
+}

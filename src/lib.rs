@@ -1,0 +1,9 @@
+//! The ARF Control Plane: the decision point between agents and infrastructure.
+
+pub mod audit;
+pub mod decide;
+pub mod id;
+pub mod number;
+pub mod stamp;
+pub mod time;
+mod word;
