@@ -5,5 +5,6 @@ pub mod decide;
 pub mod id;
 pub mod number;
 pub mod stamp;
+pub mod store;
 pub mod time;
 mod word;

@@ -1,0 +1,146 @@
+//! The seam between the log and the operating system.
+//!
+//! Everything that the log and the manifest do to files goes through here, so that a test can stand
+//! where the disk stands: refuse a write, fail a sync, run out of space.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::Path;
+
+/// Directories and whole files.
+pub(in crate::store) trait Disk: Send + Sync {
+    /// The names in a directory, in no order; empty if there is no such directory.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+    /// All of a file.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// A new or emptied file that begins with `front` and is filled up to `len` bytes with zeros
+    /// that are really written (not a hole, not an unwritten extent), and synced.
+    fn create(&self, path: &Path, front: &[u8], len: u64) -> io::Result<Box<dyn LogFile>>;
+    /// An existing file, to go on writing.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn LogFile>>;
+    /// Moves a file or a directory; durable after [`Disk::sync_dir`].
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file or a whole directory; what is not there is removed already.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes a directory and its parents, for this user alone.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+}
+
+/// A file of a known length that is written in place.
+pub(in crate::store) trait LogFile: Send {
+    /// Writes all of `bytes` at `offset`.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// `fdatasync`.
+    fn sync_data(&self) -> io::Result<()>;
+    /// How long the file is.
+    fn len(&self) -> u64;
+}
+
+/// The disk there is.
+pub(in crate::store) struct RealDisk;
+
+struct RealFile {
+    file: File,
+    len: u64,
+}
+
+impl Disk for RealDisk {
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        entries
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect()
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path)
+    }
+
+    fn create(&self, path: &Path, front: &[u8], len: u64) -> io::Result<Box<dyn LogFile>> {
+        const ZEROS: &[u8] = &[0; 256 * 1024];
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(path)?;
+        file.write_all_at(front, 0)?;
+        let mut written = len_u64(front);
+        while let Some(left) = len.checked_sub(written).filter(|left| *left > 0) {
+            let step = ZEROS.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            let zeros = ZEROS.get(..step).unwrap_or(ZEROS);
+            file.write_all_at(zeros, written)?;
+            written += len_u64(zeros);
+        }
+        file.sync_all()?;
+        Ok(Box::new(RealFile { file, len: written }))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn LogFile>> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let len = file.metadata()?.len();
+        Ok(Box::new(RealFile { file, len }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let removed = match fs::symlink_metadata(path) {
+            Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+            Ok(_) => fs::remove_file(path),
+            Err(error) => Err(error),
+        };
+        match removed {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+}
+
+impl LogFile for RealFile {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+}
+
+/// A length as files count it.
+pub(in crate::store) fn len_u64(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).expect("a usize is at most 64 bits")
+}
+
+/// Whether nothing was ever written here.
+pub(in crate::store) fn all_zero(bytes: &[u8]) -> bool {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    bytes
+        .chunks(ZEROS.len())
+        .all(|chunk| ZEROS.starts_with(chunk))
+}

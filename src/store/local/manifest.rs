@@ -1,0 +1,132 @@
+//! The manifest: which format the data folder has, and how often it was started.
+
+#![deny(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
+
+use std::io;
+use std::path::Path;
+
+use super::disk::{Disk, len_u64};
+
+const FILE: &str = "MANIFEST";
+const NEW: &str = "MANIFEST.new";
+
+/// The format this version writes, and the newest it reads.
+pub(super) const FORMAT: u32 = 1;
+
+/// `data/MANIFEST`, one line of text: `arf-data/<format> boot-epoch=<n> crc32=<8 hex digits>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Manifest {
+    /// How often the store was started; every frame carries the epoch that wrote it.
+    pub boot_epoch: u32,
+}
+
+/// What can be wrong with a manifest.
+#[derive(Debug)]
+pub(super) enum BadManifest {
+    /// It could not be read or written.
+    Io(io::Error),
+    /// It was written by a later version, with this format.
+    Newer(u32),
+    /// It is not a manifest.
+    Damaged,
+}
+
+impl From<io::Error> for BadManifest {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl Manifest {
+    /// The manifest of this data folder; `None` if there is none yet.
+    pub fn load(disk: &dyn Disk, data: &Path) -> Result<Option<Self>, BadManifest> {
+        match disk.read(&data.join(FILE)) {
+            Ok(bytes) => Self::parse(&bytes).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Replaces the manifest, durably.
+    pub fn save(self, disk: &dyn Disk, data: &Path) -> io::Result<()> {
+        let text = self.render();
+        disk.create(&data.join(NEW), text.as_bytes(), len_u64(text.as_bytes()))?;
+        disk.rename(&data.join(NEW), &data.join(FILE))?;
+        disk.sync_dir(data)
+    }
+
+    fn render(self) -> String {
+        let fields = format!("arf-data/{FORMAT} boot-epoch={}", self.boot_epoch);
+        format!(
+            "{fields} crc32={:08x}\n",
+            crc32fast::hash(fields.as_bytes())
+        )
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, BadManifest> {
+        let text = std::str::from_utf8(bytes).map_err(|_| BadManifest::Damaged)?;
+        let (format, rest) = text
+            .strip_prefix("arf-data/")
+            .and_then(|rest| rest.split_once(' '))
+            .ok_or(BadManifest::Damaged)?;
+        match format.parse() {
+            Ok(FORMAT) => {}
+            Ok(newer) if newer > FORMAT => return Err(BadManifest::Newer(newer)),
+            _ => return Err(BadManifest::Damaged),
+        }
+        let boot_epoch = rest
+            .strip_prefix("boot-epoch=")
+            .and_then(|rest| rest.split_once(' '))
+            .and_then(|(epoch, _)| epoch.parse().ok())
+            .ok_or(BadManifest::Damaged)?;
+        let manifest = Self { boot_epoch };
+        // One spelling only: whatever differs from what would be written is damage.
+        if manifest.render() == text {
+            Ok(manifest)
+        } else {
+            Err(BadManifest::Damaged)
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::disk::RealDisk;
+    use super::*;
+
+    #[test]
+    fn a_manifest_comes_back_and_is_readable() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Manifest::load(&RealDisk, dir.path()).unwrap(), None);
+        for boot_epoch in [1, u32::MAX] {
+            let manifest = Manifest { boot_epoch };
+            manifest.save(&RealDisk, dir.path()).unwrap();
+            assert_eq!(
+                Manifest::load(&RealDisk, dir.path()).unwrap(),
+                Some(manifest)
+            );
+        }
+        assert_eq!(
+            Manifest { boot_epoch: 7 }.render(),
+            "arf-data/1 boot-epoch=7 crc32=dd685654\n"
+        );
+    }
+
+    #[test]
+    fn a_newer_format_and_damage_are_told_apart() {
+        let parse = |text: &str| Manifest::parse(text.as_bytes());
+        assert!(matches!(
+            parse("arf-data/2 whatever"),
+            Err(BadManifest::Newer(2))
+        ));
+        for bad in [
+            "",
+            "arf-data/0 x",
+            "arf-data/1 boot-epoch=7",
+            "arf-data/1 boot-epoch=7 crc32=0\n",
+        ] {
+            assert!(matches!(parse(bad), Err(BadManifest::Damaged)), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Reading: the lag over the tables, at one moment.
+
+use super::super::head::Head;
+use super::super::ledger::Ledger;
+use super::super::row::{Damaged, Envelope, HEADS, Stored, TableSpec, open_envelope};
+use super::super::{Claim, ReadError};
+use super::Shared;
+use super::layout::{Layout, full_key, split_key, tenant_end};
+use super::scan::open_head;
+use super::tables::{Order, Pair};
+use crate::id::TenantId;
+
+impl Shared {
+    /// One row.
+    pub fn get(
+        &self,
+        tenant: TenantId,
+        table: &'static TableSpec,
+        key: &[u8],
+    ) -> Result<Option<Stored>, ReadError> {
+        let value = self.value(table, &full_key(tenant, key))?;
+        Ok(value
+            .map(|value| open_envelope(tenant, table, key, &value))
+            .transpose()?)
+    }
+
+    /// The envelope under a full key.
+    fn value(&self, table: &TableSpec, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        let tables = self.tables.read().expect("no holder of this lock panics");
+        let tables = tables.as_deref().ok_or(ReadError::Closed)?;
+        match self.gate.with_lag(|lag| lag.get(table, key)) {
+            Some(row) => Ok(row),
+            None => Layout(tables).get(table, key),
+        }
+    }
+
+    /// The first `limit` envelopes of a range of full keys. While it reads no generation moves from
+    /// the lag to the tables, so every record is in it whole or not at all.
+    pub fn page(
+        &self,
+        table: &'static TableSpec,
+        from: &[u8],
+        to: Option<&[u8]>,
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<Pair>, ReadError> {
+        let tables = self.tables.read().expect("no holder of this lock panics");
+        let tables = tables.as_deref().ok_or(ReadError::Closed)?;
+        let overlay = self
+            .gate
+            .with_lag(|lag| lag.overlay(table, from, to, order, limit))?;
+        overlay.merge(Layout(tables).rows(table, from, to, order)?, order, limit)
+    }
+
+    /// A tenant's head and hot rows, checked against each other.
+    pub fn claim(&self, tenant: TenantId) -> Result<Option<Claim>, ReadError> {
+        let damaged = |why| Damaged {
+            table: HEADS.name,
+            tenant,
+            key: Vec::new(),
+            why,
+        };
+        let Some(envelope) = self.value(&HEADS, &full_key(tenant, &[]))? else {
+            return Ok(None);
+        };
+        let head: Head =
+            open_head(tenant, &envelope).ok_or_else(|| damaged("the head is unreadable"))?;
+        let (from, to) = (full_key(tenant, &[]), tenant_end(tenant));
+        let mut ledger = Ledger::new();
+        let mut rows = Vec::new();
+        for table in self.schema.hot() {
+            for (full, value) in
+                self.page(table, &from, to.as_deref(), Order::Ascending, usize::MAX)?
+            {
+                let key = split_key(&full).map_or(full.as_slice(), |(_, key)| key);
+                open_envelope(tenant, table, key, &value)?;
+                if let Some(envelope) = Envelope::read(&value) {
+                    ledger.put(tenant, table, key, envelope.crc);
+                }
+                rows.push((table, key.to_vec(), value));
+            }
+        }
+        if ledger.count() != head.hot_rows {
+            return Err(damaged("its hot rows are not as many as it says").into());
+        }
+        if ledger.hash() != head.hot_hash {
+            return Err(damaged("its hot rows are not those that it says").into());
+        }
+        Ok(Some(Claim { head, rows, ledger }))
+    }
+}

@@ -1,0 +1,265 @@
+//! What the log says, read from its first frame to its last.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
+
+use super::super::OpenError;
+use super::super::cursor::Cursor;
+use super::super::record::{Logged, LoggedBody, Lsn, next_record};
+use super::super::row::{HEADS, open_envelope};
+use super::disk::{all_zero, len_u64};
+use super::frame::{Flaw, Frame, Kind, Tail, find_header};
+use super::lag::Position;
+use super::schema::Schema;
+use super::segment::Wal;
+use crate::id::{Sequence, TenantId};
+use crate::store::head::Head;
+
+/// A tenant's head as its last record left it.
+pub(super) struct LastHead {
+    pub sequence: Sequence,
+    /// Its whole envelope, as the tables must have it.
+    pub envelope: Vec<u8>,
+}
+
+/// The log, as far as it is valid.
+pub(super) struct Scan {
+    /// Where it goes on.
+    pub tail: Tail,
+    /// Where each segment with frames begins.
+    pub segments: Vec<Tail>,
+    /// The bytes of the last segment that are frames.
+    pub front: Vec<u8>,
+    /// How long the last segment is; 0 if there is none.
+    pub len: u64,
+    /// Whether a segment that nothing was written to follows, and how long it is.
+    pub spare: Option<u64>,
+    /// Every tenant's last head.
+    pub heads: HashMap<TenantId, LastHead>,
+    /// The last record that the tables are known to hold.
+    pub applied: Lsn,
+    /// The last record, and the chain value of its frame.
+    pub through: Position,
+    /// What the last frame was for.
+    pub last: Option<Kind>,
+    /// Where something was begun and not finished.
+    pub torn: Option<Torn>,
+    /// The places of the frames that a CHECKPOINT may still name.
+    frames: VecDeque<Position>,
+}
+
+/// A place behind the last frame that is not empty.
+pub(super) struct Torn {
+    pub file: PathBuf,
+    pub offset: u64,
+    pub why: &'static str,
+    /// What is there.
+    pub bytes: Vec<u8>,
+}
+
+impl Scan {
+    /// Reads the whole log. What is damaged, and not merely unfinished, is an error.
+    pub fn read(wal: &Wal, schema: &Schema) -> Result<Self, OpenError> {
+        let mut scan = Self {
+            tail: Tail::START,
+            segments: Vec::new(),
+            front: Vec::new(),
+            len: 0,
+            spare: None,
+            heads: HashMap::new(),
+            applied: Lsn::ZERO,
+            through: Position::default(),
+            last: None,
+            torn: None,
+            frames: VecDeque::new(),
+        };
+        let numbers = wal
+            .numbers()
+            .map_err(|error| OpenError::io(&wal.dir, error))?;
+        for (number, expected) in numbers.into_iter().zip(Tail::START.segment..) {
+            let file = wal.path(number);
+            if number != expected {
+                return Err(scan.damaged(file, 0, None, "the segment before it is missing"));
+            }
+            let bytes = wal
+                .disk
+                .read(&file)
+                .map_err(|error| OpenError::io(&file, error))?;
+            if all_zero(&bytes) {
+                scan.spare = scan.spare.or(Some(len_u64(&bytes)));
+                continue;
+            }
+            if let Some(torn) = &scan.torn {
+                let next = find_header(&bytes, number, 0);
+                return Err(scan.damaged(torn.file.clone(), torn.offset, next, torn.why));
+            }
+            // Zeros before it were a segment that its first frame did not fit into.
+            scan.spare = None;
+            scan.segment(number, file, bytes, schema)?;
+        }
+        Ok(scan)
+    }
+
+    /// Reads the next segment.
+    fn segment(
+        &mut self,
+        number: u64,
+        file: PathBuf,
+        mut bytes: Vec<u8>,
+        schema: &Schema,
+    ) -> Result<(), OpenError> {
+        self.tail = Tail {
+            segment: number,
+            offset: 0,
+            ..self.tail
+        };
+        self.segments.push(self.tail);
+        self.len = len_u64(&bytes);
+        loop {
+            let at = self.tail.offset;
+            let rest = usize::try_from(at)
+                .ok()
+                .and_then(|at| bytes.get(at..))
+                .unwrap_or_default();
+            let flaw = match self.tail.accept(rest) {
+                Ok(frame) => {
+                    self.note(&frame, schema)
+                        .map_err(|why| self.damaged(file.clone(), at, None, why))?;
+                    continue;
+                }
+                Err(_) if all_zero(rest) => break,
+                Err(flaw) => flaw,
+            };
+            let behind = match flaw {
+                Flaw::Newer(version) => {
+                    return Err(OpenError::Newer {
+                        file,
+                        what: format!("of log version {version}"),
+                    });
+                }
+                Flaw::Order(_) => find_header(rest, number, at),
+                Flaw::Header | Flaw::Body => rest
+                    .get(8..)
+                    .and_then(|rest| find_header(rest, number, at + 8)),
+            };
+            if behind.is_some() {
+                return Err(self.damaged(file, at, behind, flaw.why()));
+            }
+            let len = rest
+                .iter()
+                .rposition(|byte| *byte != 0)
+                .map_or(0, |last| last + 1);
+            self.torn = Some(Torn {
+                file,
+                offset: at,
+                why: flaw.why(),
+                bytes: rest.get(..len).unwrap_or_default().to_vec(),
+            });
+            break;
+        }
+        bytes.truncate(usize::try_from(self.tail.offset).unwrap_or(usize::MAX));
+        self.front = bytes;
+        Ok(())
+    }
+
+    /// Takes in a frame that continues the log.
+    fn note(&mut self, frame: &Frame<'_>, schema: &Schema) -> Result<(), &'static str> {
+        self.last = Some(frame.kind);
+        for record in records(frame, schema) {
+            self.note_record(record?)?;
+        }
+        if frame.count > 0 {
+            self.through = Position {
+                lsn: Lsn::new(self.tail.next.get() - 1),
+                chain: self.tail.chain,
+            };
+            self.frames.push_back(self.through);
+        }
+        Ok(())
+    }
+
+    fn note_record(&mut self, record: Logged<'_>) -> Result<(), &'static str> {
+        let tenant = record.tenant;
+        match record.body {
+            LoggedBody::Tenant {
+                sequence,
+                head: envelope,
+                ..
+            } => {
+                let head = open_head(tenant, envelope).ok_or("a head is unreadable")?;
+                let last = self.heads.get(&tenant).map(|last| last.sequence);
+                if head.sequence != sequence || !follows(last, sequence, head.log_base) {
+                    return Err("a tenant's records are not in order");
+                }
+                let envelope = envelope.to_vec();
+                self.heads.insert(tenant, LastHead { sequence, envelope });
+            }
+            LoggedBody::Side(_) => {}
+            LoggedBody::Checkpoint { applied, chain } => {
+                while self.frames.front().is_some_and(|frame| frame.lsn < applied) {
+                    self.frames.pop_front();
+                }
+                if self.frames.front()
+                    != Some(&Position {
+                        lsn: applied,
+                        chain,
+                    })
+                {
+                    return Err("a checkpoint names a place that is not in this log");
+                }
+                self.applied = applied;
+            }
+        }
+        Ok(())
+    }
+
+    /// The error for a place that no crash explains.
+    pub fn damaged(
+        &self,
+        file: PathBuf,
+        offset: u64,
+        next_valid: Option<Lsn>,
+        why: &'static str,
+    ) -> OpenError {
+        let last = self.through.lsn.get();
+        let last_good = (last > 0).then_some(last);
+        OpenError::Damaged {
+            file,
+            offset,
+            last_good,
+            next_valid: next_valid.map(Lsn::get),
+            why,
+        }
+    }
+}
+
+/// The records of a frame; an error ends them.
+pub(super) fn records<'a>(
+    frame: &Frame<'a>,
+    schema: &Schema,
+) -> impl Iterator<Item = Result<Logged<'a>, &'static str>> {
+    let (mut left, mut body) = (frame.count, Cursor::new(frame.body));
+    std::iter::from_fn(move || {
+        if left == 0 {
+            let rest = std::mem::replace(&mut body, Cursor::new(&[])).rest();
+            return (!rest.is_empty()).then_some(Err("a frame holds more than its records"));
+        }
+        let record = next_record(&mut body, |id| schema.get(id));
+        left = if record.is_ok() { left - 1 } else { 0 };
+        if left == 0 && record.is_err() {
+            body = Cursor::new(&[]);
+        }
+        Some(record)
+    })
+}
+
+/// Whether `sequence` is the next of a tenant whose last is `last`; a first one begins its log.
+pub(super) fn follows(last: Option<Sequence>, sequence: Sequence, log_base: Sequence) -> bool {
+    sequence == last.map_or(log_base, Sequence::next)
+}
+
+/// The head in the value of a `_heads` row.
+pub(super) fn open_head(tenant: TenantId, envelope: &[u8]) -> Option<Head> {
+    let stored = open_envelope(tenant, &HEADS, &[], envelope).ok()?;
+    (stored.version == crate::store::head::VERSION).then(|| Head::decode(&stored.payload))?
+}

@@ -1,0 +1,49 @@
+//! The tables there are, by id: the caller's and the store's own.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::row::{ENTRIES, HEADS, Load, OPENINGS, PIECES, TableSpec};
+
+/// Ids from here on are the store's.
+const OWN: u8 = 0xE0;
+
+/// Every table of one store.
+#[derive(Clone)]
+pub(in crate::store) struct Schema(BTreeMap<u8, &'static TableSpec>);
+
+impl Schema {
+    /// The caller's tables and ours. The caller may name ours among its own.
+    ///
+    /// # Panics
+    /// If two tables share an id or a name, or one takes an id of ours: the program is wrong.
+    pub fn new(tables: &'static [TableSpec]) -> Self {
+        let own = [&ENTRIES, &OPENINGS, &HEADS, &PIECES];
+        let mut all: BTreeMap<_, _> = own.into_iter().map(|table| (table.id, table)).collect();
+        for table in tables.iter().filter(|table| !own.contains(table)) {
+            assert!(table.id < OWN, "the id of `{}` is reserved", table.name);
+            assert!(
+                all.insert(table.id, table).is_none(),
+                "the id of `{}` is taken",
+                table.name
+            );
+        }
+        let names: BTreeSet<_> = all.values().map(|table| table.name).collect();
+        assert_eq!(names.len(), all.len(), "two tables share a name");
+        Self(all)
+    }
+
+    /// The table with this id.
+    pub fn get(&self, id: u8) -> Option<&'static TableSpec> {
+        self.0.get(&id).copied()
+    }
+
+    /// All of them, by id.
+    pub fn all(&self) -> impl Iterator<Item = &'static TableSpec> {
+        self.0.values().copied()
+    }
+
+    /// Those that a claim loads.
+    pub fn hot(&self) -> impl Iterator<Item = &'static TableSpec> {
+        self.all().filter(|table| table.load == Load::Hot)
+    }
+}

@@ -1,0 +1,188 @@
+//! Segments: the files of the log, each made before it is needed.
+//!
+//! A segment is filled with zeros and synced before its first frame, so that a commit's `fdatasync`
+//! changes no metadata, and a full disk is found out here and not in the middle of a write.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use super::disk::{Disk, LogFile};
+
+/// How long to wait before a segment that could not be made is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The log's directory and the names in it.
+#[derive(Clone)]
+pub(super) struct Wal {
+    pub disk: Arc<dyn Disk>,
+    pub dir: PathBuf,
+    /// How long a segment is, unless one frame needs more.
+    pub segment_bytes: u64,
+}
+
+impl Wal {
+    /// Where a segment lies.
+    pub fn path(&self, number: u64) -> PathBuf {
+        self.dir.join(format!("{number:016x}.wal"))
+    }
+
+    /// The numbers of the segments there are, ascending. Segments that were never finished are
+    /// removed.
+    pub fn numbers(&self) -> io::Result<Vec<u64>> {
+        let mut numbers = Vec::new();
+        for name in self.disk.list(&self.dir)? {
+            match name.strip_suffix(".wal") {
+                Some(number) => numbers.extend(u64::from_str_radix(number, 16)),
+                None if name.ends_with(".new") => self.disk.remove(&self.dir.join(&name))?,
+                None => {}
+            }
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// Makes a segment that begins with `front`, or replaces one; durable under its name on return.
+    /// What could not be finished gives its space back.
+    pub fn create(&self, number: u64, front: &[u8], len: u64) -> io::Result<Box<dyn LogFile>> {
+        let path = self.path(number);
+        let unfinished = path.with_extension("new");
+        let made = self.disk.create(&unfinished, front, len).and_then(|file| {
+            self.disk.rename(&unfinished, &path)?;
+            self.disk.sync_dir(&self.dir)?;
+            Ok(file)
+        });
+        if made.is_err()
+            && let Err(error) = self.disk.remove(&unfinished)
+        {
+            tracing::warn!(path = %unfinished.display(), %error, "an unfinished segment stays");
+        }
+        made
+    }
+}
+
+/// The next segment, made on a thread of its own while the log still fills the one before it.
+pub(super) struct Spare {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+enum State {
+    Wanted { number: u64, len: u64 },
+    Ready { number: u64, file: Box<dyn LogFile> },
+    Failed { number: u64, len: u64 },
+    Stopped,
+}
+
+impl Spare {
+    /// With `ready`, if that segment was made before the last stop.
+    pub fn new(number: u64, len: u64, ready: Option<Box<dyn LogFile>>) -> Self {
+        let state = match ready {
+            Some(file) => State::Ready { number, file },
+            None => State::Wanted { number, len },
+        };
+        Self {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Whether the last attempt to make a segment failed: the disk is full, or worse.
+    pub fn failed(&self) -> bool {
+        matches!(*self.lock(), State::Failed { .. })
+    }
+
+    /// Takes the next segment, at least `len` bytes long, and orders the one after it, of `usual`
+    /// bytes. Waits while it is being made; `None` if it cannot be.
+    pub fn take(&self, len: u64, usual: u64) -> Option<Box<dyn LogFile>> {
+        let mut state = self.lock();
+        loop {
+            match &*state {
+                State::Ready { number, file } => {
+                    let (number, fits) = (*number, file.len() >= len);
+                    let next = if fits {
+                        State::Wanted {
+                            number: number + 1,
+                            len: usual,
+                        }
+                    } else {
+                        State::Wanted { number, len }
+                    };
+                    let ready = std::mem::replace(&mut *state, next);
+                    self.changed.notify_all();
+                    if let (true, State::Ready { file, .. }) = (fits, ready) {
+                        return Some(file);
+                    }
+                }
+                State::Wanted { .. } => {
+                    state = self
+                        .changed
+                        .wait(state)
+                        .expect("no holder of this lock panics");
+                }
+                State::Failed { .. } | State::Stopped => return None,
+            }
+        }
+    }
+
+    /// Ends [`Spare::run`].
+    pub fn stop(&self) {
+        *self.lock() = State::Stopped;
+        self.changed.notify_all();
+    }
+
+    /// Makes segments as they are wanted, until stopped.
+    pub fn run(&self, wal: &Wal) {
+        let mut state = self.lock();
+        loop {
+            match *state {
+                State::Stopped => return,
+                State::Ready { .. } => {
+                    state = self
+                        .changed
+                        .wait(state)
+                        .expect("no holder of this lock panics");
+                }
+                State::Failed { number, len } => {
+                    let waited = self.changed.wait_timeout(state, RETRY);
+                    state = waited.expect("no holder of this lock panics").0;
+                    if matches!(*state, State::Failed { .. }) {
+                        // Still failed while it is tried, so that nobody waits for it.
+                        drop(state);
+                        let made = make(wal, number, len);
+                        state = self.lock();
+                        self.put(&mut state, number, len, made);
+                    }
+                }
+                State::Wanted { number, len } => {
+                    drop(state);
+                    let made = make(wal, number, len);
+                    state = self.lock();
+                    self.put(&mut state, number, len, made);
+                }
+            }
+        }
+    }
+
+    fn put(&self, state: &mut State, number: u64, len: u64, made: Option<Box<dyn LogFile>>) {
+        if !matches!(state, State::Stopped) {
+            *state = match made {
+                Some(file) => State::Ready { number, file },
+                None => State::Failed { number, len },
+            };
+        }
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().expect("no holder of this lock panics")
+    }
+}
+
+fn make(wal: &Wal, number: u64, len: u64) -> Option<Box<dyn LogFile>> {
+    let path: &Path = &wal.path(number);
+    wal.create(number, &[], len)
+        .inspect_err(|error| tracing::error!(path = %path.display(), %error, "no room for the log"))
+        .ok()
+}

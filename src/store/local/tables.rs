@@ -1,0 +1,280 @@
+//! The seam between the tables and what keeps them: ordered keys and values, nothing more.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::super::row::TableSpec;
+
+/// What the tables' keeper reported. It is the tables' own trouble: the log is not concerned.
+#[derive(Debug, Error)]
+pub enum TableError {
+    /// sled failed.
+    #[error("sled: {0}")]
+    Sled(#[from] sled::Error),
+    /// The file behind sled failed.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
+    /// sled panicked, as it does on some damaged files.
+    #[error("sled panicked")]
+    Panicked,
+}
+
+/// A key and its value.
+pub(super) type Pair = (Vec<u8>, Vec<u8>);
+/// Pairs in order.
+pub(super) type Pairs<'a> = Box<dyn Iterator<Item = Result<Pair, TableError>> + 'a>;
+
+/// Which end of a range comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Order {
+    Ascending,
+    Descending,
+}
+
+/// Ordered keys and values, one tree per table.
+pub(super) trait Tables: Send + Sync {
+    /// The value of a key.
+    fn get(&self, table: &TableSpec, key: &[u8]) -> Result<Option<Vec<u8>>, TableError>;
+    /// Every pair from `from` up to, and without, `to`.
+    fn range(&self, table: &TableSpec, from: &[u8], to: Option<&[u8]>, order: Order) -> Pairs<'_>;
+    /// Sets or removes a key; what was there before.
+    fn write(
+        &self,
+        table: &TableSpec,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<Option<Vec<u8>>, TableError>;
+    /// Makes everything written so far survive a power cut.
+    fn sync(&self) -> Result<(), TableError>;
+}
+
+/// sled, with its own fsync beside it.
+pub(super) struct SledTables {
+    trees: BTreeMap<u8, sled::Tree>,
+    db: sled::Db,
+    /// Opened before the first write and kept: Linux reports a write-back error once per open file.
+    /// sled's own `flush` is no fsync (0 of 200 commits survived a power cut with it alone).
+    file: File,
+    dir: PathBuf,
+}
+
+impl SledTables {
+    /// Opens or makes the tables in `dir`.
+    ///
+    /// Leftovers that make sled refuse for ever are cleared first; if it still refuses, its
+    /// snapshots go too, after which it reads its whole file.
+    pub fn open(
+        dir: &Path,
+        schema: &[&'static TableSpec],
+        cache_bytes: u64,
+    ) -> Result<Self, TableError> {
+        let io = |source| TableError::Io {
+            path: dir.to_owned(),
+            source,
+        };
+        fs::create_dir_all(dir).map_err(io)?;
+        remove_snapshots(dir, |name| name.ends_with(".generating")).map_err(io)?;
+        let db = match open_db(dir, cache_bytes) {
+            Ok(db) => db,
+            Err(error) => {
+                tracing::warn!(%error, "sled does not open; once more without its snapshots");
+                remove_snapshots(dir, |_| true).map_err(io)?;
+                open_db(dir, cache_bytes)?
+            }
+        };
+        let trees = schema
+            .iter()
+            .map(|table| Ok((table.id, db.open_tree(table.name)?)))
+            .collect::<Result<_, TableError>>()?;
+        let path = dir.join("db");
+        let file = File::open(&path).map_err(|source| TableError::Io { path, source })?;
+        let tables = Self {
+            trees,
+            db,
+            file,
+            dir: dir.to_owned(),
+        };
+        tables.sync()?;
+        tables.sync_names().map_err(io)?;
+        Ok(tables)
+    }
+
+    fn tree(&self, table: &TableSpec) -> &sled::Tree {
+        self.trees
+            .get(&table.id)
+            .expect("every table of the schema is open, and records hold no other")
+    }
+
+    /// sled makes its directories and its `conf` without syncing them.
+    fn sync_names(&self) -> io::Result<()> {
+        for name in ["conf", "blobs", "."] {
+            File::open(self.dir.join(name))?.sync_all()?;
+        }
+        File::open(self.dir.parent().unwrap_or(&self.dir))?.sync_all()
+    }
+}
+
+/// Removes sled's snapshots (caches of its page table, made anew from its file) that `which` names.
+fn remove_snapshots(dir: &Path, which: impl Fn(&str) -> bool) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && which(&name) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Opens sled on a thread of its own, where a panic is one more error.
+fn open_db(dir: &Path, cache_bytes: u64) -> Result<sled::Db, TableError> {
+    let config = sled::Config::new()
+        .path(dir)
+        .mode(sled::Mode::LowSpace)
+        .cache_capacity(cache_bytes)
+        .use_compression(false)
+        .segment_size(8 << 20)
+        // Only so that its garbage is collected; never trusted for durability.
+        .flush_every_ms(Some(1000));
+    let open = move || {
+        // sled lets go of its lock a little after it is dropped.
+        for _ in 0..100 {
+            match config.open() {
+                Err(sled::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    std::thread::park_timeout(Duration::from_millis(50));
+                }
+                other => return other,
+            }
+        }
+        config.open()
+    };
+    let opened = std::thread::Builder::new()
+        .name("arf-sled-open".to_owned())
+        .spawn(open)
+        .map_err(|source| TableError::Io {
+            path: dir.to_owned(),
+            source,
+        })?
+        .join();
+    Ok(opened.map_err(|_| TableError::Panicked)??)
+}
+
+impl Tables for SledTables {
+    fn get(&self, table: &TableSpec, key: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
+        Ok(self.tree(table).get(key)?.map(|value| value.to_vec()))
+    }
+
+    fn range(&self, table: &TableSpec, from: &[u8], to: Option<&[u8]>, order: Order) -> Pairs<'_> {
+        let tree = self.tree(table);
+        let range = match to {
+            Some(to) if from >= to => return Box::new(std::iter::empty()),
+            Some(to) => tree.range(from.to_vec()..to.to_vec()),
+            None => tree.range(from.to_vec()..),
+        };
+        let pair = |found: sled::Result<(sled::IVec, sled::IVec)>| {
+            found
+                .map(|(key, value)| (key.to_vec(), value.to_vec()))
+                .map_err(TableError::from)
+        };
+        match order {
+            Order::Ascending => Box::new(range.map(pair)),
+            Order::Descending => Box::new(range.rev().map(pair)),
+        }
+    }
+
+    fn write(
+        &self,
+        table: &TableSpec,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<Option<Vec<u8>>, TableError> {
+        let tree = self.tree(table);
+        let before = match value {
+            Some(value) => tree.insert(key, value)?,
+            None => tree.remove(key)?,
+        };
+        Ok(before.map(|value| value.to_vec()))
+    }
+
+    fn sync(&self) -> Result<(), TableError> {
+        self.db.flush()?;
+        let io = |source| TableError::Io {
+            path: self.dir.join("db"),
+            source,
+        };
+        self.file.sync_all().map_err(io)?;
+        // Values over 128 KiB would go to files that sled never syncs; none of ours is over 4 KiB.
+        if fs::read_dir(self.dir.join("blobs"))
+            .map_err(io)?
+            .next()
+            .is_some()
+        {
+            tracing::warn!(dir = %self.dir.display(), "sled keeps blobs, which are not synced");
+        }
+        Ok(())
+    }
+}
+
+/// Tables that keep nothing, for tests.
+#[cfg(test)]
+#[derive(Default)]
+pub(super) struct MemoryTables(std::sync::Mutex<BTreeMap<TableKey, Vec<u8>>>);
+
+/// A table's id and a key in it.
+#[cfg(test)]
+type TableKey = (u8, Vec<u8>);
+
+#[cfg(test)]
+impl Tables for MemoryTables {
+    fn get(&self, table: &TableSpec, key: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
+        Ok(self
+            .0
+            .lock()
+            .unwrap()
+            .get(&(table.id, key.to_vec()))
+            .cloned())
+    }
+
+    fn range(&self, table: &TableSpec, from: &[u8], to: Option<&[u8]>, order: Order) -> Pairs<'_> {
+        let inside = |key: &[u8]| key >= from && to.is_none_or(|to| key < to);
+        let pairs = self.0.lock().unwrap();
+        let mut found: Vec<_> = pairs
+            .iter()
+            .filter(|((id, key), _)| *id == table.id && inside(key))
+            .map(|((_, key), value)| Ok((key.clone(), value.clone())))
+            .collect();
+        if order == Order::Descending {
+            found.reverse();
+        }
+        Box::new(found.into_iter())
+    }
+
+    fn write(
+        &self,
+        table: &TableSpec,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<Option<Vec<u8>>, TableError> {
+        let mut pairs = self.0.lock().unwrap();
+        let place = (table.id, key.to_vec());
+        Ok(match value {
+            Some(value) => pairs.insert(place, value.to_vec()),
+            None => pairs.remove(&place),
+        })
+    }
+
+    fn sync(&self) -> Result<(), TableError> {
+        Ok(())
+    }
+}

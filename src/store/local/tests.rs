@@ -1,0 +1,1130 @@
+//! The store as a whole: what it keeps, what it notices, what it survives.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::disk::LogFile;
+use super::*;
+use crate::id::{Sequence, TenantId};
+use crate::store::row::{ENTRIES, HEADS, OPENINGS};
+use crate::store::{Claim, Durable, Head, Keyed, Ledger, Load, Lost, Op, ReadError, Reader, Store};
+use crate::time::Timestamp;
+
+static SCHEMA: [TableSpec; 3] = [
+    TableSpec {
+        id: 1,
+        name: "facts",
+        load: Load::Hot,
+        keyed: Keyed::Natural,
+    },
+    TableSpec {
+        id: 2,
+        name: "intents",
+        load: Load::Hot,
+        keyed: Keyed::Sequence,
+    },
+    TableSpec {
+        id: 3,
+        name: "last_used",
+        load: Load::Side,
+        keyed: Keyed::Natural,
+    },
+];
+static FACTS: &TableSpec = &SCHEMA[0];
+static INTENTS: &TableSpec = &SCHEMA[1];
+static LAST_USED: &TableSpec = &SCHEMA[2];
+
+/// A data folder with a store in it, and what the store must know.
+struct Fixture {
+    dir: TempDir,
+    store: Option<Store>,
+    tenants: BTreeMap<TenantId, Tenant>,
+}
+
+/// What a tenant's actor would keep.
+#[derive(Default)]
+struct Tenant {
+    next: u64,
+    ledger: Ledger,
+}
+
+impl Tenant {
+    /// The next record: an intent, a fact that is overwritten every ten records, an entry, an
+    /// opening.
+    fn record(&mut self, id: TenantId) -> Record {
+        let number = self.next;
+        let intent = number.to_be_bytes().to_vec();
+        let mut rows = vec![
+            Op::put(
+                id,
+                INTENTS,
+                intent,
+                1,
+                format!("intent {number}").as_bytes(),
+            ),
+            Op::put(
+                id,
+                FACTS,
+                vec![(number % 10) as u8],
+                1,
+                format!("fact {number}").as_bytes(),
+            ),
+        ];
+        if number % 7 == 6 {
+            rows.push(Op::Delete {
+                table: INTENTS,
+                key: (number - 3).to_be_bytes().to_vec(),
+            });
+        }
+        self.of_rows(id, rows, Some(format!("opening {number}").into_bytes()))
+    }
+
+    fn of_rows(&mut self, id: TenantId, rows: Vec<Op>, opening: Option<Vec<u8>>) -> Record {
+        rows.iter().for_each(|op| self.ledger.fold(id, op));
+        let sequence = Sequence::new(self.next);
+        let head = Head {
+            sequence,
+            at: Timestamp::from_micros(self.next as i64),
+            log_base: Sequence::FIRST,
+            next_due: None,
+            hot_rows: self.ledger.count(),
+            hot_hash: self.ledger.hash(),
+            root: [self.next as u8; 32],
+            range: Vec::new(),
+        };
+        let entry = format!("entry {sequence}").into_bytes();
+        self.next += 1;
+        Record::new(id, sequence, rows, entry, opening, head)
+    }
+}
+
+fn tenant(number: u8) -> TenantId {
+    TenantId::from_bytes([number; 16])
+}
+
+fn config(dir: &Path) -> StoreConfig {
+    StoreConfig {
+        segment_bytes: 64 << 10,
+        tables_every: Duration::from_millis(5),
+        table_cache_bytes: 1 << 20,
+        ..StoreConfig::new(dir)
+    }
+}
+
+fn open_with(dir: &Path, seams: Seams) -> Result<Store, OpenError> {
+    Ok(Store(Arc::new(Local::open_with(
+        &config(dir),
+        &SCHEMA,
+        seams,
+    )?)))
+}
+
+/// Waits for a condition that threads bring about.
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < deadline, "in 30 seconds not: {what}");
+        std::thread::yield_now();
+    }
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let mut fixture = Self {
+            dir: tempfile::tempdir().unwrap(),
+            store: None,
+            tenants: BTreeMap::new(),
+        };
+        fixture.open();
+        fixture
+    }
+
+    fn store(&self) -> &Store {
+        self.store.as_ref().unwrap()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn segment(&self, number: u64) -> PathBuf {
+        self.path("wal").join(format!("{number:016x}.wal"))
+    }
+
+    fn open(&mut self) -> Opened {
+        let store = Store::open(&config(self.dir.path()), &SCHEMA).unwrap();
+        let opened = store.state();
+        self.store = Some(store);
+        opened
+    }
+
+    fn refuses(&self) -> OpenError {
+        Store::open(&config(self.dir.path()), &SCHEMA).unwrap_err()
+    }
+
+    fn append(&mut self, number: u8) -> Durable {
+        let id = tenant(number);
+        let record = self.tenants.entry(id).or_default().record(id);
+        self.store().append(record, ())
+    }
+
+    fn write(&mut self, numbers: impl IntoIterator<Item = u8>) {
+        let durable: Vec<_> = numbers
+            .into_iter()
+            .map(|number| self.append(number))
+            .collect();
+        for durable in durable {
+            durable.wait().unwrap();
+        }
+    }
+
+    /// As a crash: nothing is finished.
+    fn kill(&mut self) {
+        self.store = None;
+    }
+
+    fn close(&mut self) {
+        self.store.take().unwrap().close().unwrap();
+    }
+
+    fn wait_until_applied(&self) {
+        eventually("the lag is empty", || self.store().stats().lag_bytes == 0);
+    }
+
+    /// Everything that was acknowledged is there, and nothing else.
+    fn check(&self) {
+        let reader = self.store().reader();
+        assert_eq!(self.store().heads(), self.tenants.len() as u64);
+        for (id, expected) in &self.tenants {
+            let claim = self.store().claim(*id).unwrap().unwrap();
+            assert_eq!(claim.head.sequence.get() + 1, expected.next);
+            assert_eq!(claim.ledger.count(), expected.ledger.count());
+            assert_eq!(claim.ledger.hash(), expected.ledger.hash());
+            for number in 0..expected.next {
+                let sequence = Sequence::new(number);
+                let entry = reader.entry(*id, sequence).unwrap().unwrap();
+                assert_eq!(entry, format!("entry {number}").into_bytes());
+                let opening = reader.opening(*id, sequence).unwrap().unwrap();
+                assert_eq!(opening, format!("opening {number}").into_bytes());
+            }
+            assert_eq!(
+                reader.entry(*id, Sequence::new(expected.next)).unwrap(),
+                None
+            );
+        }
+    }
+
+    /// Changes the tables behind the store's back.
+    fn in_sled(&self, table: &TableSpec, change: impl FnOnce(&sled::Tree)) {
+        let db = sled::Config::new()
+            .path(self.path("tables"))
+            .segment_size(8 << 20)
+            .mode(sled::Mode::LowSpace)
+            .open()
+            .unwrap();
+        change(&db.open_tree(table.name).unwrap());
+        db.flush().unwrap();
+    }
+}
+
+fn claim_rows(claim: &Claim) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
+    claim
+        .rows
+        .iter()
+        .map(|(table, key, value)| (table.name, key.clone(), value.clone()))
+        .collect()
+}
+
+#[test]
+fn what_is_acknowledged_is_there_at_once_and_after_a_stop() {
+    let mut f = Fixture::new();
+    assert!(f.store().state().first_start);
+    assert!(f.store().claim(tenant(1)).unwrap().is_none());
+    f.write([1, 2, 1, 1, 2]);
+    f.check();
+    f.wait_until_applied();
+    f.check();
+    f.close();
+    let opened = f.open();
+    assert!(
+        opened.clean && !opened.first_start && !opened.rebuilt,
+        "{opened:?}"
+    );
+    assert_eq!(
+        (opened.tenants, opened.replayed),
+        (2, 1),
+        "only the checkpoint itself"
+    );
+    f.check();
+    f.write([1, 2, 3]);
+    f.check();
+}
+
+#[test]
+fn marks_count_records_and_holds_are_let_go_when_durable() {
+    let mut f = Fixture::new();
+    let held = Arc::new(());
+    let mut marks = Vec::new();
+    for _ in 0..5 {
+        let record = f.tenants.entry(tenant(1)).or_default().record(tenant(1));
+        marks.push(
+            f.store()
+                .append(record, Arc::clone(&held))
+                .wait()
+                .unwrap()
+                .lsn()
+                .get(),
+        );
+    }
+    assert_eq!(marks, [1, 2, 3, 4, 5]);
+    assert_eq!(f.store().durable().get(), 5);
+    eventually("all holds are let go", || Arc::strong_count(&held) == 1);
+}
+
+#[test]
+fn a_kill_keeps_everything_acknowledged() {
+    let mut f = Fixture::new();
+    for round in 0..6u8 {
+        f.write((0..200).map(|n| (n + round) % 3));
+        if round % 2 == 0 {
+            f.wait_until_applied();
+        }
+        f.kill();
+        let opened = f.open();
+        assert!(!opened.clean && !opened.rebuilt, "{opened:?}");
+        f.check();
+    }
+    assert!(f.segment(3).exists(), "the log went over several segments");
+}
+
+#[test]
+fn appended_and_not_acknowledged_is_whole_or_not_there() {
+    let mut f = Fixture::new();
+    let durable: Vec<_> = (0..500).map(|_| f.append(1)).collect();
+    f.kill();
+    let acknowledged = durable
+        .into_iter()
+        .map(Durable::wait)
+        .take_while(Result::is_ok)
+        .count();
+    f.open();
+    let head = f.store().claim(tenant(1)).unwrap().map(|claim| claim.head);
+    let kept = head.map_or(0, |head| head.sequence.get() + 1);
+    assert!(kept >= acknowledged as u64);
+}
+
+#[test]
+fn a_torn_tail_is_cut_off_wherever_it_tore() {
+    let mut f = Fixture::new();
+    (0..4).for_each(|_| f.write([1, 1]));
+    f.kill();
+    let whole = fs::read(f.segment(1)).unwrap();
+    fs::remove_dir_all(f.path("tables")).unwrap();
+    // Where each frame ends, and the log as it is there.
+    let mut ends = vec![frame::Tail::START];
+    let mut tail = frame::Tail::START;
+    while tail.accept(&whole[tail.offset as usize..]).is_ok() {
+        ends.push(tail);
+    }
+    let schema = Schema::new(&SCHEMA);
+    let wal = Wal {
+        disk: Arc::new(RealDisk),
+        dir: f.path("wal"),
+        segment_bytes: whole.len() as u64,
+    };
+    for cut in 0..=tail.offset as usize {
+        let mut torn = whole.clone();
+        torn[cut..].fill(0);
+        fs::write(f.segment(1), &torn).unwrap();
+        let scan = scan::Scan::read(&wal, &schema).unwrap();
+        let set_aside = scan.torn.as_ref().map_or(&[][..], |torn| &torn.bytes);
+        let end = scan.tail.offset as usize + set_aside.len();
+        assert_eq!(&torn[scan.tail.offset as usize..end], set_aside);
+        assert!(disk::all_zero(&torn[end..]));
+        let intact =
+            |end: &&frame::Tail| torn[..end.offset as usize] == whole[..end.offset as usize];
+        let last = ends.iter().rev().find(intact).unwrap();
+        assert_eq!(scan.tail, *last, "cut at {cut}");
+        if cut % 401 == 0 {
+            f.open();
+            let claim = f.store().claim(tenant(1)).unwrap();
+            let sequence = claim.as_ref().map(|claim| claim.head.sequence);
+            assert_eq!(
+                sequence,
+                scan.heads.get(&tenant(1)).map(|last| last.sequence)
+            );
+            let next = sequence.map_or(0, |sequence| sequence.get() + 1);
+            let ledger = claim.map(|claim| claim.ledger).unwrap_or_default();
+            f.tenants.insert(tenant(1), Tenant { next, ledger });
+            f.write([1]);
+            f.kill();
+            assert!(!f.open().clean);
+            f.check();
+            f.kill();
+            fs::remove_dir_all(f.path("tables")).unwrap();
+            for number in 2.. {
+                if fs::remove_file(f.segment(number)).is_err() {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_torn_first_frame_of_a_segment_is_a_torn_tail() {
+    let mut f = Fixture::new();
+    let in_segment = |f: &Fixture, number| fs::read(f.segment(number)).unwrap_or_default();
+    while disk::all_zero(&in_segment(&f, 2)) {
+        f.write([1]);
+    }
+    f.kill();
+    let kept = f.tenants[&tenant(1)].next - 1;
+    let mut torn = in_segment(&f, 2);
+    torn[frame::HEADER + 8..].fill(0);
+    fs::write(f.segment(2), torn).unwrap();
+    fs::remove_dir_all(f.path("tables")).unwrap();
+    for _ in 0..2 {
+        f.open();
+        let claim = f.store().claim(tenant(1)).unwrap().unwrap();
+        assert_eq!(claim.head.sequence.get() + 1, kept);
+        f.tenants.insert(
+            tenant(1),
+            Tenant {
+                next: kept,
+                ledger: claim.ledger,
+            },
+        );
+        f.check();
+        f.kill();
+    }
+    f.open();
+    f.write([1]);
+    f.check();
+}
+
+#[test]
+fn a_flipped_bit_in_the_middle_is_damage_and_nothing_is_changed() {
+    let mut f = Fixture::new();
+    (0..10).for_each(|_| f.write([1]));
+    f.close();
+    let segment = f.segment(1);
+    let whole = fs::read(&segment).unwrap();
+    let used = whole.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    for place in (0..used).step_by(211) {
+        let mut changed = whole.clone();
+        changed[place] ^= 0x10;
+        fs::write(&segment, &changed).unwrap();
+        let error = f.refuses();
+        assert!(
+            matches!(error, OpenError::Damaged { .. }),
+            "at {place}: {error}"
+        );
+        assert_eq!(error.to_string().lines().count(), 1);
+        assert_eq!(fs::read(&segment).unwrap(), changed);
+    }
+    fs::write(&segment, &whole).unwrap();
+    f.open();
+    f.check();
+}
+
+#[test]
+fn damage_says_what_is_good_before_it_and_behind_it() {
+    let mut f = Fixture::new();
+    (0..10).for_each(|_| f.write([1]));
+    f.close();
+    let segment = f.segment(1);
+    let mut bytes = fs::read(&segment).unwrap();
+    let entry = bytes
+        .windows(7)
+        .position(|window| window == b"entry 4")
+        .unwrap();
+    bytes[entry] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    let OpenError::Damaged {
+        file,
+        last_good,
+        next_valid,
+        ..
+    } = f.refuses()
+    else {
+        panic!()
+    };
+    assert_eq!((file, last_good, next_valid), (segment, Some(4), Some(6)));
+}
+
+#[test]
+fn behind_a_shutdown_nothing_is_a_torn_tail() {
+    let mut f = Fixture::new();
+    f.write([1]);
+    f.close();
+    let segment = f.segment(1);
+    let whole = fs::read(&segment).unwrap();
+    let end = (whole.iter().rposition(|byte| *byte != 0).unwrap() + 1).next_multiple_of(8);
+    let mut changed = whole.clone();
+    changed[end] = 1;
+    fs::write(&segment, &changed).unwrap();
+    assert!(matches!(f.refuses(), OpenError::Damaged { .. }));
+    // The same behind the SHUTDOWN of an earlier start is the first frame of the later one, torn.
+    fs::write(&segment, &whole).unwrap();
+    f.open();
+    f.kill();
+    fs::write(&segment, &changed).unwrap();
+    assert!(!f.open().clean);
+    f.check();
+}
+
+#[test]
+fn a_missing_segment_and_a_missing_end_are_noticed() {
+    let mut f = Fixture::new();
+    f.write((0..600).map(|_| 1));
+    f.wait_until_applied();
+    f.close();
+    assert!(f.segment(2).exists());
+    let first = fs::read(f.segment(1)).unwrap();
+    fs::remove_file(f.segment(1)).unwrap();
+    assert!(matches!(f.refuses(), OpenError::Damaged { .. }));
+    fs::write(f.segment(1), &first).unwrap();
+    // All segments but the first vanish: the tables know better.
+    for number in 2.. {
+        if fs::remove_file(f.segment(number)).is_err() {
+            break;
+        }
+    }
+    let error = f.refuses().to_string();
+    assert!(
+        error.contains("the tables hold what is not in the log"),
+        "{error}"
+    );
+}
+
+#[test]
+fn tables_without_a_log_are_damage() {
+    let mut f = Fixture::new();
+    f.store()
+        .append(
+            Record::side(
+                tenant(1),
+                vec![Op::put(tenant(1), LAST_USED, vec![], 1, b"x")],
+            ),
+            (),
+        )
+        .wait()
+        .unwrap();
+    f.close();
+    fs::remove_dir_all(f.path("wal")).unwrap();
+    fs::remove_file(f.path("MANIFEST")).unwrap();
+    let error = f.refuses().to_string();
+    assert!(
+        error.contains("the log is empty and the tables are not"),
+        "{error}"
+    );
+}
+
+#[test]
+fn deleted_tables_come_back_the_same() {
+    let mut f = Fixture::new();
+    f.write((0..300).map(|n| (n % 3) as u8));
+    f.wait_until_applied();
+    let claims = |f: &Fixture| {
+        (0..3)
+            .map(|n| claim_rows(&f.store().claim(tenant(n)).unwrap().unwrap()))
+            .collect::<Vec<_>>()
+    };
+    let before = claims(&f);
+    f.close();
+    fs::remove_dir_all(f.path("tables")).unwrap();
+    let opened = f.open();
+    assert!(!opened.first_start && !opened.rebuilt);
+    assert_eq!(claims(&f), before);
+    f.check();
+}
+
+#[test]
+fn tables_that_lost_their_newest_rows_are_built_anew() {
+    for lose_all_tenants in [false, true] {
+        let mut f = Fixture::new();
+        f.write((0..100).map(|n| n % 2));
+        f.close();
+        // What a bad checksum does to sled: it opens, and the newest writes never were.
+        f.in_sled(&HEADS, |heads| {
+            drop(heads.remove(full_key(tenant(0), &[])).unwrap());
+            if lose_all_tenants {
+                drop(heads.remove(full_key(tenant(1), &[])).unwrap());
+            }
+        });
+        let opened = f.open();
+        assert!(opened.rebuilt);
+        assert!(f.path("quarantine").join("tables-2").is_dir());
+        f.check();
+        f.close();
+        assert!(!f.open().rebuilt);
+    }
+}
+
+#[test]
+fn lost_rows_are_noticed_even_if_the_tenant_went_on_after_the_checkpoint() {
+    let mut f = Fixture::new();
+    f.write([1; 50]);
+    f.close();
+    let mut old = None;
+    f.in_sled(&HEADS, |heads| {
+        old = heads.get(full_key(tenant(1), &[])).unwrap()
+    });
+    f.open();
+    f.write([1; 50]);
+    f.close();
+    f.open();
+    f.write([1]);
+    f.kill();
+    // The tables fall back to before the last checkpoint; the replay alone would cover it up.
+    f.in_sled(&HEADS, |heads| {
+        drop(
+            heads
+                .insert(full_key(tenant(1), &[]), old.unwrap())
+                .unwrap(),
+        )
+    });
+    assert!(f.open().rebuilt);
+    f.check();
+}
+
+#[test]
+fn a_changed_byte_in_the_tables_is_an_error_for_whoever_reads_it() {
+    let mut f = Fixture::new();
+    f.write([1; 3]);
+    f.close();
+    let flip = |tree: &sled::Tree, place: usize| {
+        let (key, mut value) = tree.first().unwrap().unwrap();
+        let at = value.len() - place;
+        value[at] ^= 1;
+        tree.insert(key, value).unwrap();
+    };
+    f.in_sled(&ENTRIES, |tree| flip(tree, 1));
+    f.in_sled(FACTS, |tree| flip(tree, 1));
+    assert!(!f.open().rebuilt);
+    let reader = f.store().reader();
+    assert!(reader.entry(tenant(1), Sequence::new(0)).unwrap().is_some());
+    let error = reader.entry(tenant(1), Sequence::new(2)).unwrap_err();
+    assert!(matches!(error, ReadError::Damaged(_)), "{error}");
+    assert!(matches!(
+        f.store().claim(tenant(1)),
+        Err(ReadError::Damaged(_))
+    ));
+}
+
+#[test]
+fn a_missing_and_an_extra_hot_row_are_an_error_for_the_tenant() {
+    let mut f = Fixture::new();
+    f.write([1; 3]);
+    f.close();
+    let mut taken = None;
+    f.in_sled(FACTS, |tree| taken = tree.pop_min().unwrap());
+    f.open();
+    assert!(matches!(
+        f.store().claim(tenant(1)),
+        Err(ReadError::Damaged(_))
+    ));
+    f.close();
+    let (key, value) = taken.unwrap();
+    f.in_sled(FACTS, |tree| drop(tree.insert(key, value).unwrap()));
+    f.open();
+    f.check();
+}
+
+#[test]
+fn one_process_at_a_time() {
+    let mut f = Fixture::new();
+    assert!(matches!(f.refuses(), OpenError::InUse { .. }));
+    f.close();
+    f.open();
+}
+
+#[test]
+fn a_closed_store_says_so() {
+    let mut f = Fixture::new();
+    f.write([1]);
+    let store = f.store().clone();
+    let reader: Reader = store.reader();
+    store.close().unwrap();
+    store.close().unwrap();
+    assert_eq!(f.append(1).wait(), Err(Lost));
+    assert!(matches!(
+        reader.entry(tenant(1), Sequence::FIRST),
+        Err(ReadError::Closed)
+    ));
+}
+
+#[test]
+fn a_newer_data_folder_is_refused() {
+    let mut f = Fixture::new();
+    f.close();
+    fs::write(f.path("MANIFEST"), "arf-data/2 something=else\n").unwrap();
+    assert!(matches!(f.refuses(), OpenError::Newer { .. }));
+}
+
+#[test]
+fn out_of_order_is_lost_and_in_order_goes_on() {
+    let mut f = Fixture::new();
+    f.write([1, 1]);
+    let mut skipped = Tenant {
+        next: 3,
+        ledger: Ledger::new(),
+    };
+    let orphan = f.store().append(skipped.record(tenant(1)), ());
+    let unfounded = f.store().append(skipped.record(tenant(9)), ());
+    assert_eq!((orphan.wait(), unfounded.wait()), (Err(Lost), Err(Lost)));
+    f.write([1]);
+    f.check();
+}
+
+#[test]
+fn long_rows_and_records_longer_than_a_segment() {
+    let mut f = Fixture::new();
+    let id = tenant(1);
+    let long = vec![b'x'; 100_000];
+    let rows = vec![
+        Op::put(id, FACTS, b"long".to_vec(), 1, &long[..20_000]),
+        Op::put(id, INTENTS, 0u64.to_be_bytes().to_vec(), 1, &long[..5_000]),
+    ];
+    let record = f
+        .tenants
+        .entry(id)
+        .or_default()
+        .of_rows(id, rows, Some(long.clone()));
+    assert!(record.bytes() > 64 << 10);
+    f.store().append(record, ()).wait().unwrap();
+    f.wait_until_applied();
+    for _ in 0..2 {
+        let reader = f.store().reader();
+        assert_eq!(reader.opening(id, Sequence::FIRST).unwrap().unwrap(), long);
+        assert_eq!(f.store().claim(id).unwrap().unwrap().rows.len(), 2);
+        f.kill();
+        f.open();
+    }
+    let rows = vec![Op::Delete {
+        table: FACTS,
+        key: b"long".to_vec(),
+    }];
+    let erase = Op::DeleteRange {
+        table: &OPENINGS,
+        from: vec![0; 8],
+        to: vec![0xFF; 8],
+    };
+    let rows = rows.into_iter().chain([erase]).collect();
+    let record = f.tenants.entry(id).or_default().of_rows(id, rows, None);
+    f.store().append(record, ()).wait().unwrap();
+    f.close();
+    f.open();
+    assert_eq!(
+        f.store().reader().opening(id, Sequence::FIRST).unwrap(),
+        None
+    );
+    f.close();
+    let mut pieces = 0;
+    f.in_sled(&crate::store::row::PIECES, |tree| pieces = tree.len());
+    assert_eq!(pieces, 2, "of the intent alone");
+}
+
+#[test]
+fn side_rows_and_scans() {
+    let mut f = Fixture::new();
+    f.write((0..30).map(|n| n % 3));
+    for number in 0..3 {
+        let id = tenant(number);
+        let used = Record::side(id, vec![Op::put(id, LAST_USED, vec![number], 2, b"now")]);
+        f.store().append(used, ()).wait().unwrap();
+    }
+    for _ in 0..2 {
+        let reader = f.store().reader();
+        let mut shown = Vec::new();
+        reader
+            .scan(LAST_USED, &mut |tenant, key, stored| {
+                shown.push((tenant, key.to_vec(), stored.version));
+                if shown.len() == 2 {
+                    std::ops::ControlFlow::Break(())
+                } else {
+                    std::ops::ControlFlow::Continue(())
+                }
+            })
+            .unwrap();
+        assert_eq!(shown, [(tenant(0), vec![0], 2), (tenant(1), vec![1], 2)]);
+        let keys = |from: u64, to: Option<u64>, limit, reverse| {
+            let to = to.map(u64::to_be_bytes);
+            let to = to.as_ref().map(|to| to.as_slice());
+            let rows = reader.range(tenant(1), &ENTRIES, &from.to_be_bytes(), to, limit, reverse);
+            rows.unwrap()
+                .into_iter()
+                .map(|(key, _)| u64::from_be_bytes(key.try_into().unwrap()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(keys(3, Some(7), 3, false), [3, 4, 5]);
+        assert_eq!(keys(3, Some(7), 3, true), [6, 5, 4]);
+        assert_eq!(keys(8, None, 9, false), [8, 9]);
+        f.close();
+        f.open();
+    }
+}
+
+/// A disk that can be told to fail, and forgets what was not synced.
+#[derive(Default)]
+struct Faults {
+    sync: AtomicBool,
+    write: AtomicBool,
+    create: AtomicBool,
+}
+
+struct FaultyDisk(Arc<Faults>);
+struct FaultyFile {
+    faults: Arc<Faults>,
+    file: Box<dyn LogFile>,
+    unsynced: Mutex<Vec<(Vec<u8>, u64)>>,
+}
+
+impl FaultyFile {
+    fn of(disk: &FaultyDisk, file: Box<dyn LogFile>) -> Box<dyn LogFile> {
+        Box::new(Self {
+            faults: Arc::clone(&disk.0),
+            file,
+            unsynced: Mutex::default(),
+        })
+    }
+}
+
+fn fault(armed: &AtomicBool) -> io::Result<()> {
+    if armed.load(Ordering::SeqCst) {
+        Err(io::Error::from_raw_os_error(28))
+    } else {
+        Ok(())
+    }
+}
+
+impl LogFile for FaultyFile {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        fault(&self.faults.write)?;
+        self.unsynced.lock().unwrap().push((bytes.to_vec(), offset));
+        Ok(())
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        fault(&self.faults.sync)?;
+        for (bytes, offset) in self.unsynced.lock().unwrap().drain(..) {
+            self.file.write_at(&bytes, offset)?;
+        }
+        Ok(())
+    }
+    fn len(&self) -> u64 {
+        self.file.len()
+    }
+}
+
+impl Disk for FaultyDisk {
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        RealDisk.list(dir)
+    }
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        RealDisk.read(path)
+    }
+    fn create(&self, path: &Path, front: &[u8], len: u64) -> io::Result<Box<dyn LogFile>> {
+        fault(&self.0.create)?;
+        Ok(FaultyFile::of(self, RealDisk.create(path, front, len)?))
+    }
+    fn open(&self, path: &Path) -> io::Result<Box<dyn LogFile>> {
+        Ok(FaultyFile::of(self, RealDisk.open(path)?))
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealDisk.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        RealDisk.remove(path)
+    }
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        RealDisk.create_dir(dir)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        RealDisk.sync_dir(dir)
+    }
+}
+
+/// Opens the fixture's folder on a disk that can fail; what is fatal comes out of the channel.
+fn open_faulty(f: &mut Fixture) -> (Arc<Faults>, mpsc::Receiver<String>) {
+    f.kill();
+    let faults = Arc::new(Faults::default());
+    let (fatal, reported) = mpsc::channel();
+    let seams = Seams {
+        disk: Arc::new(FaultyDisk(faults.clone())),
+        fatal: Box::new(move |error| drop(fatal.send(error.to_string()))),
+        ..Seams::real()
+    };
+    f.store = Some(open_with(f.dir.path(), seams).unwrap());
+    (faults, reported)
+}
+
+#[test]
+fn nothing_is_acknowledged_before_it_is_synced() {
+    let mut f = Fixture::new();
+    for _ in 0..5 {
+        open_faulty(&mut f);
+        f.write((0..100).map(|n| n % 3));
+        f.check();
+        f.kill();
+    }
+    fs::remove_dir_all(f.path("tables")).unwrap();
+    f.open();
+    f.check();
+}
+
+#[test]
+fn a_failed_write_or_sync_of_the_log_is_fatal_once_and_acknowledges_nothing() {
+    for (what, arm) in [
+        (
+            "synced",
+            (|faults: &Faults| &faults.sync) as fn(&Faults) -> &AtomicBool,
+        ),
+        ("written", |faults| &faults.write),
+    ] {
+        let mut f = Fixture::new();
+        let (faults, fatal) = open_faulty(&mut f);
+        f.write([1, 1]);
+        arm(&faults).store(true, Ordering::SeqCst);
+        let next = f.tenants.get(&tenant(1)).unwrap().next;
+        let lost: Vec<_> = (0..20).map(|_| f.append(1)).collect();
+        assert!(lost.into_iter().all(|durable| durable.wait() == Err(Lost)));
+        let report = fatal.recv_timeout(Duration::from_secs(30)).unwrap();
+        assert!(
+            report.contains(what) && report.contains(".wal at "),
+            "{report}"
+        );
+        arm(&faults).store(false, Ordering::SeqCst);
+        assert_eq!(f.append(1).wait(), Err(Lost), "never tried again");
+        f.kill();
+        assert!(fatal.try_recv().is_err(), "reported once");
+        f.open();
+        let kept = f
+            .store()
+            .claim(tenant(1))
+            .unwrap()
+            .unwrap()
+            .head
+            .sequence
+            .get();
+        assert!(kept + 1 >= next);
+    }
+}
+
+#[test]
+fn a_full_disk_stops_writes_and_does_not_hang_and_goes_on_when_there_is_room() {
+    let mut f = Fixture::new();
+    f.write([1]);
+    let (faults, fatal) = open_faulty(&mut f);
+    faults.create.store(true, Ordering::SeqCst);
+    let mut lost = false;
+    for _ in 0..2_000 {
+        if f.append(1).wait().is_err() {
+            lost = true;
+            break;
+        }
+    }
+    assert!(lost && !f.store().writable());
+    let id = tenant(1);
+    let claim = f.store().claim(id).unwrap().unwrap();
+    faults.create.store(false, Ordering::SeqCst);
+    eventually("there is room again", || f.store().writable());
+    assert_eq!(f.append(1).wait(), Err(Lost), "its predecessor was lost");
+    let next = claim.head.sequence.get() + 1;
+    f.tenants.insert(
+        id,
+        Tenant {
+            next,
+            ledger: claim.ledger,
+        },
+    );
+    f.write([1, 1]);
+    f.check();
+    assert!(fatal.try_recv().is_err());
+    f.close();
+    f.open();
+    f.check();
+}
+
+/// What is about to be done to the tables.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Call {
+    Range,
+    Write,
+}
+
+type Hook = dyn Fn(Call, &TableSpec) + Send + Sync;
+
+/// sled, behind somebody who is asked first.
+struct HookedTables(Arc<Hook>, Box<dyn Tables>);
+
+impl Tables for HookedTables {
+    fn get(&self, table: &TableSpec, key: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
+        self.1.get(table, key)
+    }
+    fn range(
+        &self,
+        table: &TableSpec,
+        from: &[u8],
+        to: Option<&[u8]>,
+        order: Order,
+    ) -> tables::Pairs<'_> {
+        (self.0)(Call::Range, table);
+        self.1.range(table, from, to, order)
+    }
+    fn write(
+        &self,
+        table: &TableSpec,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<Option<Vec<u8>>, TableError> {
+        (self.0)(Call::Write, table);
+        self.1.write(table, key, value)
+    }
+    fn sync(&self) -> Result<(), TableError> {
+        self.1.sync()
+    }
+}
+
+/// Opens the fixture's folder with somebody in front of its tables.
+fn open_hooked(f: &mut Fixture, hook: impl Fn(Call, &TableSpec) + Send + Sync + 'static) {
+    f.kill();
+    let real = Seams::real();
+    let hook: Arc<Hook> = Arc::new(hook);
+    let seams = Seams {
+        open_tables: Box::new(move |dir, schema, cache| {
+            let sled = (real.open_tables)(dir, schema, cache)?;
+            Ok(Box::new(HookedTables(Arc::clone(&hook), sled)))
+        }),
+        ..Seams::real()
+    };
+    f.store = Some(open_with(f.dir.path(), seams).unwrap());
+}
+
+#[test]
+fn a_failed_table_write_stops_writes_while_reads_go_on_and_the_next_start_rebuilds() {
+    let mut f = Fixture::new();
+    let failing = Arc::new(AtomicBool::new(false));
+    let armed = Arc::clone(&failing);
+    // Half of a generation goes in before it fails; some failures of sled are panics.
+    open_hooked(&mut f, move |call, table| {
+        let fails = call == Call::Write && table.id == HEADS.id;
+        assert!(!(fails && armed.load(Ordering::SeqCst)), "sled fails");
+    });
+    f.write([1; 20]);
+    f.wait_until_applied();
+    assert!(f.store().writable());
+    failing.store(true, Ordering::SeqCst);
+    f.write([1; 20]);
+    eventually("the failure is seen", || !f.store().writable());
+    f.check();
+    f.write([1; 5]);
+    f.check();
+    assert_eq!(f.store.take().unwrap().close(), Err(CloseError::Tables));
+    assert!(f.open().rebuilt);
+    f.check();
+    f.close();
+    assert!(!f.open().rebuilt);
+}
+
+#[test]
+fn a_read_that_is_overtaken_by_a_record_sees_nothing_of_it() {
+    let mut f = Fixture::new();
+    let (entered, is_in) = mpsc::channel();
+    let (go, may_go) = mpsc::channel::<()>();
+    let may_go = Mutex::new(may_go);
+    let pause = Arc::new(AtomicBool::new(false));
+    let armed = Arc::clone(&pause);
+    open_hooked(&mut f, move |call, table| {
+        let pauses = call == Call::Range && table.id == LAST_USED.id;
+        if pauses && armed.swap(false, Ordering::SeqCst) {
+            entered.send(()).unwrap();
+            may_go.lock().unwrap().recv().unwrap();
+        }
+    });
+    let used = |keys: &[u8], value: &[u8]| {
+        let put = |key: &u8| Op::put(tenant(1), LAST_USED, vec![*key], 1, value);
+        Record::side(tenant(1), keys.iter().map(put).collect())
+    };
+    f.store().append(used(&[1], b"old"), ()).wait().unwrap();
+    f.wait_until_applied();
+    let reader = f.store().reader();
+    pause.store(true, Ordering::SeqCst);
+    let read = std::thread::spawn(move || {
+        reader
+            .range(tenant(1), LAST_USED, &[], None, 9, false)
+            .unwrap()
+    });
+    // The read has looked at the lag and not yet at the tables: now a record changes both rows.
+    is_in.recv().unwrap();
+    f.store().append(used(&[1, 2], b"new"), ()).wait().unwrap();
+    let deadline = Instant::now() + Duration::from_millis(200);
+    while Instant::now() < deadline {
+        assert_ne!(
+            f.store().stats().lag_bytes,
+            0,
+            "the tables did not wait for the read"
+        );
+        std::thread::yield_now();
+    }
+    go.send(()).unwrap();
+    let rows = read.join().unwrap();
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0].1.payload, b"old");
+    f.wait_until_applied();
+}
+
+#[test]
+fn a_full_lag_slows_commits_and_drops_nothing() {
+    let mut f = Fixture::new();
+    f.kill();
+    let config = StoreConfig {
+        lag_bytes: 4 << 10,
+        ..config(f.dir.path())
+    };
+    f.store = Some(Store::open(&config, &SCHEMA).unwrap());
+    f.write((0..600).map(|n| (n % 5) as u8));
+    f.check();
+}
+
+#[test]
+fn readers_see_every_record_whole_while_the_tables_follow() {
+    let mut f = Fixture::new();
+    let done = Arc::new(AtomicBool::new(false));
+    let reader = f.store().reader();
+    let stop = Arc::clone(&done);
+    // Each record overwrites all of these rows with its own number.
+    let id = tenant(7);
+    let watch = std::thread::spawn(move || {
+        let mut last = Vec::new();
+        while !stop.load(Ordering::SeqCst) {
+            let rows = reader.range(id, FACTS, &[], None, 100, false).unwrap();
+            let values: Vec<_> = rows.into_iter().map(|(_, stored)| stored.payload).collect();
+            assert!(
+                values.windows(2).all(|pair| pair[0] == pair[1]),
+                "half of a record"
+            );
+            if let Some(value) = values.into_iter().next() {
+                assert!(value >= last, "an older record than before");
+                last = value;
+            }
+        }
+    });
+    for number in 0..400u64 {
+        let payload = number.to_be_bytes();
+        let rows = (0..8)
+            .map(|key| Op::put(id, FACTS, vec![key], 1, &payload))
+            .collect();
+        let record = f.tenants.entry(id).or_default().of_rows(id, rows, None);
+        f.store().append(record, ()).wait().unwrap();
+    }
+    done.store(true, Ordering::SeqCst);
+    watch.join().unwrap();
+}

@@ -1,0 +1,550 @@
+//! A record: what one command changes, as one unit that is in the log whole or not at all.
+
+#![deny(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
+
+use std::fmt;
+
+use super::cursor::Cursor;
+use super::head::{self, Head};
+use super::row::{ENTRIES, ENVELOPE, Envelope, HEADS, Load, OPENINGS, Op, TableSpec};
+use crate::id::{Sequence, TenantId};
+
+/// The number of a record in the log, counted over all tenants: the first is 1, and there are no
+/// holes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Lsn(u64);
+
+impl Lsn {
+    /// Before the first record.
+    pub const ZERO: Self = Self(0);
+
+    /// The record with this number.
+    pub(super) const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number itself.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The one `count` after this.
+    pub(super) const fn plus(self, count: u64) -> Self {
+        Self(self.0.saturating_add(count))
+    }
+}
+
+impl fmt::Display for Lsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The unit of the log. See [`Record::new`] and [`Record::side`].
+#[derive(Debug)]
+pub struct Record {
+    pub(super) tenant: TenantId,
+    pub(super) body: Body,
+    bytes: usize,
+}
+
+/// What a record is about.
+#[derive(Debug)]
+pub(super) enum Body {
+    /// One step in a tenant's order.
+    Tenant {
+        /// The step's number.
+        sequence: Sequence,
+        /// The number of the tenant's first step.
+        log_base: Sequence,
+        /// Its rows, then its entry, its opening and its head.
+        ops: Vec<Op>,
+    },
+    /// Rows outside of any order.
+    Side(Vec<Op>),
+    /// "Everything up to `applied` is in the tables and synced"; `chain` is the log's chain value
+    /// there.
+    Checkpoint {
+        /// The last record that the tables hold.
+        applied: Lsn,
+        /// The chain value of the frame which ends with it.
+        chain: u32,
+    },
+}
+
+/// Bytes of `len` and `crc`, which are not counted in `len`.
+const PREFIX: usize = 8;
+/// Bytes of kind, tenant, sequence and count of operations.
+const FIXED: usize = 1 + 16 + 8 + 2;
+
+const TENANT: u8 = 1;
+const SIDE: u8 = 2;
+const CONTROL: u8 = 3;
+
+const PUT: u8 = 1;
+const DELETE: u8 = 2;
+const DELETE_RANGE: u8 = 3;
+
+const CHECKPOINT: u8 = 1;
+
+/// The schema version of entries and openings: their payloads have layouts of their own.
+const OPAQUE: u16 = 1;
+
+impl Record {
+    /// One command's effects: its rows, the entry that tells of it, the opening behind that entry,
+    /// and the head that follows from all of them.
+    ///
+    /// # Panics
+    /// If an operation cannot be stored: a range of a hot table, or a key too long for its table.
+    pub fn new(
+        tenant: TenantId,
+        sequence: Sequence,
+        rows: Vec<Op>,
+        entry: Vec<u8>,
+        opening: Option<Vec<u8>>,
+        head: Head,
+    ) -> Self {
+        assert_eq!(
+            head.sequence, sequence,
+            "the head is the one of this record"
+        );
+        let key = || sequence.get().to_be_bytes().to_vec();
+        let mut ops = rows;
+        ops.push(Op::put(tenant, &ENTRIES, key(), OPAQUE, &entry));
+        if let Some(opening) = opening {
+            ops.push(Op::put(tenant, &OPENINGS, key(), OPAQUE, &opening));
+        }
+        ops.push(Op::put(
+            tenant,
+            &HEADS,
+            Vec::new(),
+            head::VERSION,
+            &head.encode(),
+        ));
+        Self::of(
+            tenant,
+            Body::Tenant {
+                sequence,
+                log_base: head.log_base,
+                ops,
+            },
+        )
+    }
+
+    /// Rows of side tables, which no order, entry or head covers.
+    ///
+    /// # Panics
+    /// If a row's table is not [`Load::Side`], or an operation cannot be stored.
+    pub fn side(tenant: TenantId, rows: Vec<Op>) -> Self {
+        let side = rows.iter().all(|op| op.table().load == Load::Side);
+        assert!(side, "a side record has rows of side tables only");
+        Self::of(tenant, Body::Side(rows))
+    }
+
+    /// The note that the tables hold everything up to `applied`.
+    pub(super) fn checkpoint(applied: Lsn, chain: u32) -> Self {
+        Self::of(TenantId::ZERO, Body::Checkpoint { applied, chain })
+    }
+
+    fn of(tenant: TenantId, body: Body) -> Self {
+        let mut record = Self {
+            tenant,
+            body,
+            bytes: PREFIX + FIXED,
+        };
+        assert!(
+            record.ops().len() <= usize::from(u16::MAX),
+            "at most 65,535 operations a record"
+        );
+        record.bytes += record.ops().iter().map(op_bytes).sum::<usize>();
+        if let Body::Checkpoint { .. } = record.body {
+            record.bytes += 13;
+        }
+        record
+    }
+
+    /// How many bytes it takes in the log.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn ops(&self) -> &[Op] {
+        match &self.body {
+            Body::Tenant { ops, .. } | Body::Side(ops) => ops,
+            Body::Checkpoint { .. } => &[],
+        }
+    }
+
+    /// The operations, to keep.
+    pub(super) fn into_ops(self) -> (TenantId, Vec<Op>) {
+        match self.body {
+            Body::Tenant { ops, .. } | Body::Side(ops) => (self.tenant, ops),
+            Body::Checkpoint { .. } => (self.tenant, Vec::new()),
+        }
+    }
+
+    /// Appends the record's bytes to a frame's.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        let (kind, sequence) = match self.body {
+            Body::Tenant { sequence, .. } => (TENANT, sequence.get()),
+            Body::Side(_) => (SIDE, 0),
+            Body::Checkpoint { .. } => (CONTROL, 0),
+        };
+        out.extend([0; PREFIX]);
+        out.push(kind);
+        out.extend(self.tenant.as_bytes());
+        out.extend(sequence.to_le_bytes());
+        out.extend(len_u16(self.ops().len()));
+        for op in self.ops() {
+            encode_op(op, out);
+        }
+        if let Body::Checkpoint { applied, chain } = self.body {
+            out.push(CHECKPOINT);
+            out.extend(applied.get().to_le_bytes());
+            out.extend(chain.to_le_bytes());
+        }
+        if let Some((prefix, rest)) = out
+            .get_mut(start..)
+            .and_then(|bytes| bytes.split_first_chunk_mut::<PREFIX>())
+        {
+            let (len, crc) = (len_u32(rest.len()), crc32fast::hash(rest).to_le_bytes());
+            let fields = len.into_iter().chain(crc);
+            prefix
+                .iter_mut()
+                .zip(fields)
+                .for_each(|(to, from)| *to = from);
+        }
+    }
+}
+
+fn len_u16(len: usize) -> [u8; 2] {
+    u16::try_from(len)
+        .expect("lengths are checked when a record is made")
+        .to_le_bytes()
+}
+
+fn len_u32(len: usize) -> [u8; 4] {
+    u32::try_from(len)
+        .expect("a record is shorter than 4 GiB")
+        .to_le_bytes()
+}
+
+/// How many bytes an operation takes; that it can be stored at all is checked here.
+fn op_bytes(op: &Op) -> usize {
+    let key_max = op.table().key_max();
+    let fits = |key: &[u8]| assert!(key.len() <= key_max, "a key of `{}` fits", op.table().name);
+    fits(op.key());
+    let fixed = 1 + 1 + 2 + op.key().len();
+    match op {
+        Op::Put { value, .. } => {
+            let whole = Envelope::read(value).map(|envelope| ENVELOPE + envelope.len);
+            assert_eq!(whole, Some(value.len()), "a put holds a whole envelope");
+            fixed + 4 + value.len()
+        }
+        Op::Delete { .. } => fixed,
+        Op::DeleteRange { table, to, .. } => {
+            assert!(table.load != Load::Hot, "hot rows are deleted one by one");
+            fits(to);
+            fixed + 2 + to.len()
+        }
+    }
+}
+
+fn encode_op(op: &Op, out: &mut Vec<u8>) {
+    out.push(match op {
+        Op::Put { .. } => PUT,
+        Op::Delete { .. } => DELETE,
+        Op::DeleteRange { .. } => DELETE_RANGE,
+    });
+    out.push(op.table().id);
+    out.extend(len_u16(op.key().len()));
+    out.extend_from_slice(op.key());
+    match op {
+        Op::Put { value, .. } => {
+            out.extend(len_u32(value.len()));
+            out.extend_from_slice(value);
+        }
+        Op::Delete { .. } => {}
+        Op::DeleteRange { to, .. } => {
+            out.extend(len_u16(to.len()));
+            out.extend_from_slice(to);
+        }
+    }
+}
+
+/// A record as it lies in the log.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Logged<'a> {
+    pub tenant: TenantId,
+    pub body: LoggedBody<'a>,
+}
+
+/// What a logged record is about.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum LoggedBody<'a> {
+    /// A step of a tenant's order; `head` is the envelope of its `_heads` row, which is in `ops`
+    /// too.
+    Tenant {
+        sequence: Sequence,
+        head: &'a [u8],
+        ops: Vec<LoggedOp<'a>>,
+    },
+    /// Rows outside of any order.
+    Side(Vec<LoggedOp<'a>>),
+    /// See [`Body::Checkpoint`].
+    Checkpoint { applied: Lsn, chain: u32 },
+}
+
+/// [`Op`], still in the log's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LoggedOp<'a> {
+    Put {
+        table: &'static TableSpec,
+        key: &'a [u8],
+        value: &'a [u8],
+    },
+    Delete {
+        table: &'static TableSpec,
+        key: &'a [u8],
+    },
+    DeleteRange {
+        table: &'static TableSpec,
+        from: &'a [u8],
+        to: &'a [u8],
+    },
+}
+
+/// Takes the next record off a frame's body. The error says what is wrong with it.
+pub(super) fn next_record<'a>(
+    body: &mut Cursor<'a>,
+    table: impl Fn(u8) -> Option<&'static TableSpec>,
+) -> Result<Logged<'a>, &'static str> {
+    const SHORT: &str = "a record is cut short";
+    let len = body
+        .u32()
+        .and_then(|len| usize::try_from(len).ok())
+        .ok_or(SHORT)?;
+    let crc = body.u32().ok_or(SHORT)?;
+    let bytes = body.slice(len).ok_or(SHORT)?;
+    if crc32fast::hash(bytes) != crc {
+        return Err("a record's checksum does not match");
+    }
+    let mut cursor = Cursor::new(bytes);
+    let kind = cursor.u8().ok_or(SHORT)?;
+    let tenant = TenantId::from_bytes(cursor.array().ok_or(SHORT)?);
+    let sequence = Sequence::new(cursor.u64().ok_or(SHORT)?);
+    let count = cursor.u16().ok_or(SHORT)?;
+    let ops = (0..count)
+        .map(|_| next_op(&mut cursor, &table))
+        .collect::<Result<Vec<_>, _>>()?;
+    let body = match kind {
+        TENANT => {
+            the_only_put(&ops, &ENTRIES).ok_or("a tenant's record without exactly one entry")?;
+            let head = the_only_put(&ops, &HEADS);
+            let head = head.ok_or("a tenant's record without exactly one head")?;
+            LoggedBody::Tenant {
+                sequence,
+                head,
+                ops,
+            }
+        }
+        SIDE => LoggedBody::Side(ops),
+        CONTROL => {
+            if cursor.u8().ok_or(SHORT)? != CHECKPOINT {
+                return Err("a control record of an unknown kind");
+            }
+            let applied = Lsn(cursor.u64().ok_or(SHORT)?);
+            LoggedBody::Checkpoint {
+                applied,
+                chain: cursor.u32().ok_or(SHORT)?,
+            }
+        }
+        _ => return Err("a record of an unknown kind"),
+    };
+    if !cursor.rest().is_empty() {
+        return Err("a record is longer than what it holds");
+    }
+    Ok(Logged { tenant, body })
+}
+
+fn next_op<'a>(
+    cursor: &mut Cursor<'a>,
+    table: impl Fn(u8) -> Option<&'static TableSpec>,
+) -> Result<LoggedOp<'a>, &'static str> {
+    const SHORT: &str = "an operation is cut short";
+    let kind = cursor.u8().ok_or(SHORT)?;
+    let table = table(cursor.u8().ok_or(SHORT)?)
+        .ok_or("a row of a table that this version does not know")?;
+    let key = cursor.slice_u16().ok_or(SHORT)?;
+    match kind {
+        PUT => Ok(LoggedOp::Put {
+            table,
+            key,
+            value: cursor.slice_u32().ok_or(SHORT)?,
+        }),
+        DELETE => Ok(LoggedOp::Delete { table, key }),
+        DELETE_RANGE => Ok(LoggedOp::DeleteRange {
+            table,
+            from: key,
+            to: cursor.slice_u16().ok_or(SHORT)?,
+        }),
+        _ => Err("an operation of an unknown kind"),
+    }
+}
+
+/// The value of the one row that `ops` put into `table`, if it is one.
+fn the_only_put<'a>(ops: &[LoggedOp<'a>], table: &TableSpec) -> Option<&'a [u8]> {
+    let mut values = ops.iter().filter_map(|op| match op {
+        LoggedOp::Put {
+            table: of, value, ..
+        } => (of.id == table.id).then_some(*value),
+        LoggedOp::Delete { .. } | LoggedOp::DeleteRange { .. } => None,
+    });
+    let only = values.next()?;
+    values.next().is_none().then_some(only)
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::store::golden;
+    use crate::store::row::Keyed;
+    use crate::time::Timestamp;
+
+    static HOT: TableSpec = TableSpec {
+        id: 1,
+        name: "hot",
+        load: Load::Hot,
+        keyed: Keyed::Natural,
+    };
+    static SIDE_TABLE: TableSpec = TableSpec {
+        id: 2,
+        name: "side",
+        load: Load::Side,
+        keyed: Keyed::Natural,
+    };
+    const TENANT: TenantId = TenantId::from_bytes([7; 16]);
+
+    fn table(id: u8) -> Option<&'static TableSpec> {
+        [&HOT, &SIDE_TABLE, &ENTRIES, &OPENINGS, &HEADS]
+            .into_iter()
+            .find(|t| t.id == id)
+    }
+
+    fn records() -> Vec<Record> {
+        let head = Head {
+            sequence: Sequence::new(3),
+            at: Timestamp::from_micros(1_764_000_000_000_000),
+            log_base: Sequence::FIRST,
+            next_due: None,
+            hot_rows: 1,
+            hot_hash: 2,
+            root: [3; 32],
+            range: vec![[4; 32]],
+        };
+        let rows = vec![
+            Op::put(TENANT, &HOT, b"kept".to_vec(), 1, b"value"),
+            Op::Delete {
+                table: &HOT,
+                key: b"gone".to_vec(),
+            },
+            Op::DeleteRange {
+                table: &OPENINGS,
+                from: vec![0; 8],
+                to: vec![1; 8],
+            },
+        ];
+        let (entry, opening) = (b"entry".to_vec(), Some(b"opening".to_vec()));
+        vec![
+            Record::new(TENANT, Sequence::new(3), rows, entry, opening, head),
+            Record::side(
+                TENANT,
+                vec![Op::put(TENANT, &SIDE_TABLE, vec![], 1, b"used")],
+            ),
+            Record::checkpoint(Lsn::new(41), 0xDEAD_BEEF),
+        ]
+    }
+
+    #[test]
+    fn records_are_frozen_and_know_their_length() {
+        let mut bytes = Vec::new();
+        for record in records() {
+            let before = bytes.len();
+            record.encode(&mut bytes);
+            assert_eq!(bytes.len() - before, record.bytes());
+        }
+        golden::check("store_record.hex", &bytes);
+    }
+
+    #[test]
+    fn records_come_back() {
+        let mut bytes = Vec::new();
+        records()
+            .iter()
+            .for_each(|record| record.encode(&mut bytes));
+        let mut body = Cursor::new(&bytes);
+        for record in records() {
+            let logged = next_record(&mut body, table).unwrap();
+            assert_eq!(logged.tenant, record.tenant);
+            let ops = match logged.body {
+                LoggedBody::Tenant { sequence, ops, .. } => {
+                    assert_eq!(sequence, Sequence::new(3));
+                    ops
+                }
+                LoggedBody::Side(ops) => ops,
+                LoggedBody::Checkpoint { applied, chain } => {
+                    assert_eq!((applied.get(), chain), (41, 0xDEAD_BEEF));
+                    continue;
+                }
+            };
+            let owned: Vec<_> = ops
+                .into_iter()
+                .map(|op| match op {
+                    LoggedOp::Put { table, key, value } => Op::Put {
+                        table,
+                        key: key.to_vec(),
+                        value: value.to_vec(),
+                    },
+                    LoggedOp::Delete { table, key } => Op::Delete {
+                        table,
+                        key: key.to_vec(),
+                    },
+                    LoggedOp::DeleteRange { table, from, to } => Op::DeleteRange {
+                        table,
+                        from: from.to_vec(),
+                        to: to.to_vec(),
+                    },
+                })
+                .collect();
+            assert_eq!(owned, record.ops());
+        }
+        assert!(body.rest().is_empty());
+    }
+
+    #[test]
+    fn no_cut_and_no_changed_bit_passes() {
+        let mut bytes = Vec::new();
+        records()[0].encode(&mut bytes);
+        for len in 0..bytes.len() {
+            assert!(next_record(&mut Cursor::new(&bytes[..len]), table).is_err());
+        }
+        for bit in 0..bytes.len() * 8 {
+            let mut changed = bytes.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(
+                next_record(&mut Cursor::new(&changed), table).is_err(),
+                "bit {bit}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_table_of_the_future_is_named_as_such() {
+        let mut bytes = Vec::new();
+        records()[1].encode(&mut bytes);
+        let error = next_record(&mut Cursor::new(&bytes), |_| None).unwrap_err();
+        assert_eq!(error, "a row of a table that this version does not know");
+    }
+}

@@ -1,0 +1,351 @@
+//! Rows: the tables they belong to, the operations on them, and the envelope around every value.
+
+#![deny(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
+
+use std::fmt::Write as _;
+
+use thiserror::Error;
+
+use super::cursor::Cursor;
+use crate::id::TenantId;
+
+/// One table. Its id and its name are in every row's checksum, so neither may ever change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TableSpec {
+    /// What records and envelopes call it; 0xE0 and up are this module's own.
+    pub id: u8,
+    /// What people, checksums and sled call it.
+    pub name: &'static str,
+    /// When its rows are loaded and what watches over them.
+    pub load: Load,
+    /// How its rows lie on disk.
+    pub keyed: Keyed,
+}
+
+/// When a table's rows are read and which checks cover them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Load {
+    /// Loaded when a tenant is claimed; counted and hashed in its head.
+    Hot,
+    /// Read when somebody asks; each row has its checksum.
+    Cold,
+    /// As [`Load::Cold`], and written outside the tenant's order.
+    Side,
+}
+
+/// What a table's keys are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keyed {
+    /// A `u64`, big-endian, mostly growing: many rows share one value (a block).
+    Sequence,
+    /// Bytes of the row's own, possibly none: one value a row.
+    Natural,
+}
+
+impl TableSpec {
+    /// The longest key a row of this table can have, without the tenant. For sequences there is
+    /// room for something behind the number; blocks must hold at least one row beside its key.
+    pub(super) const fn key_max(&self) -> usize {
+        match self.keyed {
+            Keyed::Sequence => 32,
+            Keyed::Natural => 1024,
+        }
+    }
+}
+
+/// The audit log: each entry's exact bytes under its sequence.
+pub static ENTRIES: TableSpec = TableSpec {
+    id: 0xE0,
+    name: "decision_audit_log",
+    load: Load::Cold,
+    keyed: Keyed::Sequence,
+};
+
+/// The erasable text behind the entries' commitments, under the entries' sequences.
+pub static OPENINGS: TableSpec = TableSpec {
+    id: 0xE1,
+    name: "openings",
+    load: Load::Cold,
+    keyed: Keyed::Sequence,
+};
+
+/// Each tenant's [`Head`](super::Head), under the empty key.
+pub(super) static HEADS: TableSpec = TableSpec {
+    id: 0xF0,
+    name: "_heads",
+    load: Load::Cold,
+    keyed: Keyed::Natural,
+};
+
+/// The payloads of long rows, cut; see `local/layout.rs`. Only in the tables, never in the log.
+pub(super) static PIECES: TableSpec = TableSpec {
+    id: 0xF1,
+    name: "_pieces",
+    load: Load::Cold,
+    keyed: Keyed::Natural,
+};
+
+/// One change of one row, or of a range of rows. Keys are without the tenant; values are whole
+/// envelopes. An effect, not a command: applying it twice is applying it once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// The row is now this.
+    Put {
+        /// The row's table.
+        table: &'static TableSpec,
+        /// Its key, without the tenant.
+        key: Vec<u8>,
+        /// Its whole envelope.
+        value: Vec<u8>,
+    },
+    /// The row is gone.
+    Delete {
+        /// The row's table.
+        table: &'static TableSpec,
+        /// Its key, without the tenant.
+        key: Vec<u8>,
+    },
+    /// Every row from `from` up to, and without, `to` is gone. Never of a hot table: its head
+    /// counts single rows.
+    DeleteRange {
+        /// The rows' table.
+        table: &'static TableSpec,
+        /// The first key that goes.
+        from: Vec<u8>,
+        /// The first key that stays.
+        to: Vec<u8>,
+    },
+}
+
+impl Op {
+    /// Puts `payload`, encoded by `version` of its table's schema.
+    pub fn put(
+        tenant: TenantId,
+        table: &'static TableSpec,
+        key: Vec<u8>,
+        version: u16,
+        payload: &[u8],
+    ) -> Self {
+        let value = seal_envelope(tenant, table, &key, version, payload);
+        Self::Put { table, key, value }
+    }
+
+    /// The table it changes.
+    pub fn table(&self) -> &'static TableSpec {
+        match self {
+            Self::Put { table, .. }
+            | Self::Delete { table, .. }
+            | Self::DeleteRange { table, .. } => table,
+        }
+    }
+
+    /// The row's key, or the first of the range.
+    pub fn key(&self) -> &[u8] {
+        match self {
+            Self::Put { key, .. } | Self::Delete { key, .. } => key,
+            Self::DeleteRange { from, .. } => from,
+        }
+    }
+}
+
+/// A row as it was put: checked, without its envelope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// The version of the table's schema that encoded it.
+    pub version: u16,
+    /// Its bytes.
+    pub payload: Vec<u8>,
+}
+
+/// A row that is not what was put.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("damaged row in `{table}` of tenant {tenant}, key {}: {why}", hex(key))]
+pub struct Damaged {
+    /// The table's name.
+    pub table: &'static str,
+    /// Whose row.
+    pub tenant: TenantId,
+    /// Its key, without the tenant.
+    pub key: Vec<u8>,
+    /// What is wrong with it.
+    pub why: &'static str,
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 + bytes.len() * 2);
+    text.push_str("0x");
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// Bytes of an envelope before its payload.
+pub(super) const ENVELOPE: usize = 12;
+/// Of those, the ones its checksum covers.
+const COVERED: usize = 8;
+/// The codec of a payload stored as it is, the only one there is. 1 and 16 and up are kept for
+/// zstd.
+const PLAIN: u8 = 0;
+
+/// The fields before an envelope's payload.
+pub(super) struct Envelope {
+    table: u8,
+    version: u16,
+    codec: u8,
+    /// Bytes of stored payload, wherever they lie.
+    pub len: usize,
+    /// The checksum of the row.
+    pub crc: u32,
+}
+
+impl Envelope {
+    /// Reads the fields; `None` if there are not enough bytes for them.
+    pub fn read(value: &[u8]) -> Option<Self> {
+        let mut cursor = Cursor::new(value);
+        Some(Self {
+            table: cursor.u8()?,
+            version: cursor.u16()?,
+            codec: cursor.u8()?,
+            len: usize::try_from(cursor.u32()?).ok()?,
+            crc: cursor.u32()?,
+        })
+    }
+}
+
+/// The part of a row's checksum that only its place decides.
+pub(super) fn key_crc(tenant: TenantId, table: &TableSpec, key: &[u8]) -> crc32fast::Hasher {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(table.name.as_bytes());
+    crc.update(tenant.as_bytes());
+    crc.update(key);
+    crc
+}
+
+fn seal_envelope(
+    tenant: TenantId,
+    table: &TableSpec,
+    key: &[u8],
+    version: u16,
+    payload: &[u8],
+) -> Vec<u8> {
+    let len = u32::try_from(payload.len()).expect("a row is shorter than 4 GiB");
+    let mut value = Vec::with_capacity(ENVELOPE + payload.len());
+    value.push(table.id);
+    value.extend(version.to_le_bytes());
+    value.push(PLAIN);
+    value.extend(len.to_le_bytes());
+    let mut crc = key_crc(tenant, table, key);
+    crc.update(&value);
+    crc.update(payload);
+    value.extend(crc.finalize().to_le_bytes());
+    value.extend_from_slice(payload);
+    value
+}
+
+/// Opens the envelope `value` found under `key`; it is the row that was put there, or an error.
+pub fn open_envelope(
+    tenant: TenantId,
+    table: &TableSpec,
+    key: &[u8],
+    value: &[u8],
+) -> Result<Stored, Damaged> {
+    let damaged = |why| Damaged {
+        table: table.name,
+        tenant,
+        key: key.to_vec(),
+        why,
+    };
+    let (fields, payload) = value
+        .split_at_checked(ENVELOPE)
+        .ok_or_else(|| damaged("shorter than an envelope"))?;
+    let covered = fields.get(..COVERED).unwrap_or_default();
+    let envelope = Envelope::read(fields).ok_or_else(|| damaged("shorter than an envelope"))?;
+    if envelope.len != payload.len() {
+        return Err(damaged("its length is not the one it was put with"));
+    }
+    let mut crc = key_crc(tenant, table, key);
+    crc.update(covered);
+    crc.update(payload);
+    if crc.finalize() != envelope.crc {
+        return Err(damaged("its checksum does not match"));
+    }
+    if envelope.table != table.id {
+        return Err(damaged("it belongs to another table"));
+    }
+    if envelope.codec != PLAIN {
+        return Err(damaged("unknown codec"));
+    }
+    Ok(Stored {
+        version: envelope.version,
+        payload: payload.to_vec(),
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::store::golden;
+
+    static COLOURS: TableSpec = TableSpec {
+        id: 7,
+        name: "colours",
+        load: Load::Hot,
+        keyed: Keyed::Natural,
+    };
+    const TENANT: TenantId = TenantId::from_bytes([9; 16]);
+
+    fn envelope() -> Vec<u8> {
+        seal_envelope(TENANT, &COLOURS, b"sky", 3, b"blue")
+    }
+
+    #[test]
+    fn an_envelope_is_frozen() {
+        golden::check("store_envelope.hex", &envelope());
+    }
+
+    #[test]
+    fn an_envelope_opens_only_where_it_was_put() {
+        let value = envelope();
+        let open = |tenant, table, key: &[u8]| open_envelope(tenant, table, key, &value);
+        let stored = Stored {
+            version: 3,
+            payload: b"blue".to_vec(),
+        };
+        assert_eq!(open(TENANT, &COLOURS, b"sky"), Ok(stored));
+        assert!(open(TenantId::ZERO, &COLOURS, b"sky").is_err());
+        assert!(open(TENANT, &ENTRIES, b"sky").is_err());
+        assert!(open(TENANT, &COLOURS, b"sea").is_err());
+    }
+
+    #[test]
+    fn every_changed_bit_and_every_cut_is_seen() {
+        let value = envelope();
+        for len in 0..value.len() {
+            assert!(open_envelope(TENANT, &COLOURS, b"sky", &value[..len]).is_err());
+        }
+        for bit in 0..value.len() * 8 {
+            let mut changed = value.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(
+                open_envelope(TENANT, &COLOURS, b"sky", &changed).is_err(),
+                "bit {bit}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_codec_of_the_future_is_refused_by_name() {
+        let mut value = envelope();
+        value[3] = 1;
+        let mut crc = key_crc(TENANT, &COLOURS, b"sky");
+        crc.update(&value[..COVERED]);
+        crc.update(&value[ENVELOPE..]);
+        value[COVERED..ENVELOPE].copy_from_slice(&crc.finalize().to_le_bytes());
+        let error = open_envelope(TENANT, &COLOURS, b"sky", &value).unwrap_err();
+        assert_eq!(error.why, "unknown codec");
+        assert!(error.to_string().contains("`colours`") && error.to_string().contains("0x736b79"));
+    }
+}
