@@ -1,0 +1,107 @@
+//! Whose key is it? A read index over every tenant's keys, made at start and kept up before answers.
+//!
+//! It opens doors, it does not judge: a tenant's own commands are checked again against the tenant's
+//! own rows, in order. Only operators' keys, which act on other tenants, are judged here alone.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::{PoisonError, RwLock};
+
+use crate::id::{KeyId, TenantId};
+use crate::store::{ReadError, Reader, Stored};
+use crate::tenant::key::{KeyHash, KeyRow, Scopes};
+use crate::tenant::schema::{API_KEYS, Edit, Gone, Row};
+use crate::tenant::usage::Tier;
+use crate::time::Timestamp;
+
+/// What a good key opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    /// The tenant whose key it is.
+    pub tenant: TenantId,
+    /// The key.
+    pub key: KeyId,
+    /// What it may do.
+    pub scopes: Scopes,
+    /// What it may use.
+    pub tier: Tier,
+}
+
+/// The index.
+#[derive(Debug, Default)]
+pub struct Directory {
+    keys: RwLock<HashMap<KeyHash, (TenantId, KeyRow)>>,
+}
+
+impl Directory {
+    /// Reads the keys of every tenant.
+    pub fn load(reader: &Reader) -> Result<Self, ReadError> {
+        let mut keys = HashMap::new();
+        reader.scan(
+            &API_KEYS,
+            &mut |tenant, key, Stored { version, payload }| {
+                let row = Row::decode(&API_KEYS, version, key, &payload);
+                let Ok(Row::KeyRow(hash, row)) = row else {
+                    tracing::error!(%tenant, "a key cannot be read and opens nothing");
+                    return ControlFlow::Continue(());
+                };
+                keys.insert(hash, (tenant, row));
+                ControlFlow::Continue(())
+            },
+        )?;
+        Ok(Self {
+            keys: RwLock::new(keys),
+        })
+    }
+
+    /// Whose key this is, if it is good at `at`.
+    pub fn find(&self, hash: KeyHash, at: Timestamp) -> Option<Holder> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let (tenant, row) = keys.get(&hash).filter(|(_, row)| row.is_good(at))?;
+        Some(Holder {
+            tenant: *tenant,
+            key: row.key_id,
+            scopes: row.scopes,
+            tier: row.tier,
+        })
+    }
+
+    /// How many keys it knows, good or not.
+    pub fn len(&self) -> usize {
+        self.keys
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+
+    /// True if it knows none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes in changed rows of `tenant`, once they are durable.
+    pub fn fold(&self, tenant: TenantId, rows: &[Edit]) {
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        for edit in rows {
+            match edit {
+                Edit::Put(Row::KeyRow(hash, row)) => {
+                    keys.insert(*hash, (tenant, row.clone()));
+                }
+                Edit::Delete(Gone::KeyRow(hash)) => {
+                    keys.remove(hash);
+                }
+                Edit::Put(_) | Edit::Delete(_) => {}
+            }
+        }
+    }
+
+    /// True if `rows` hold anything for [`Self::fold`].
+    pub fn concerns(rows: &[Edit]) -> bool {
+        rows.iter().any(|edit| {
+            matches!(
+                edit,
+                Edit::Put(Row::KeyRow(..)) | Edit::Delete(Gone::KeyRow(..))
+            )
+        })
+    }
+}

@@ -1,0 +1,409 @@
+//! The only actors: one per active tenant, and the three doors to them.
+//!
+//! [`Engine::execute`] runs a command, [`Engine::inspect`] looks at live state, [`Engine::read`] reads
+//! what is stored. They are generic and never grow with features. What comes out of the first two is
+//! [`Committed`]: it exists only for what is durable.
+//!
+//! Must not know: HTTP, JSON, any particular command or table (but for keys, in [`directory`]).
+
+pub mod admission;
+pub mod clock;
+pub mod directory;
+mod registry;
+mod tenant;
+mod threads;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use crate::audit::{Entry, Kid, Signer};
+use crate::decide::Rules;
+use crate::id::{DecisionId, Sequence, TenantId};
+use crate::stamp::Stamp;
+use crate::store::{Lost, Mark, ReadError, Reader, Store};
+use crate::tenant::Tenant;
+use crate::tenant::command::{Caller, Command, Refusal};
+use crate::tenant::key::KeyHash;
+use crate::time::Timestamp;
+
+use admission::{Admission, Limits, Slot};
+use directory::{Directory, Holder};
+use registry::{Lease, Lookup, Registry};
+use tenant::{Begun, Execute, Inspect, Node, TenantActor, Vitals};
+use threads::Threads;
+
+pub use threads::Seat;
+
+/// Why there is no answer, though the request may be fine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Unavailable {
+    /// The tenant has as many commands under way as it may.
+    #[error("the tenant has too many requests under way")]
+    TenantBusy,
+    /// The node has.
+    #[error("the node has too many requests under way")]
+    Overloaded,
+    /// It took too long; nothing was done.
+    #[error("the deadline passed before the request was begun; nothing was done")]
+    DeadlineExceeded,
+    /// Nothing can be written.
+    #[error("nothing can be written at the moment; reads go on")]
+    StorageFull,
+    /// The tenant's data is damaged.
+    #[error("the tenant's data is damaged; an operator has to look at it")]
+    TenantCorrupt,
+    /// The tenant is on its way back into memory.
+    #[error("the tenant is being reloaded; whether the request was carried out is not known")]
+    TenantReloading,
+    /// Cold rows are still being rebuilt.
+    #[error("what was asked for is still being rebuilt")]
+    Rebuilding,
+    /// The node is going down.
+    #[error("the node is shutting down")]
+    ShuttingDown,
+}
+
+/// Why a request came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Stopped {
+    /// It may not be done.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// It cannot be done now.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// What the entry of a command is known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// The entry's id.
+    pub decision_id: DecisionId,
+    /// Its number in the tenant.
+    pub sequence: Sequence,
+    /// Its number in the log.
+    pub index: u64,
+    /// Its leaf in the tree.
+    pub leaf_hash: [u8; 32],
+    /// The key it is signed with.
+    pub kid: Kid,
+    /// The signature.
+    pub signature: [u8; 64],
+    /// Its time.
+    pub at: Timestamp,
+}
+
+impl Receipt {
+    fn of(entry: &Entry, kid: Kid, stamp: &Stamp) -> Self {
+        Self {
+            decision_id: entry.decision_id(),
+            sequence: stamp.sequence,
+            index: entry.index(),
+            leaf_hash: *entry.leaf_hash(),
+            kid,
+            signature: *entry.signature(),
+            at: stamp.at,
+        }
+    }
+}
+
+/// An answer that nothing can take back: what it tells of is durable.
+#[derive(Debug)]
+pub struct Committed<T> {
+    /// The answer.
+    pub reply: T,
+    /// The entry it made; `None` for what was only recalled or looked at.
+    pub receipt: Option<Receipt>,
+    /// How long planning it took.
+    pub planning: Duration,
+    _mark: Mark,
+}
+
+/// How a node's engine behaves.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// How much work may be under way.
+    pub limits: Limits,
+    /// How long a command may wait before it is begun.
+    pub deadline: Duration,
+    /// How long a tenant stays in memory unused.
+    pub idle: Duration,
+    /// How many bytes the tenants in memory may weigh.
+    pub active_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            deadline: Duration::from_secs(2),
+            idle: Duration::from_secs(600),
+            active_bytes: 1 << 30,
+        }
+    }
+}
+
+/// The engine. Clones are the same one.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    node: Node,
+    rules: Arc<Rules>,
+    settings: Settings,
+    admission: Admission,
+    registry: Registry,
+    threads: Threads,
+}
+
+impl Engine {
+    /// An engine over `store`, with the directory of all keys read in.
+    pub fn new(store: Store, signer: Signer, settings: Settings) -> Result<Self, ReadError> {
+        let directory = Arc::new(Directory::load(&store.reader())?);
+        Ok(Self {
+            node: Node {
+                store,
+                signer: Arc::new(signer),
+                directory,
+            },
+            rules: Arc::new(Rules::built_in().clone()),
+            settings,
+            admission: Admission::new(settings.limits),
+            registry: Registry::default(),
+            threads: Threads::default(),
+        })
+    }
+
+    /// Lets actors live on the calling thread until the seat is dropped; see [`Threads::join`]. At
+    /// least one thread has to.
+    pub fn join_thread(&self) -> Seat {
+        self.threads.join()
+    }
+
+    /// Sends every tenant that nobody uses to rest, now.
+    pub fn rest(&self) {
+        self.registry.retire(Duration::ZERO, 0);
+    }
+
+    /// Runs a command of `tenant`, `bytes` long, in its order, and answers once it is durable.
+    pub async fn execute<C: Command>(
+        &self,
+        tenant: TenantId,
+        caller: Caller,
+        command: C,
+        bytes: usize,
+    ) -> Result<Committed<C::Reply>, Stopped> {
+        let (slot, lease) = self.enter(tenant, bytes).await?;
+        let (address, generation) = (lease.address.clone(), lease.generation);
+        let begun = address
+            .send(Execute {
+                command,
+                caller,
+                slot,
+                lease,
+            })
+            .await;
+        let Begun {
+            reply,
+            receipt,
+            settled,
+            planning,
+        } = self.settle(tenant, generation, begun)?;
+        let mark = settled
+            .await
+            .map_err(|lost| self.lost(tenant, generation, lost))?;
+        Ok(Committed {
+            reply,
+            receipt,
+            planning,
+            _mark: mark,
+        })
+    }
+
+    /// Looks at the live state of `tenant`; answers once what was seen is durable.
+    pub async fn inspect<F, T>(
+        &self,
+        tenant: TenantId,
+        caller: Caller,
+        look: F,
+    ) -> Result<T, Stopped>
+    where
+        F: FnOnce(&Tenant, &Stamp) -> Result<T, Refusal> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (_slot, lease) = self.enter(tenant, 0).await?;
+        let (address, generation) = (lease.address.clone(), lease.generation);
+        let seen = address
+            .send(Inspect {
+                look,
+                caller,
+                lease,
+            })
+            .await;
+        let (seen, settled) = self.settle(tenant, generation, seen)?;
+        settled
+            .await
+            .map_err(|lost| self.lost(tenant, generation, lost))?;
+        Ok(seen)
+    }
+
+    /// Reads what is stored, off the event loop.
+    pub async fn read<F, T, E>(&self, look: F) -> Result<T, Unavailable>
+    where
+        F: FnOnce(&Reader) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: std::error::Error + Send + 'static,
+    {
+        let reader = self.node.store.reader();
+        let read = tokio::task::spawn_blocking(move || look(&reader)).await;
+        match read {
+            Ok(Ok(read)) => Ok(read),
+            Ok(Err(error)) => {
+                tracing::error!("a read failed: {error}");
+                Err(Unavailable::TenantCorrupt)
+            }
+            Err(_) => Err(Unavailable::ShuttingDown),
+        }
+    }
+
+    /// Whose key this is, if it is good now.
+    pub fn holder(&self, hash: KeyHash) -> Option<Holder> {
+        self.node.directory.find(hash, clock::now())
+    }
+
+    /// What decisions depend on besides intent and evidence.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// What entries are signed with.
+    pub fn signer(&self) -> &Signer {
+        &self.node.signer
+    }
+
+    /// Where records go.
+    pub fn store(&self) -> &Store {
+        &self.node.store
+    }
+
+    /// Tenants in memory, and commands under way.
+    pub fn load(&self) -> (usize, usize) {
+        (self.registry.active(), self.admission.in_flight())
+    }
+
+    /// Sends tenants to rest, again and again; never ends.
+    pub async fn sweep(&self) {
+        loop {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            let retired = self
+                .registry
+                .retire(self.settings.idle, self.settings.active_bytes);
+            if retired > 0 {
+                tracing::debug!(retired, "tenants went to rest");
+            }
+        }
+    }
+
+    /// Lets nobody in any more, and waits until nobody is inside.
+    pub async fn drain(&self) {
+        self.admission.close();
+        while self.admission.in_flight() > 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// A place and the actor of `tenant`, within the deadline: after it nothing is begun.
+    async fn enter(&self, tenant: TenantId, bytes: usize) -> Result<(Slot, Lease), Unavailable> {
+        let slot = self.admission.enter(tenant, bytes)?;
+        let begin = async { Ok((slot.turn().await, self.lease(tenant).await?)) };
+        let begin = tokio::time::timeout(self.settings.deadline, begin).await;
+        begin.unwrap_or(Err(Unavailable::DeadlineExceeded))
+    }
+
+    /// The actor of `tenant`, loaded if need be.
+    async fn lease(&self, tenant: TenantId) -> Result<Lease, Unavailable> {
+        loop {
+            match self.registry.look(tenant) {
+                Lookup::Active(lease) => return Ok(lease),
+                Lookup::Loading(activation) => {
+                    // A loader that vanished leaves the tenant to the next who looks.
+                    activation.await.unwrap_or(Ok(()))?;
+                }
+                Lookup::Load { after, done } => {
+                    let (engine, job) = (self.clone(), oneshot::channel());
+                    let started = self.threads.run(tenant, move || async move {
+                        let loaded = engine.activate(tenant, after).await;
+                        let _ = done.send(loaded);
+                        let _ = job.0.send(loaded);
+                    });
+                    if !started {
+                        self.registry.failed(tenant, None);
+                        return Err(Unavailable::ShuttingDown);
+                    }
+                    job.1.await.unwrap_or(Err(Unavailable::ShuttingDown))?;
+                }
+            }
+        }
+    }
+
+    /// Loads a tenant on the thread it will live on. Runs to its end whoever stops waiting.
+    async fn activate(
+        &self,
+        tenant: TenantId,
+        after: Option<tenant::Settled>,
+    ) -> Result<(), Unavailable> {
+        if let Some(settled) = after {
+            // Lost is as good as durable here: what was lost is not there to be loaded.
+            let _ = settled.await;
+        }
+        let (node, rules) = (self.node.clone(), self.rules.clone());
+        let vitals = Arc::new(Vitals::new(node.store.mark()));
+        let for_actor = vitals.clone();
+        let actor = tokio::task::spawn_blocking(move || {
+            let claim = node.store.claim(tenant).map_err(|error| {
+                tracing::error!(%tenant, "the tenant cannot be claimed: {error}");
+                Unavailable::TenantCorrupt
+            })?;
+            TenantActor::load(Tenant::blank(tenant, rules), claim, node, for_actor)
+        });
+        match actor.await.unwrap_or(Err(Unavailable::ShuttingDown)) {
+            Ok(actor) => {
+                self.registry
+                    .loaded(tenant, actix::Actor::start(actor), vitals);
+                Ok(())
+            }
+            Err(why) => {
+                self.registry.failed(tenant, None);
+                Err(why)
+            }
+        }
+    }
+
+    /// What an actor answered; one that ended or panicked is discarded, so the next look loads anew.
+    fn settle<T>(
+        &self,
+        tenant: TenantId,
+        generation: u64,
+        answered: Result<Result<T, Stopped>, actix::MailboxError>,
+    ) -> Result<T, Stopped> {
+        let answer = answered.unwrap_or(Err(Unavailable::TenantReloading.into()));
+        if matches!(
+            answer,
+            Err(Stopped::Unavailable(Unavailable::TenantReloading))
+        ) {
+            self.registry.discard(tenant, generation);
+        }
+        answer
+    }
+
+    /// A record that did not become durable: the state in memory is ahead of what will ever be.
+    fn lost(&self, tenant: TenantId, generation: u64, lost: Lost) -> Stopped {
+        tracing::error!(%tenant, "a record was lost: {lost}");
+        self.registry.discard(tenant, generation);
+        Unavailable::StorageFull.into()
+    }
+}

@@ -1,0 +1,390 @@
+//! The actor: one tenant's state in memory, its commands one after the other.
+//!
+//! State runs ahead of the disk; answers never do. A handler plans, appends and returns at once; the
+//! caller waits for the record to be durable. An actor ends when nobody has its address any more.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, Context, Handler, Message, MessageResult};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+
+use super::admission::Slot;
+use super::directory::Directory;
+use super::registry::Lease;
+use super::{Receipt, Stopped, Unavailable, clock};
+use crate::audit::{Log, Signer};
+use crate::id::Sequence;
+use crate::stamp::Stamp;
+use crate::store::open_envelope;
+use crate::store::{Claim, Head, Ledger, Lost, Mark, Record, Store};
+use crate::tenant::Tenant;
+use crate::tenant::command::{Caller, Change, Command, Leave, Refusal};
+use crate::tenant::schema::{Edit, Row};
+use crate::time::Timestamp;
+
+/// Resolves when everything that was appended so far is durable and the directory knows of it.
+pub type Settled = Shared<BoxFuture<'static, Result<Mark, Lost>>>;
+
+/// What the registry sees of an actor without asking it.
+pub struct Vitals {
+    /// Roughly how many bytes its state takes.
+    pub weight: AtomicUsize,
+    settled: Mutex<Settled>,
+}
+
+impl Vitals {
+    /// Of an actor that has appended nothing: all it knows is durable already.
+    pub fn new(durable: Mark) -> Self {
+        let settled = futures_util::future::ready(Ok(durable)).boxed().shared();
+        Self {
+            weight: AtomicUsize::new(0),
+            settled: Mutex::new(settled),
+        }
+    }
+
+    /// When all that it appended so far is durable.
+    pub fn settled(&self) -> Settled {
+        self.settled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn append(&self, settled: Settled) {
+        *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = settled;
+    }
+}
+
+impl std::fmt::Debug for Vitals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Vitals({} bytes)", self.weight.load(Ordering::Relaxed))
+    }
+}
+
+/// What every actor needs of the node.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Where records go.
+    pub store: Store,
+    /// What entries are signed with.
+    pub signer: Arc<Signer>,
+    /// Whose key is it.
+    pub directory: Arc<Directory>,
+}
+
+/// One tenant.
+pub struct TenantActor {
+    tenant: Tenant,
+    /// `None` until the tenant was founded.
+    log: Option<Log>,
+    ledger: Ledger,
+    /// The time of the last entry: the next one is not before it.
+    last_at: Timestamp,
+    /// The number of the next command.
+    next: Sequence,
+    node: Node,
+    vitals: Arc<Vitals>,
+    poisoned: bool,
+}
+
+impl TenantActor {
+    /// A tenant as the store has it; one that was never founded without a claim.
+    pub fn load(
+        tenant: Tenant,
+        claim: Option<Claim>,
+        node: Node,
+        vitals: Arc<Vitals>,
+    ) -> Result<Self, Unavailable> {
+        let mut actor = Self {
+            tenant,
+            log: None,
+            ledger: Ledger::new(),
+            last_at: Timestamp::MIN,
+            next: Sequence::FIRST,
+            node,
+            vitals,
+            poisoned: false,
+        };
+        if let Some(claim) = claim {
+            actor.take(claim)?;
+        }
+        actor.weigh();
+        Ok(actor)
+    }
+
+    fn take(&mut self, claim: Claim) -> Result<(), Unavailable> {
+        let id = self.tenant.id;
+        let damaged = |why: &dyn std::fmt::Display| {
+            tracing::error!(tenant = %id, "the tenant cannot be loaded: {why}");
+            Unavailable::TenantCorrupt
+        };
+        for (table, key, envelope) in claim.rows {
+            let stored = open_envelope(id, table, &key, &envelope).map_err(|why| damaged(&why))?;
+            let row = Row::decode(table, stored.version, &key, &stored.payload);
+            self.tenant
+                .absorb(&Edit::Put(row.map_err(|why| damaged(&why))?));
+        }
+        let account = self
+            .tenant
+            .account()
+            .ok_or_else(|| damaged(&"it has no account"))?;
+        let Head {
+            sequence,
+            at,
+            log_base,
+            range,
+            root,
+            ..
+        } = claim.head;
+        let size = sequence
+            .get()
+            .saturating_sub(log_base.get())
+            .saturating_add(1);
+        let (origin, signer) = (account.row.log.clone(), self.node.signer.clone());
+        let log =
+            Log::resume(origin, id, log_base, size, range, signer).map_err(|why| damaged(&why))?;
+        if log.root() != root {
+            return Err(damaged(&"the root of its log is another"));
+        }
+        self.log = Some(log);
+        self.ledger = claim.ledger;
+        self.last_at = at;
+        self.next = sequence.next();
+        Ok(())
+    }
+
+    fn stamp(&self, caller: Caller) -> Stamp {
+        let at = clock::now().max(self.last_at);
+        Stamp::new(at, self.next, caller.key(), clock::random())
+    }
+
+    /// Plans, numbers, signs, takes in and appends: the one place where a tenant changes.
+    fn run<C: Command>(
+        &mut self,
+        command: C,
+        caller: Caller,
+        slot: Slot,
+    ) -> Result<Begun<C::Reply>, Stopped> {
+        if self.tenant.account().is_none() && !C::FOUNDS {
+            return Err(Refusal::NotFound("tenant").into());
+        }
+        if !self.node.store.writable() {
+            return Err(Unavailable::StorageFull.into());
+        }
+        let stamp = self.stamp(caller);
+        let watch = clock::stopwatch();
+        caller.admit(&self.tenant, C::SCOPE, stamp.at)?;
+        let Change { rows, fact, reply } = match command.apply(&self.tenant, &stamp) {
+            Ok(change) => change,
+            Err(Leave::Recall(reply)) => {
+                let planning = watch.elapsed();
+                let settled = self.vitals.settled();
+                return Ok(Begun {
+                    reply,
+                    receipt: None,
+                    settled,
+                    planning,
+                });
+            }
+            Err(Leave::Refuse(refusal)) => return Err(refusal.into()),
+        };
+        let planning = watch.elapsed();
+
+        let signer = &self.node.signer;
+        let log = self.log.get_or_insert_with(|| {
+            let origin = founded_log(&rows).expect("founding makes an account");
+            Log::begin(origin, self.tenant.id, stamp.sequence, signer.clone())
+        });
+        let (entry, opening) = log.append(fact, &stamp).map_err(|error| Refusal::Invalid {
+            pointer: "",
+            message: error.to_string(),
+        })?;
+        let receipt = Receipt::of(&entry, signer.kid(), &stamp);
+        let ops: Vec<_> = rows.iter().map(|edit| edit.op(self.tenant.id)).collect();
+        for (edit, op) in rows.iter().zip(&ops) {
+            self.tenant.absorb(edit);
+            self.ledger.fold(self.tenant.id, op);
+        }
+        self.last_at = stamp.at;
+        self.next = stamp.sequence.next();
+        let head = Head {
+            sequence: stamp.sequence,
+            at: stamp.at,
+            log_base: log.base(),
+            next_due: None,
+            hot_rows: self.ledger.count(),
+            hot_hash: self.ledger.hash(),
+            root: log.root(),
+            range: log.range().to_vec(),
+        };
+        let opening = opening.map(|opening| opening.encode());
+        let record = Record::new(
+            self.tenant.id,
+            stamp.sequence,
+            ops,
+            entry.into_bytes(),
+            opening,
+            head,
+        );
+        let durable = self.node.store.append(record, slot);
+        let settled = self.settle(durable, rows);
+        self.vitals.append(settled.clone());
+        self.weigh();
+        Ok(Begun {
+            reply,
+            receipt: Some(receipt),
+            settled,
+            planning,
+        })
+    }
+
+    /// Keys are known to the directory before anybody is answered, whether or not the caller stays.
+    fn settle(
+        &self,
+        durable: impl Future<Output = Result<Mark, Lost>> + Send + 'static,
+        rows: Vec<Edit>,
+    ) -> Settled {
+        if !Directory::concerns(&rows) {
+            return durable.boxed().shared();
+        }
+        let (directory, tenant) = (self.node.directory.clone(), self.tenant.id);
+        let settled = async move {
+            let mark = durable.await?;
+            directory.fold(tenant, &rows);
+            Ok(mark)
+        }
+        .boxed()
+        .shared();
+        actix::spawn(settled.clone().map(drop));
+        settled
+    }
+
+    fn weigh(&self) {
+        self.vitals
+            .weight
+            .store(self.tenant.weight(), Ordering::Relaxed);
+    }
+
+    /// Runs `job`; if it panics the state is not to be trusted any more, and the actor ends.
+    fn guarded<T>(
+        &mut self,
+        context: &mut Context<Self>,
+        job: impl FnOnce(&mut Self) -> Result<T, Stopped>,
+    ) -> Result<T, Stopped> {
+        if self.poisoned {
+            return Err(Unavailable::TenantReloading.into());
+        }
+        catch_unwind(AssertUnwindSafe(|| job(self))).unwrap_or_else(|_| {
+            tracing::error!(tenant = %self.tenant.id, "a command panicked; the tenant is reloaded");
+            self.poisoned = true;
+            context.stop();
+            Err(Unavailable::TenantReloading.into())
+        })
+    }
+}
+
+/// The name of the log that the account among `rows` begins.
+fn founded_log(rows: &[Edit]) -> Option<String> {
+    rows.iter().find_map(|edit| match edit {
+        Edit::Put(Row::AccountRow((), account)) => Some(account.log.clone()),
+        Edit::Put(_) | Edit::Delete(_) => None,
+    })
+}
+
+impl Actor for TenantActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        // Admission bounds what is sent; a bound here would not hold anyway (actix#515).
+        context.set_mailbox_capacity(0);
+    }
+}
+
+/// A command that was carried out in memory and is on its way to the disk.
+pub struct Begun<R> {
+    /// For the caller, once it is settled.
+    pub reply: R,
+    /// Of its entry, if it made one.
+    pub receipt: Option<Receipt>,
+    /// When the caller may have it.
+    pub settled: Settled,
+    /// How long planning took.
+    pub planning: Duration,
+}
+
+/// Run this command.
+pub struct Execute<C> {
+    /// The command.
+    pub command: C,
+    /// Who gives it.
+    pub caller: Caller,
+    /// Its place.
+    pub slot: Slot,
+    /// Keeps the actor from resting until the command was handled.
+    pub lease: Lease,
+}
+
+impl<C: Command> Message for Execute<C> {
+    type Result = Result<Begun<C::Reply>, Stopped>;
+}
+
+impl<C: Command> Handler<Execute<C>> for TenantActor {
+    type Result = MessageResult<Execute<C>>;
+
+    fn handle(&mut self, message: Execute<C>, context: &mut Self::Context) -> Self::Result {
+        let Execute {
+            command,
+            caller,
+            slot,
+            lease: _lease,
+        } = message;
+        MessageResult(self.guarded(context, |actor| actor.run(command, caller, slot)))
+    }
+}
+
+/// Look at the live state.
+pub struct Inspect<F> {
+    /// What is looked at.
+    pub look: F,
+    /// Who looks.
+    pub caller: Caller,
+    /// Keeps the actor from resting until it was looked at.
+    pub lease: Lease,
+}
+
+impl<F, T> Message for Inspect<F>
+where
+    F: FnOnce(&Tenant, &Stamp) -> Result<T, Refusal>,
+    T: 'static,
+    F: 'static,
+{
+    type Result = Result<(T, Settled), Stopped>;
+}
+
+impl<F, T> Handler<Inspect<F>> for TenantActor
+where
+    F: FnOnce(&Tenant, &Stamp) -> Result<T, Refusal> + 'static,
+    T: 'static,
+{
+    type Result = MessageResult<Inspect<F>>;
+
+    fn handle(&mut self, message: Inspect<F>, context: &mut Self::Context) -> Self::Result {
+        let Inspect {
+            look,
+            caller,
+            lease: _lease,
+        } = message;
+        MessageResult(self.guarded(context, |actor| {
+            if actor.tenant.account().is_none() {
+                return Err(Refusal::NotFound("tenant").into());
+            }
+            let stamp = actor.stamp(caller);
+            let seen = look(&actor.tenant, &stamp)?;
+            Ok((seen, actor.vitals.settled()))
+        }))
+    }
+}

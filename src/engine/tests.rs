@@ -1,0 +1,279 @@
+//! The doors, over a real store in a folder of their own.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::audit::Fact;
+use crate::decide::intent::Text;
+use crate::store::StoreConfig;
+use crate::tenant::command::{Change, Plan};
+use crate::tenant::key::{CreateKey, NewKey, RevokeKey, Role, Scope};
+use crate::tenant::lifecycle::Found;
+use crate::tenant::schema::TABLES;
+use crate::tenant::usage::Tier;
+
+const TENANT: TenantId = TenantId::from_bytes([7; 16]);
+
+fn store(folder: &TempDir) -> Store {
+    let mut config = StoreConfig::new(folder.path());
+    config.segment_bytes = 1 << 20;
+    Store::open(&config, TABLES).unwrap()
+}
+
+fn engine(folder: &TempDir) -> Engine {
+    Engine::new(
+        store(folder),
+        Signer::from_seed(&[1; 32]),
+        Settings::default(),
+    )
+    .unwrap()
+}
+
+fn run<T>(job: impl Future<Output = T>) -> T {
+    actix::System::new().block_on(job)
+}
+
+fn found() -> Found {
+    Found {
+        name: Text::new("test").unwrap(),
+        tier: Tier::Enterprise,
+        retention_days: None,
+        created_by: None,
+        keys: vec![NewKey::with_role(Tier::Enterprise, Role::Ci)],
+        service: "arf.invalid".into(),
+        public_key: "key".into(),
+    }
+}
+
+/// A command that only leaves an entry.
+struct Note;
+
+impl Command for Note {
+    type Reply = Sequence;
+    const SCOPE: Scope = Scope::Admin;
+
+    fn apply(self, _: &Tenant, stamp: &Stamp) -> Plan<Sequence> {
+        Ok(Change {
+            rows: Vec::new(),
+            fact: Fact::new("note"),
+            reply: stamp.sequence,
+        })
+    }
+}
+
+/// A command with a bug in it.
+struct Bug;
+
+impl Command for Bug {
+    type Reply = ();
+    const SCOPE: Scope = Scope::Admin;
+
+    fn apply(self, _: &Tenant, _: &Stamp) -> Plan<()> {
+        panic!("a bug, on purpose");
+    }
+}
+
+async fn note(engine: &Engine) -> u64 {
+    engine
+        .execute(TENANT, Caller::Node, Note, 0)
+        .await
+        .unwrap()
+        .reply
+        .get()
+}
+
+#[test]
+fn commands_are_numbered_without_holes_through_panics_rests_and_restarts() {
+    let folder = TempDir::new().unwrap();
+    run(async {
+        let engine = engine(&folder);
+        let _seat = engine.join_thread();
+        let unfounded = engine
+            .execute(TENANT, Caller::Node, Note, 0)
+            .await
+            .unwrap_err();
+        assert_eq!(unfounded, Refusal::NotFound("tenant").into());
+        engine
+            .execute(TENANT, Caller::Node, found(), 0)
+            .await
+            .unwrap();
+        assert_eq!(note(&engine).await, 1);
+
+        let panicked = engine
+            .execute(TENANT, Caller::Node, Bug, 0)
+            .await
+            .unwrap_err();
+        assert_eq!(panicked, Unavailable::TenantReloading.into());
+        assert_eq!(
+            note(&engine).await,
+            2,
+            "what a panic touched is loaded anew"
+        );
+
+        engine.rest();
+        assert_eq!(engine.load(), (0, 0), "nobody is in memory");
+        assert_eq!(note(&engine).await, 3);
+        engine.store().close().unwrap();
+    });
+    run(async {
+        let engine = engine(&folder);
+        let _seat = engine.join_thread();
+        assert_eq!(note(&engine).await, 4);
+        let again = engine
+            .execute(TENANT, Caller::Node, found(), 0)
+            .await
+            .unwrap_err();
+        assert!(matches!(
+            again,
+            Stopped::Refused(Refusal::IdempotencyConflict(_))
+        ));
+        engine.store().close().unwrap();
+    });
+}
+
+#[test]
+fn many_at_once_activate_a_tenant_once_and_get_a_number_each() {
+    let folder = TempDir::new().unwrap();
+    run(async {
+        let engine = engine(&folder);
+        let _seat = engine.join_thread();
+        engine
+            .execute(TENANT, Caller::Node, found(), 0)
+            .await
+            .unwrap();
+        for round in 0..20 {
+            engine.rest();
+            let notes = futures_util::future::join_all((0..300).map(|_| note(&engine))).await;
+            let mut numbers = notes;
+            numbers.sort_unstable();
+            let first = 1 + round * 300;
+            assert_eq!(numbers, (first..first + 300).collect::<Vec<_>>());
+        }
+        engine.store().close().unwrap();
+    });
+}
+
+#[test]
+fn an_actor_that_rests_lets_its_memory_go() {
+    /// Tells when it was dropped.
+    struct Told(Arc<AtomicBool>);
+    impl Drop for Told {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    struct Ends(Told);
+    impl actix::Actor for Ends {
+        type Context = actix::Context<Self>;
+    }
+    run(async {
+        let gone = Arc::new(AtomicBool::new(false));
+        let address = actix::Actor::start(Ends(Told(gone.clone())));
+        drop(address);
+        let dropped = async {
+            while !gone.load(Ordering::SeqCst) {
+                tokio::task::yield_now().await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(5), dropped).await;
+        assert!(waited.is_ok(), "an actor without addresses ends");
+    });
+}
+
+#[test]
+fn the_directory_knows_a_key_before_its_maker_is_answered_and_forgets_it_likewise() {
+    let folder = TempDir::new().unwrap();
+    run(async {
+        let engine = engine(&folder);
+        let _seat = engine.join_thread();
+        engine
+            .execute(TENANT, Caller::Node, found(), 0)
+            .await
+            .unwrap();
+        let create = CreateKey(NewKey::with_role(Tier::Free, Role::Agent));
+        let made = engine
+            .execute(TENANT, Caller::Node, create, 0)
+            .await
+            .unwrap()
+            .reply;
+        let holder = engine.holder(made.hash).expect("it is known");
+        assert_eq!(
+            (holder.tenant, holder.key, holder.tier),
+            (TENANT, made.key_id, Tier::Free)
+        );
+        engine
+            .execute(TENANT, Caller::Node, RevokeKey(made.key_id), 0)
+            .await
+            .unwrap();
+        assert_eq!(engine.holder(made.hash), None);
+        engine.store().close().unwrap();
+    });
+    run(async {
+        let engine = engine(&folder);
+        assert_eq!(
+            engine.node.directory.len(),
+            2,
+            "a restart reads the same keys"
+        );
+        engine.store().close().unwrap();
+    });
+}
+
+#[test]
+fn a_caller_that_leaves_has_its_command_carried_out_or_not_begun() {
+    let folder = TempDir::new().unwrap();
+    run(async {
+        let engine = engine(&folder);
+        let _seat = engine.join_thread();
+        engine
+            .execute(TENANT, Caller::Node, found(), 0)
+            .await
+            .unwrap();
+        // Polled once, then dropped: it may have been handed over or not.
+        for _ in 0..50 {
+            let command = engine.execute(TENANT, Caller::Node, Note, 0);
+            let _ = tokio::time::timeout(Duration::ZERO, command).await;
+        }
+        let next = note(&engine).await;
+        assert!((1..=51).contains(&next));
+        let stored = engine
+            .read(move |reader| reader.entry(TENANT, Sequence::new(next)))
+            .await
+            .unwrap();
+        assert!(stored.is_some(), "the sequence has no hole");
+        assert_eq!(engine.load().1, 0, "no place is lost");
+        engine.store().close().unwrap();
+    });
+}
+
+#[test]
+fn what_was_seen_is_durable_when_it_is_answered() {
+    let folder = TempDir::new().unwrap();
+    run(async {
+        let engine = engine(&folder);
+        let _seat = engine.join_thread();
+        engine
+            .execute(TENANT, Caller::Node, found(), 0)
+            .await
+            .unwrap();
+        let writes = (0..100).map(|_| note(&engine));
+        let looks = (0..100).map(|_| async {
+            let look = |_: &Tenant, stamp: &Stamp| Ok(stamp.sequence);
+            let next = engine.inspect(TENANT, Caller::Node, look).await.unwrap();
+            let last = Sequence::new(next.get() - 1);
+            let stored = engine
+                .read(move |reader| reader.entry(TENANT, last))
+                .await
+                .unwrap();
+            assert!(stored.is_some(), "{last} was shown and is not there");
+        });
+        tokio::join!(
+            futures_util::future::join_all(writes),
+            futures_util::future::join_all(looks)
+        );
+        engine.store().close().unwrap();
+    });
+}

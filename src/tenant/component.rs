@@ -1,0 +1,82 @@
+//! The smoothed risk of each component (rules.md 6), for the 4,096 that were touched last.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+
+use super::Tenant;
+use super::schema::{Edit, Gone, Row, TableRow};
+use crate::id::{Name, Sequence};
+use crate::number::Probability;
+
+/// Components that a tenant remembers.
+pub const COMPONENTS_MAX: usize = 4_096;
+
+/// The row of `components`, keyed by the name of kind and name.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ComponentRow {
+    /// S: the smoothed risk after its last decision.
+    pub smoothed: Probability,
+    /// The sequence of that decision.
+    pub last: Sequence,
+}
+
+/// The components of a tenant.
+#[derive(Debug, Default)]
+pub struct Components {
+    rows: HashMap<Name, ComponentRow>,
+    by_last: BTreeMap<Sequence, Name>,
+}
+
+impl Components {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// All of them, in no order.
+    pub fn rows(&self) -> impl Iterator<Item = (Name, &ComponentRow)> {
+        self.rows.iter().map(|(name, row)| (*name, row))
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The component's smoothed risk; none before its first decision, or after it was forgotten.
+    pub fn smoothed(&self, component: Name) -> Option<Probability> {
+        self.rows.get(&component).map(|row| row.smoothed)
+    }
+
+    /// The component after a decision; the one untouched for longest makes room for a new one.
+    pub fn decided(&self, component: Name, smoothed: Probability, at: Sequence) -> Vec<Edit> {
+        let mut rows =
+            vec![Row::ComponentRow(component, ComponentRow { smoothed, last: at }).into()];
+        if !self.rows.contains_key(&component) && self.rows.len() >= COMPONENTS_MAX {
+            rows.extend(
+                self.by_last
+                    .values()
+                    .next()
+                    .map(|&oldest| Gone::ComponentRow(oldest).into()),
+            );
+        }
+        rows
+    }
+}
+
+impl TableRow for ComponentRow {
+    type Key = Name;
+
+    fn absorb(&self, key: &Name, tenant: &mut Tenant) {
+        Self::forget(key, tenant);
+        tenant.components.rows.insert(*key, *self);
+        tenant.components.by_last.insert(self.last, *key);
+    }
+
+    fn forget(key: &Name, tenant: &mut Tenant) {
+        if let Some(row) = tenant.components.rows.remove(key) {
+            tenant.components.by_last.remove(&row.last);
+        }
+    }
+}

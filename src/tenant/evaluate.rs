@@ -1,0 +1,417 @@
+//! The main command: have an intent evaluated.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+
+use super::Tenant;
+use super::change_set;
+use super::command::{Change, Command, Leave, Plan, Refusal};
+use super::intents::IntentRow;
+use super::key::{KeyRow, Scope};
+use super::schema::{Edit, Gone, Row};
+use super::standing::Standing;
+use super::usage::UsageLogRow;
+use crate::audit::Fact;
+use crate::decide::intent::Intent;
+use crate::decide::{self, Counterfactual, Decision, Evidence, SetSoFar};
+use crate::id::{DecisionId, IntentId, Name, Namer, Sequence};
+use crate::number::Probability;
+use crate::stamp::Stamp;
+use crate::time::Timestamp;
+
+/// Has an intent evaluated, once: asked again under the same id, the stored answer comes back.
+#[derive(Debug, Clone)]
+pub struct Evaluate {
+    /// What is asked.
+    pub intent: Intent,
+    /// The caller's id for it; made where there is none.
+    pub id: Option<IntentId>,
+    /// The intent's canonical form, computed at the edge.
+    pub canonical: Vec<u8>,
+    /// The request as sent, to the byte.
+    pub request: Vec<u8>,
+    /// When it arrived.
+    pub arrived: Timestamp,
+    /// W3C trace id, 32 hexadecimal digits.
+    pub trace_id: Option<String>,
+    /// Method and route, for the usage log.
+    pub endpoint: &'static str,
+}
+
+/// What an evaluation comes to.
+#[derive(Debug, Clone)]
+pub enum Evaluated {
+    /// A decision, made just now.
+    Decided(Box<Decided>),
+    /// The decision was made before; its text is in the opening of that entry.
+    Recalled {
+        /// The entry of the decision.
+        decided: Sequence,
+        /// Where it stands now.
+        standing: Standing,
+    },
+}
+
+/// A decision with what it was made about.
+#[derive(Debug, Clone)]
+pub struct Decided {
+    /// The id it is known by.
+    pub id: IntentId,
+    /// What was asked.
+    pub intent: Intent,
+    /// The answer.
+    pub decision: Decision,
+    /// The smallest change that would have got a better one.
+    pub counterfactual: Option<Counterfactual>,
+    /// Where it stands.
+    pub standing: Standing,
+}
+
+impl Command for Evaluate {
+    type Reply = Evaluated;
+    const SCOPE: Scope = Scope::Decide;
+
+    fn apply(self, tenant: &Tenant, stamp: &Stamp) -> Plan<Evaluated> {
+        let names = Names::of(&self, tenant.namer(), stamp);
+        if let Some((sequence, row)) = tenant.intents.by_id(names.id_name) {
+            return self.again(sequence, row, &names, tenant, stamp);
+        }
+        let key = payer(tenant, stamp)?;
+        let usage = tenant.usage.spend(key.key_id, key.tier, stamp.at)?;
+        let Judged {
+            evidence,
+            decision,
+            counterfactual,
+        } = judge(&self.intent, &names, tenant, stamp.at);
+
+        let row = names.row(&self.intent, &decision, key, stamp);
+        let standing = Standing::of(&row, &tenant.rules.settings, stamp.at);
+        let mut rows: Vec<Edit> = vec![
+            Row::IntentRow(stamp.sequence, row).into(),
+            Row::KeyUsageRow(key.key_id, usage).into(),
+            Row::UsageLogRow(stamp.sequence, self.usage_log(key, stamp)).into(),
+        ];
+        // A risk that is not a number never reaches a row: the decision stored 1 and escalated.
+        let smoothed = Probability::new(decision.contributions.smoothed_risk);
+        if let Ok(smoothed) = smoothed {
+            rows.extend(
+                tenant
+                    .components
+                    .decided(names.component, smoothed, stamp.sequence),
+            );
+        }
+        let leaving = beyond_room(tenant);
+        if let Some(set) = &self.intent.change_set {
+            let (namer, destroys) = (tenant.namer(), self.intent.destroys());
+            let leaving = leaving.map(|(_, row)| row);
+            let joined = tenant
+                .change_sets
+                .joined(namer, set, destroys, stamp.sequence, leaving);
+            rows.push(joined.into());
+        }
+        if let Some((oldest, row)) = leaving {
+            rows.extend(leave(oldest, row, names.change_set, tenant));
+        }
+        let fact = self.fact(
+            &names,
+            &evidence,
+            &decision,
+            counterfactual.as_ref(),
+            tenant,
+        );
+        let decided = Decided {
+            id: names.id,
+            intent: self.intent,
+            decision,
+            counterfactual,
+            standing,
+        };
+        Ok(Change {
+            rows,
+            fact,
+            reply: Evaluated::Decided(Box::new(decided)),
+        })
+    }
+}
+
+/// What `Evaluate` would answer, without writing, learning or quota.
+pub fn dry_run(ask: &Evaluate, tenant: &Tenant, stamp: &Stamp) -> Result<Decided, Refusal> {
+    let key = payer(tenant, stamp)?;
+    let names = Names::of(ask, tenant.namer(), stamp);
+    let Judged {
+        decision,
+        counterfactual,
+        ..
+    } = judge(&ask.intent, &names, tenant, stamp.at);
+    let row = names.row(&ask.intent, &decision, key, stamp);
+    let standing = Standing::of(&row, &tenant.rules.settings, stamp.at);
+    let intent = ask.intent.clone();
+    Ok(Decided {
+        id: names.id,
+        intent,
+        decision,
+        counterfactual,
+        standing,
+    })
+}
+
+/// The key that asks and pays.
+fn payer<'a>(tenant: &'a Tenant, stamp: &Stamp) -> Result<&'a KeyRow, Refusal> {
+    stamp
+        .caller
+        .and_then(|key| tenant.keys.active(key, stamp.at))
+        .ok_or(Refusal::Unauthenticated)
+}
+
+struct Judged {
+    evidence: Evidence,
+    decision: Decision,
+    counterfactual: Option<Counterfactual>,
+}
+
+/// Gathers the evidence and decides.
+fn judge(intent: &Intent, names: &Names, tenant: &Tenant, at: Timestamp) -> Judged {
+    let evidence = Evidence {
+        counts: tenant.learning.all_counts(),
+        smoothed: tenant.components.smoothed(names.component),
+        memory: Default::default(),
+        change_set: names
+            .change_set
+            .map_or_else(SetSoFar::default, |set| tenant.change_sets.so_far(set)),
+    };
+    let decision = decide::decide(intent, &evidence, &tenant.rules, at);
+    let counterfactual = decide::counterfactual(intent, &evidence, &tenant.rules, at, &decision);
+    Judged {
+        evidence,
+        decision,
+        counterfactual,
+    }
+}
+
+/// The oldest intent, where a new one takes its place: a tenant keeps so many and no more.
+fn beyond_room(tenant: &Tenant) -> Option<(Sequence, &IntentRow)> {
+    let max = usize::try_from(tenant.rules.settings.intents.max).unwrap_or(usize::MAX);
+    tenant
+        .intents
+        .oldest()
+        .filter(|_| tenant.intents.len() >= max)
+}
+
+/// What goes when an intent goes: its row, its outcome, its place in its set (unless the new intent
+/// joins that very set, which has taken both into account).
+fn leave(oldest: Sequence, row: &IntentRow, joined: Option<Name>, tenant: &Tenant) -> Vec<Edit> {
+    let mut rows = vec![Gone::IntentRow(oldest).into()];
+    rows.extend(
+        row.outcome
+            .map(|outcome| Gone::OutcomeRow(outcome.sequence).into()),
+    );
+    if row.change_set != joined {
+        rows.extend(tenant.change_sets.left(row));
+    }
+    rows
+}
+
+impl Evaluate {
+    /// The id was asked about before.
+    fn again(
+        &self,
+        sequence: Sequence,
+        row: &IntentRow,
+        names: &Names,
+        tenant: &Tenant,
+        stamp: &Stamp,
+    ) -> Plan<Evaluated> {
+        if row.digest != names.digest {
+            let told = "the deterministic id belongs to another intent";
+            return Err(Refusal::IdempotencyConflict(told).into());
+        }
+        let standing = Standing::of(row, &tenant.rules.settings, stamp.at);
+        let recalled = Evaluated::Recalled {
+            decided: sequence,
+            standing,
+        };
+        let moves = names.change_set.is_some() && names.change_set != row.change_set;
+        match &self.intent.change_set {
+            Some(set) if moves && row.outcome.is_none() => {
+                let mut rows: Vec<Edit> = vec![
+                    Row::IntentRow(
+                        sequence,
+                        IntentRow {
+                            change_set: names.change_set,
+                            ..*row
+                        },
+                    )
+                    .into(),
+                    tenant
+                        .change_sets
+                        .joined(tenant.namer(), set, row.destroys(), stamp.sequence, None)
+                        .into(),
+                ];
+                rows.extend(tenant.change_sets.left(row));
+                let account = tenant.account().expect("a founded tenant has an account");
+                let fact = Fact::new("move")
+                    .field(
+                        "of",
+                        DecisionId::new(&account.row.log, sequence).to_string(),
+                    )
+                    .field("change_set", names.change_set.map(|name| name.to_string()))
+                    .private("change_set", json(set));
+                Ok(Change {
+                    rows,
+                    fact,
+                    reply: recalled,
+                })
+            }
+            Some(_) | None => Err(Leave::Recall(recalled)),
+        }
+    }
+
+    fn usage_log(&self, key: &KeyRow, stamp: &Stamp) -> UsageLogRow {
+        let processing = stamp.at.since(self.arrived);
+        UsageLogRow {
+            key: key.key_id,
+            tier: key.tier,
+            at: stamp.at,
+            endpoint: self.endpoint.to_owned(),
+            status: 200,
+            error: None,
+            processing_us: u64::try_from(processing.as_micros()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// What the audit log says of the decision (rules.md 15).
+    fn fact(
+        &self,
+        names: &Names,
+        evidence: &Evidence,
+        decision: &Decision,
+        counterfactual: Option<&Counterfactual>,
+        tenant: &Tenant,
+    ) -> Fact {
+        let rules = &tenant.rules;
+        let hash = |hash: Option<[u8; 32]>| hash.map(|bytes| STANDARD.encode(bytes));
+        Fact::new("decision")
+            .field("action", decision.action.word())
+            .field("risk_score", decision.risk_score)
+            .field("category", decision.category.word())
+            .field("environment", self.intent.environment.word())
+            .field(
+                "operation",
+                self.intent.operation.map(|operation| operation.word()),
+            )
+            .field("change_set", names.change_set.map(|name| name.to_string()))
+            .field("failures", decision.evidence.failures)
+            .field("trials", decision.evidence.trials)
+            .field("self_reported", decision.evidence.self_reported)
+            .field("imported", decision.evidence.imported)
+            .field("memory_success_rate", decision.memory.success_rate)
+            .field("memory_weight", decision.memory.weight)
+            .field("trace_id", self.trace_id.clone())
+            .field("rules", rules.version)
+            .field("policies", hash(rules.hashes.policies))
+            .field("settings", hash(rules.hashes.settings))
+            .field("prices", hash(rules.hashes.prices))
+            .field("model", hash(rules.hashes.model))
+            .private("request", self.request.as_slice())
+            .private(
+                "intent",
+                json(&Asked {
+                    deterministic_id: &names.id,
+                    intent: &self.intent,
+                }),
+            )
+            .private("requester", self.intent.requester.as_str().as_bytes())
+            .private("deterministic_id", names.id.as_str().as_bytes())
+            .private("evidence", json(evidence))
+            .private("decision", json(decision))
+            .private("justification", decision.justification.as_bytes())
+            .private_opt("counterfactual", counterfactual.map(json))
+    }
+}
+
+/// The intent with id and change set, as the opening keeps it: a valid request again.
+#[derive(Serialize)]
+struct Asked<'a> {
+    deterministic_id: &'a IntentId,
+    #[serde(flatten)]
+    intent: &'a Intent,
+}
+
+fn json<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).expect("our own types are JSON")
+}
+
+/// An intent's texts as rows hold them.
+struct Names {
+    id: IntentId,
+    id_name: Name,
+    digest: Name,
+    change_set: Option<Name>,
+    component: Name,
+    requester: Name,
+    memory: Name,
+}
+
+impl Names {
+    fn of(ask: &Evaluate, namer: &Namer, stamp: &Stamp) -> Self {
+        let intent = &ask.intent;
+        let id = ask.id.clone().unwrap_or_else(|| {
+            let fresh = stamp.uuid_v7("intent").to_string();
+            IntentId::parse(&fresh).expect("a UUID is short and plain")
+        });
+        let (kind, component) = intent.component();
+        let requester = intent.requester.as_str();
+        let mut memory = vec![
+            "memory",
+            intent.intent_type().word(),
+            decide::Category::of(intent).word(),
+            intent.environment.word(),
+            intent.operation.map_or("", |operation| operation.word()),
+            kind,
+            component,
+            requester,
+        ];
+        memory.extend(
+            intent
+                .changed_fields
+                .as_slice()
+                .iter()
+                .map(|field| field.as_str()),
+        );
+        Self {
+            id_name: namer.name(&["intent", id.as_str()]),
+            digest: namer.digest(&ask.canonical),
+            change_set: intent
+                .change_set
+                .as_ref()
+                .map(|set| change_set::name(namer, set)),
+            component: namer.name(&["component", kind, component]),
+            requester: namer.name(&["requester", requester]),
+            memory: namer.name(&memory),
+            id,
+        }
+    }
+
+    fn row(&self, intent: &Intent, decision: &Decision, key: &KeyRow, stamp: &Stamp) -> IntentRow {
+        IntentRow {
+            id: self.id_name,
+            digest: self.digest,
+            change_set: self.change_set,
+            component: self.component,
+            requester: self.requester,
+            memory: self.memory,
+            caller: key.key_id,
+            intent_type: intent.intent_type(),
+            category: decision.category,
+            action: decision.action,
+            environment: intent.environment,
+            operation: intent.operation,
+            risk: decision.risk_score,
+            blend: decision.contributions.blend,
+            created_at: stamp.at,
+            verdict: None,
+            outcome: None,
+        }
+    }
+}

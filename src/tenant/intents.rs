@@ -1,0 +1,148 @@
+//! A tenant's intents as it remembers them: narrow rows without a word of the caller's text.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+
+use super::Tenant;
+use super::schema::TableRow;
+use crate::decide::intent::{Environment, IntentType, Operation};
+use crate::decide::{Action, Category};
+use crate::id::{KeyId, Name, Sequence};
+use crate::time::Timestamp;
+use crate::words;
+
+words!(
+    /// What a reviewer answered.
+    Answer {
+        /// Go ahead.
+        Approve = 1 "approve",
+        /// Do not.
+        Deny = 2 "deny",
+    }
+);
+
+/// A person's verdict on an escalated intent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// What the reviewer answered.
+    pub answer: Answer,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// How the intent turned out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutcomeMark {
+    /// The row of `intent_outcomes`.
+    pub sequence: Sequence,
+    /// True if it worked.
+    pub success: bool,
+    /// True if a count moved by it.
+    pub learned: bool,
+}
+
+/// The row of `intents`, keyed by the sequence of its evaluation. At most 200 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct IntentRow {
+    /// Name of the deterministic id.
+    pub id: Name,
+    /// Digest of the canonical intent.
+    pub digest: Name,
+    /// Name of the change set (id and revision) it was last asked under.
+    pub change_set: Option<Name>,
+    /// Name of the component.
+    pub component: Name,
+    /// Name of the requester.
+    pub requester: Name,
+    /// Name of its memory group: intents alike in everything that memory compares.
+    pub memory: Name,
+    /// The key that asked.
+    pub caller: KeyId,
+    /// The kind of intent.
+    pub intent_type: IntentType,
+    /// What it learns from.
+    pub category: Category,
+    /// What was decided.
+    pub action: Action,
+    /// Where it takes effect.
+    pub environment: Environment,
+    /// What happens to the thing.
+    pub operation: Option<Operation>,
+    /// The risk that the decision used.
+    pub risk: f64,
+    /// The blend before kappa: what calibration compares with outcomes.
+    pub blend: f64,
+    /// When it was decided.
+    pub created_at: Timestamp,
+    /// A person's verdict.
+    pub verdict: Option<Verdict>,
+    /// How it turned out.
+    pub outcome: Option<OutcomeMark>,
+}
+
+impl IntentRow {
+    /// True if it deletes or replaces.
+    pub fn destroys(&self) -> bool {
+        self.operation.is_some_and(Operation::destroys)
+    }
+}
+
+/// The intents of a tenant.
+#[derive(Debug, Default)]
+pub struct Intents {
+    rows: BTreeMap<Sequence, IntentRow>,
+    by_id: HashMap<Name, Sequence>,
+}
+
+impl Intents {
+    /// The intent with this id.
+    pub fn by_id(&self, id: Name) -> Option<(Sequence, &IntentRow)> {
+        let sequence = *self.by_id.get(&id)?;
+        Some((sequence, self.rows.get(&sequence)?))
+    }
+
+    /// The intent that was decided at `sequence`.
+    pub fn get(&self, sequence: Sequence) -> Option<&IntentRow> {
+        self.rows.get(&sequence)
+    }
+
+    /// Those from `from` on, oldest first.
+    pub fn since(&self, from: Sequence) -> impl Iterator<Item = (Sequence, &IntentRow)> {
+        self.rows
+            .range(from..)
+            .map(|(&sequence, row)| (sequence, row))
+    }
+
+    /// The oldest that is kept.
+    pub fn oldest(&self) -> Option<(Sequence, &IntentRow)> {
+        self.rows
+            .first_key_value()
+            .map(|(&sequence, row)| (sequence, row))
+    }
+
+    /// How many are kept.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+}
+
+impl TableRow for IntentRow {
+    type Key = Sequence;
+
+    fn absorb(&self, sequence: &Sequence, tenant: &mut Tenant) {
+        tenant.intents.by_id.insert(self.id, *sequence);
+        tenant.intents.rows.insert(*sequence, *self);
+    }
+
+    fn forget(sequence: &Sequence, tenant: &mut Tenant) {
+        if let Some(row) = tenant.intents.rows.remove(sequence) {
+            tenant.intents.by_id.remove(&row.id);
+        }
+    }
+}

@@ -1,0 +1,439 @@
+//! API keys: who may do what in a tenant (rules.md 3).
+
+use std::collections::HashMap;
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest, Sha256};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use super::Tenant;
+use super::command::{Change, Command, Plan, Refusal};
+use super::schema::{Edit, Row, RowKey, TableRow};
+use super::usage::Tier;
+use crate::audit::Fact;
+use crate::decide::intent::Text;
+use crate::id::{KeyId, TenantId};
+use crate::stamp::Stamp;
+use crate::time::Timestamp;
+use crate::words;
+
+words!(
+    /// Something a key may be allowed to do.
+    Scope {
+        /// Have intents evaluated.
+        Decide = 1 "decide",
+        /// Report outcomes.
+        Outcome = 2 "outcome",
+        /// Give verdicts.
+        Review = 3 "review",
+        /// Change rules.
+        Policy = 4 "policy",
+        /// Read the audit log.
+        AuditRead = 5 "audit:read",
+        /// Administer tenants; keys of tenant zero only.
+        Admin = 6 "admin",
+        /// Pass a gate in an emergency.
+        BreakGlass = 7 "break_glass",
+        /// Read what the tenant's own keys asked and learned; every key may.
+        Read = 8 "read",
+    }
+);
+
+words!(
+    /// A usual bundle of scopes.
+    Role {
+        /// decide, audit:read.
+        Agent = 1 "agent",
+        /// decide, outcome, audit:read; what upstream's callers need.
+        Ci = 2 "ci",
+        /// review, audit:read.
+        Reviewer = 3 "reviewer",
+        /// audit:read.
+        Auditor = 4 "auditor",
+        /// policy, audit:read.
+        Policy = 5 "policy",
+        /// admin; tenant zero only.
+        Operator = 6 "operator",
+    }
+);
+
+impl Role {
+    /// The scopes in the bundle.
+    pub fn scopes(self) -> Scopes {
+        match self {
+            Self::Agent => Scopes::of(&[Scope::Decide, Scope::AuditRead]),
+            Self::Ci => Scopes::of(&[Scope::Decide, Scope::Outcome, Scope::AuditRead]),
+            Self::Reviewer => Scopes::of(&[Scope::Review, Scope::AuditRead]),
+            Self::Auditor => Scopes::of(&[Scope::AuditRead]),
+            Self::Policy => Scopes::of(&[Scope::Policy, Scope::AuditRead]),
+            Self::Operator => Scopes::of(&[Scope::Admin]),
+        }
+    }
+}
+
+/// A set of scopes: sorted words in JSON, one bit each in rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Scopes(u16);
+
+impl Scopes {
+    /// The set of these.
+    pub fn of(scopes: &[Scope]) -> Self {
+        Self(
+            scopes
+                .iter()
+                .fold(0, |bits, scope| bits | 1 << scope.code()),
+        )
+    }
+
+    /// True if a key with this set may do what `scope` names. Reading is free to every key.
+    pub fn allow(self, scope: Scope) -> bool {
+        scope == Scope::Read || self.0 & 1 << scope.code() != 0
+    }
+
+    /// True if there are none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The scopes' words, sorted.
+    pub fn words(self) -> Vec<&'static str> {
+        let held = Scope::ALL
+            .iter()
+            .filter(|scope| self.0 & 1 << scope.code() != 0);
+        let mut words: Vec<_> = held.map(|scope| scope.word()).collect();
+        words.sort_unstable();
+        words
+    }
+}
+
+impl Serialize for Scopes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_seq(self.words())
+        } else {
+            serializer.serialize_u16(self.0)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Scopes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            Ok(Self::of(&Vec::<Scope>::deserialize(deserializer)?))
+        } else {
+            u16::deserialize(deserializer).map(Self)
+        }
+    }
+}
+
+/// SHA-256 of a key's secret: what is stored instead of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyHash([u8; 32]);
+
+impl KeyHash {
+    /// The hash of the key with this text.
+    pub fn of(secret: &str) -> Self {
+        Self(Sha256::digest(secret).into())
+    }
+}
+
+impl RowKey for KeyHash {
+    fn to_bytes(&self) -> Vec<u8> {
+        self.0.to_vec()
+    }
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Some(Self(bytes.try_into().ok()?))
+    }
+}
+
+/// A key's text, `arf_<tier>_<43 base64url characters>`. Shown once, never stored, never printed by
+/// accident: it has neither `Debug` nor `Display`.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The secret made of these random bytes.
+    pub fn new(tier: Tier, random: &[u8; 32]) -> Self {
+        Self(format!("arf_{tier}_{}", URL_SAFE_NO_PAD.encode(random)))
+    }
+
+    /// A secret that came from elsewhere: a header, a file.
+    pub fn from_text(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// What is stored of it.
+    pub fn hash(&self) -> KeyHash {
+        KeyHash::of(&self.0)
+    }
+
+    /// The text, for the one answer or file that shows it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(hidden)")
+    }
+}
+
+/// The row of `api_keys`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRow {
+    /// The key, for its whole life.
+    pub key_id: KeyId,
+    /// What it may use.
+    pub tier: Tier,
+    /// The bundle it was made with, if it was.
+    pub role: Option<Role>,
+    /// What it may do.
+    pub scopes: Scopes,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// False once it was revoked.
+    pub is_active: bool,
+    /// When it stops by itself.
+    pub expires_at: Option<Timestamp>,
+    /// What its tenant calls it.
+    pub name: Option<String>,
+    /// The person or system behind it.
+    pub owner: Option<String>,
+}
+
+impl KeyRow {
+    /// True if it is good at `at`.
+    pub fn is_good(&self, at: Timestamp) -> bool {
+        self.is_active && self.expires_at.is_none_or(|end| at < end)
+    }
+}
+
+/// The keys of a tenant.
+#[derive(Debug, Default)]
+pub struct Keys {
+    rows: HashMap<KeyHash, KeyRow>,
+    by_id: HashMap<KeyId, KeyHash>,
+}
+
+impl Keys {
+    /// How many there are, revoked ones included.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The key, good or not, and its hash.
+    pub fn find(&self, key: KeyId) -> Option<(KeyHash, &KeyRow)> {
+        let hash = *self.by_id.get(&key)?;
+        Some((hash, self.rows.get(&hash)?))
+    }
+
+    /// The key, if it is good at `at`.
+    pub fn active(&self, key: KeyId, at: Timestamp) -> Option<&KeyRow> {
+        self.find(key)
+            .map(|(_, row)| row)
+            .filter(|row| row.is_good(at))
+    }
+
+    /// All of them, oldest first.
+    pub fn all(&self) -> Vec<&KeyRow> {
+        let mut rows: Vec<_> = self.rows.values().collect();
+        rows.sort_by_key(|row| (row.created_at, row.key_id));
+        rows
+    }
+}
+
+impl TableRow for KeyRow {
+    type Key = KeyHash;
+
+    fn absorb(&self, hash: &KeyHash, tenant: &mut Tenant) {
+        tenant.keys.by_id.insert(self.key_id, *hash);
+        tenant.keys.rows.insert(*hash, self.clone());
+    }
+
+    fn forget(hash: &KeyHash, tenant: &mut Tenant) {
+        let Some(row) = tenant.keys.rows.remove(hash) else {
+            return;
+        };
+        // A rotated key's new row may have come first.
+        if tenant.keys.by_id.get(&row.key_id) == Some(hash) {
+            tenant.keys.by_id.remove(&row.key_id);
+        }
+    }
+}
+
+/// A key to be made.
+#[derive(Debug, Clone)]
+pub struct NewKey {
+    /// What it may use.
+    pub tier: Tier,
+    /// What it may do.
+    pub rights: Rights,
+    /// What its tenant calls it.
+    pub name: Option<Text<1, 128>>,
+    /// The person or system behind it.
+    pub owner: Option<Text<1, 128>>,
+    /// When it stops by itself.
+    pub expires_at: Option<Timestamp>,
+    /// The key as it was made before anything was logged: at a first start only.
+    pub given: Option<(KeyId, Secret)>,
+}
+
+/// What a new key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rights {
+    /// A usual bundle.
+    Role(Role),
+    /// Exactly these.
+    Scopes(Scopes),
+}
+
+/// A key that was made: the only place where its secret is, until it was shown.
+#[derive(Debug, Clone)]
+pub struct Granted {
+    /// The key.
+    pub key_id: KeyId,
+    /// Its bundle.
+    pub role: Option<Role>,
+    /// What is stored of its secret.
+    pub hash: KeyHash,
+    /// Its secret.
+    pub secret: Secret,
+}
+
+impl NewKey {
+    /// A key for `tenant` with the usual rights and nothing special.
+    pub fn with_role(tier: Tier, role: Role) -> Self {
+        let rights = Rights::Role(role);
+        Self {
+            tier,
+            rights,
+            name: None,
+            owner: None,
+            expires_at: None,
+            given: None,
+        }
+    }
+
+    /// Makes the key, the `nth` of its command.
+    pub(super) fn grant(
+        self,
+        tenant: TenantId,
+        stamp: &Stamp,
+        nth: usize,
+    ) -> Result<(Granted, KeyRow), Refusal> {
+        let (role, scopes) = match self.rights {
+            Rights::Role(role) => (Some(role), role.scopes()),
+            Rights::Scopes(scopes) => (None, scopes),
+        };
+        let invalid = |pointer, message: &str| Refusal::Invalid {
+            pointer,
+            message: message.into(),
+        };
+        if scopes.is_empty() {
+            return Err(invalid("/scopes", "must have at least one scope"));
+        }
+        if scopes.allow(Scope::Admin) && tenant != TenantId::ZERO {
+            return Err(invalid(
+                "/role",
+                "only keys of tenant zero can carry the scope `admin`",
+            ));
+        }
+        if scopes.allow(Scope::Review) && self.owner.is_none() {
+            return Err(invalid("/owner", "must name who reviews with this key"));
+        }
+        if self.expires_at.is_some_and(|end| end <= stamp.at) {
+            return Err(invalid("/expires_at", "must be in the future"));
+        }
+        let (key_id, secret) = self.given.unwrap_or_else(|| {
+            let id = stamp.uuid_v7(&format!("key id {nth}"));
+            let secret = Secret::new(self.tier, &stamp.derive(&format!("key {nth}")));
+            (KeyId::from_bytes(id.into_bytes()), secret)
+        });
+        let row = KeyRow {
+            key_id,
+            tier: self.tier,
+            role,
+            scopes,
+            created_at: stamp.at,
+            is_active: true,
+            expires_at: self.expires_at,
+            name: self.name.map(String::from),
+            owner: self.owner.map(String::from),
+        };
+        Ok((
+            Granted {
+                key_id,
+                role,
+                hash: secret.hash(),
+                secret,
+            },
+            row,
+        ))
+    }
+}
+
+/// The fact that every change of a key leaves.
+fn fact(change: &str, row: &KeyRow) -> Fact {
+    Fact::new("api_key")
+        .field("key_id", row.key_id.to_string())
+        .field("change", change)
+        .field("tier", row.tier.word())
+        .field("scopes", row.scopes.words())
+        .field("expires_at", row.expires_at.map(|end| end.to_string()))
+        .private_opt("name", row.name.as_deref().map(str::as_bytes))
+        .private_opt("owner", row.owner.as_deref().map(str::as_bytes))
+}
+
+/// Makes a key.
+#[derive(Debug, Clone)]
+pub struct CreateKey(pub NewKey);
+
+impl Command for CreateKey {
+    type Reply = Granted;
+    const SCOPE: Scope = Scope::Admin;
+
+    fn apply(self, tenant: &Tenant, stamp: &Stamp) -> Plan<Granted> {
+        let (granted, row) = self.0.grant(tenant.id, stamp, 0)?;
+        let fact = fact("created", &row);
+        Ok(Change {
+            rows: vec![Row::KeyRow(granted.hash, row).into()],
+            fact,
+            reply: granted,
+        })
+    }
+}
+
+/// Revokes a key, for ever. Revoking it again recalls that it is revoked.
+#[derive(Debug, Clone, Copy)]
+pub struct RevokeKey(pub KeyId);
+
+impl Command for RevokeKey {
+    type Reply = ();
+    const SCOPE: Scope = Scope::Admin;
+
+    fn apply(self, tenant: &Tenant, _: &Stamp) -> Plan<()> {
+        let (hash, row) = tenant.keys.find(self.0).ok_or(Refusal::NotFound("key"))?;
+        if !row.is_active {
+            return Err(super::command::Leave::Recall(()));
+        }
+        let row = KeyRow {
+            is_active: false,
+            ..row.clone()
+        };
+        let fact = fact("revoked", &row);
+        Ok(Change {
+            rows: vec![Edit::Put(Row::KeyRow(hash, row))],
+            fact,
+            reply: (),
+        })
+    }
+}

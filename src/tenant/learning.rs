@@ -1,0 +1,150 @@
+//! What a tenant has learned: whole-number counts per category, over the prior (rules.md 5).
+
+use serde::{Deserialize, Serialize};
+
+use super::Tenant;
+use super::change_set::Tally;
+use super::schema::TableRow;
+use crate::decide::{Category, Counts, PerCategory};
+use crate::time::Timestamp;
+
+/// The row of `beta_state`. Alpha and beta are derived: prior plus failures, prior plus successes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BetaRow {
+    /// The counts.
+    pub counts: Counts,
+    /// When one of them last moved.
+    pub updated_at: Timestamp,
+}
+
+/// What a tenant has learned.
+#[derive(Debug, Default)]
+pub struct Learning {
+    cells: PerCategory<Option<BetaRow>>,
+}
+
+impl Learning {
+    /// The counts of one category.
+    pub fn counts(&self, category: Category) -> Counts {
+        self.cells
+            .of(category)
+            .map(|row| row.counts)
+            .unwrap_or_default()
+    }
+
+    /// The counts of every category.
+    pub fn all_counts(&self) -> PerCategory<Counts> {
+        let mut all = PerCategory::default();
+        for &category in Category::ALL {
+            *all.of_mut(category) = self.counts(category);
+        }
+        all
+    }
+
+    /// When the counts of a category last moved.
+    pub fn updated_at(&self, category: Category) -> Option<Timestamp> {
+        self.cells.of(category).map(|row| row.updated_at)
+    }
+}
+
+impl TableRow for BetaRow {
+    type Key = Category;
+
+    fn absorb(&self, key: &Category, tenant: &mut Tenant) {
+        *tenant.learning.cells.of_mut(*key) = Some(*self);
+    }
+
+    fn forget(key: &Category, tenant: &mut Tenant) {
+        *tenant.learning.cells.of_mut(*key) = None;
+    }
+}
+
+/// What some outcomes contribute to the counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Contribution {
+    failures: u64,
+    trials: u64,
+    self_reported: u64,
+}
+
+impl Contribution {
+    /// Of one outcome that stands alone.
+    pub fn of_one(success: bool, self_reported: bool) -> Self {
+        Self {
+            failures: u64::from(!success),
+            trials: 1,
+            self_reported: u64::from(self_reported),
+        }
+    }
+
+    /// Of all outcomes of one change set in one category: together one trial once there is one,
+    /// a failure once there is one, self-reported while all of them are.
+    pub fn of_set(tally: Tally) -> Self {
+        let any = tally.outcomes > 0;
+        Self {
+            failures: u64::from(tally.failures > 0),
+            trials: u64::from(any),
+            self_reported: u64::from(any && tally.self_reported == tally.outcomes),
+        }
+    }
+
+    /// True if trials or failures differ from those of `before`.
+    pub fn moves(self, before: Self) -> bool {
+        (self.failures, self.trials) != (before.failures, before.trials)
+    }
+
+    /// `counts` with this contribution in the place of `before`.
+    pub fn replacing(self, before: Self, counts: Counts) -> Counts {
+        let swap = |count: u64, old: u64, new: u64| (count + new).saturating_sub(old);
+        Counts {
+            failures: swap(counts.failures, before.failures, self.failures),
+            trials: swap(counts.trials, before.trials, self.trials),
+            self_reported: swap(
+                counts.self_reported,
+                before.self_reported,
+                self.self_reported,
+            ),
+            imported: counts.imported,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(outcomes: u32, failures: u32, self_reported: u32) -> Contribution {
+        Contribution::of_set(Tally {
+            outcomes,
+            failures,
+            self_reported,
+        })
+    }
+
+    #[test]
+    fn a_change_set_is_one_trial_and_one_failure_at_most() {
+        assert!(!tally(0, 0, 0).moves(Contribution::default()));
+        assert!(tally(1, 0, 0).moves(tally(0, 0, 0)));
+        assert!(!tally(60, 0, 60).moves(tally(1, 0, 1)));
+        assert!(tally(61, 1, 60).moves(tally(60, 0, 60)));
+        assert!(!tally(62, 2, 60).moves(tally(61, 1, 60)));
+    }
+
+    #[test]
+    fn a_second_reporter_takes_the_mark_of_self_reporting_away() {
+        let counts = Counts {
+            failures: 2,
+            trials: 9,
+            self_reported: 4,
+            imported: 1,
+        };
+        let after = tally(2, 0, 1).replacing(tally(1, 0, 1), counts);
+        assert_eq!(
+            after,
+            Counts {
+                self_reported: 3,
+                ..counts
+            }
+        );
+    }
+}

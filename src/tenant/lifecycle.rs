@@ -1,0 +1,131 @@
+//! How a tenant begins: its account, its log and its first keys, in one record.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::Tenant;
+use super::command::{Change, Command, Plan, Refusal};
+use super::key::{Granted, NewKey, Scope};
+use super::schema::{Row, TableRow};
+use super::usage::Tier;
+use crate::audit::{self, Fact};
+use crate::decide::intent::Text;
+use crate::id::{Namer, Sequence};
+use crate::stamp::Stamp;
+use crate::time::Timestamp;
+
+/// The row of `tenants`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountRow {
+    /// The organisation's name.
+    pub name: String,
+    /// When it was founded.
+    pub created_at: Timestamp,
+    /// By whom, in the operator's words.
+    pub created_by: Option<String>,
+    /// The tier it was founded with.
+    pub tier: Tier,
+    /// How long openings are kept.
+    pub retention_days: u32,
+    /// The name of its audit log: `<service name>/audit/<log id>`.
+    pub log: String,
+    /// The sequence at which that log began.
+    pub log_base: Sequence,
+    /// What callers' texts are turned into names with. In backups, never in an entry or an answer.
+    pub name_secret: [u8; 32],
+}
+
+/// The account as the state holds it.
+#[derive(Debug)]
+pub struct Account {
+    /// The row.
+    pub row: AccountRow,
+    /// Its name secret, ready for use.
+    pub(crate) namer: Namer,
+}
+
+impl TableRow for AccountRow {
+    type Key = ();
+
+    fn absorb(&self, (): &(), tenant: &mut Tenant) {
+        tenant.account = Some(Account {
+            row: self.clone(),
+            namer: Namer::new(&self.name_secret),
+        });
+    }
+
+    fn forget((): &(), tenant: &mut Tenant) {
+        tenant.account = None;
+    }
+}
+
+/// Founds a tenant: its account, the genesis of its log and its first keys.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The organisation's name.
+    pub name: Text<1, 256>,
+    /// Its tier, which sets how long openings are kept.
+    pub tier: Tier,
+    /// How long openings are kept, if not by the tier.
+    pub retention_days: Option<u32>,
+    /// By whom.
+    pub created_by: Option<Text<1, 128>>,
+    /// Its first keys.
+    pub keys: Vec<NewKey>,
+    /// What the log's name begins with.
+    pub service: String,
+    /// The node's public signing key, in base64: entries verify with it from the first on.
+    pub public_key: String,
+}
+
+impl Command for Found {
+    type Reply = Vec<Granted>;
+    const SCOPE: Scope = Scope::Admin;
+    const FOUNDS: bool = true;
+
+    fn apply(self, tenant: &Tenant, stamp: &Stamp) -> Plan<Self::Reply> {
+        if tenant.account.is_some() {
+            return Err(Refusal::IdempotencyConflict("the tenant exists already").into());
+        }
+        let mut id = [0; 16];
+        id.copy_from_slice(&stamp.derive("log")[..16]);
+        let account = AccountRow {
+            name: self.name.clone().into(),
+            created_at: stamp.at,
+            created_by: self.created_by.map(String::from),
+            tier: self.tier,
+            retention_days: self.retention_days.unwrap_or(self.tier.retention_days()),
+            log: audit::origin(&self.service, &audit::log_id(&id)),
+            log_base: stamp.sequence,
+            name_secret: stamp.derive("names"),
+        };
+        let grants = self
+            .keys
+            .into_iter()
+            .enumerate()
+            .map(|(nth, key)| key.grant(tenant.id, stamp, nth))
+            .collect::<Result<Vec<_>, _>>()?;
+        let founded_with: Vec<_> = grants
+            .iter()
+            .map(|(_, key)| json!({"key_id": key.key_id, "tier": key.tier, "scopes": key.scopes}))
+            .collect();
+        let fact = Fact::new("genesis")
+            .field("retention_days", account.retention_days)
+            .field("public_key", self.public_key)
+            .field("keys", founded_with)
+            .field("prior", serde_json::Value::Null)
+            .private("name", account.name.as_bytes())
+            .private_opt(
+                "created_by",
+                account.created_by.as_deref().map(str::as_bytes),
+            );
+        let mut rows = vec![Row::AccountRow((), account).into()];
+        rows.extend(
+            grants
+                .iter()
+                .map(|(granted, key)| Row::KeyRow(granted.hash, key.clone()).into()),
+        );
+        let reply = grants.into_iter().map(|(granted, _)| granted).collect();
+        Ok(Change { rows, fact, reply })
+    }
+}

@@ -1,0 +1,140 @@
+//! What one tenant knows, and everything that can change it.
+//!
+//! A feature is one file: its commands, its rows, its part of the state, its refusals. The state is a
+//! fold of rows: [`Tenant::absorb`] is the only way to change it, live, at activation and at rebuild,
+//! so what a row does now is what it does after a crash.
+//!
+//! Pure: no clock, no randomness, no I/O, no logging; whatever a command needs of the world is in its
+//! [`Stamp`](crate::stamp::Stamp). Knows nothing of actors, of HTTP, or of how rows reach the disk.
+
+pub mod change_set;
+pub mod command;
+pub mod component;
+pub mod evaluate;
+pub mod intents;
+pub mod key;
+pub mod learning;
+pub mod lifecycle;
+pub mod outcome;
+pub mod schema;
+pub mod standing;
+pub mod usage;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use crate::decide::Rules;
+use crate::id::{Namer, TenantId};
+
+use change_set::ChangeSets;
+use component::Components;
+use intents::Intents;
+use key::Keys;
+use learning::Learning;
+use lifecycle::Account;
+use outcome::Outcomes;
+use schema::Edit;
+use usage::Usage;
+
+/// A tenant's state: all that its commands can see.
+#[derive(Debug)]
+pub struct Tenant {
+    /// Whose state this is.
+    pub id: TenantId,
+    /// Everything its decisions depend on besides intent and evidence.
+    pub rules: Arc<Rules>,
+    pub(crate) account: Option<Account>,
+    pub(crate) keys: Keys,
+    pub(crate) usage: Usage,
+    pub(crate) intents: Intents,
+    pub(crate) outcomes: Outcomes,
+    pub(crate) learning: Learning,
+    pub(crate) components: Components,
+    pub(crate) change_sets: ChangeSets,
+}
+
+impl Tenant {
+    /// A tenant that knows nothing yet, not even that it was founded.
+    pub fn blank(id: TenantId, rules: Arc<Rules>) -> Self {
+        Self {
+            id,
+            rules,
+            account: None,
+            keys: Keys::default(),
+            usage: Usage::default(),
+            intents: Intents::default(),
+            outcomes: Outcomes::default(),
+            learning: Learning::default(),
+            components: Components::default(),
+            change_sets: ChangeSets::default(),
+        }
+    }
+
+    /// The one mutator: takes a changed row into the state.
+    pub fn absorb(&mut self, edit: &Edit) {
+        match edit {
+            Edit::Put(row) => row.absorb(self),
+            Edit::Delete(gone) => gone.absorb(self),
+        }
+    }
+
+    /// Its account; `None` until it was founded.
+    pub fn account(&self) -> Option<&Account> {
+        self.account.as_ref()
+    }
+
+    /// Its keys.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// What its keys have used of their quotas.
+    pub fn usage(&self) -> &Usage {
+        &self.usage
+    }
+
+    /// Its intents.
+    pub fn intents(&self) -> &Intents {
+        &self.intents
+    }
+
+    /// How they turned out.
+    pub fn outcomes(&self) -> &Outcomes {
+        &self.outcomes
+    }
+
+    /// The plans they were parts of.
+    pub fn change_sets(&self) -> &ChangeSets {
+        &self.change_sets
+    }
+
+    /// What it has learned.
+    pub fn learning(&self) -> &Learning {
+        &self.learning
+    }
+
+    /// Roughly how many bytes the state takes in memory.
+    pub fn weight(&self) -> usize {
+        const TENANT: usize = 4_096;
+        const INTENT: usize = 300;
+        const COMPONENT: usize = 96;
+        const CHANGE_SET: usize = 160;
+        const KEY: usize = 300;
+        TENANT
+            + self.intents.len() * INTENT
+            + self.components.len() * COMPONENT
+            + self.change_sets.len() * CHANGE_SET
+            + self.keys.len() * KEY
+    }
+
+    /// Turns callers' texts into names. Only a founded tenant runs commands that need one.
+    pub fn namer(&self) -> &Namer {
+        &self
+            .account
+            .as_ref()
+            .expect("a founded tenant has an account")
+            .namer
+    }
+}

@@ -1,0 +1,309 @@
+//! Outcomes: how intents turned out, and what is learned from it (rules.md 5).
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Tenant;
+use super::change_set::ChangeSetRow;
+use super::command::{Change, Command, Leave, Plan, Refusal};
+use super::intents::{Answer, IntentRow, OutcomeMark};
+use super::key::Scope;
+use super::learning::{BetaRow, Contribution};
+use super::schema::{Edit, Row, TableRow};
+use crate::audit::Fact;
+use crate::decide::intent::Text;
+use crate::decide::settings::SelfReported;
+use crate::decide::{Action, Category, Counts};
+use crate::id::{DecisionId, IntentId, KeyId, Name, Sequence};
+use crate::stamp::Stamp;
+use crate::time::Timestamp;
+use crate::words;
+
+words!(
+    /// Why an outcome moved no count.
+    NotLearned {
+        /// The intent was denied, so what ran was not what was allowed.
+        Denied = 1 "denied",
+        /// A person denied it.
+        NotAllowed = 2 "not_allowed",
+        /// Its change set has moved that count already.
+        SameChangeSet = 3 "same_change_set",
+        /// The key that asked reported it, and the tenant does not learn from that.
+        SelfReported = 4 "self_reported",
+    }
+);
+
+/// The row of `intent_outcomes`, keyed by the sequence of its command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutcomeRow {
+    /// The intent, by the sequence of its evaluation.
+    pub intent: Sequence,
+    /// True if it worked.
+    pub success: bool,
+    /// The key that reported it.
+    pub reporter: KeyId,
+    /// Why no count moved, if none did.
+    pub not_learned: Option<NotLearned>,
+    /// When it was reported.
+    pub recorded_at: Timestamp,
+    /// Name of the idempotency key it came under.
+    pub idempotency_key: Option<Name>,
+}
+
+/// The outcomes of a tenant.
+#[derive(Debug, Default)]
+pub struct Outcomes {
+    rows: HashMap<Sequence, OutcomeRow>,
+    by_idempotency_key: HashMap<Name, Sequence>,
+}
+
+impl Outcomes {
+    /// All of them, in no order.
+    pub fn rows(&self) -> impl Iterator<Item = (Sequence, &OutcomeRow)> {
+        self.rows.iter().map(|(sequence, row)| (*sequence, row))
+    }
+
+    /// The outcome that was recorded at `sequence`.
+    pub fn get(&self, sequence: Sequence) -> Option<&OutcomeRow> {
+        self.rows.get(&sequence)
+    }
+}
+
+impl TableRow for OutcomeRow {
+    type Key = Sequence;
+
+    fn absorb(&self, key: &Sequence, tenant: &mut Tenant) {
+        if let Some(name) = self.idempotency_key {
+            tenant.outcomes.by_idempotency_key.insert(name, *key);
+        }
+        tenant.outcomes.rows.insert(*key, *self);
+    }
+
+    fn forget(key: &Sequence, tenant: &mut Tenant) {
+        let Some(row) = tenant.outcomes.rows.remove(key) else {
+            return;
+        };
+        if let Some(name) = row.idempotency_key {
+            tenant.outcomes.by_idempotency_key.remove(&name);
+        }
+    }
+}
+
+/// Records how an intent turned out.
+#[derive(Debug, Clone)]
+pub struct RecordOutcome {
+    /// The intent.
+    pub id: IntentId,
+    /// True if it worked.
+    pub success: bool,
+    /// Who says so, in the caller's words.
+    pub recorded_by: Option<Text<0, 128>>,
+    /// What else there is to say.
+    pub notes: Option<Text<0, 4_096>>,
+    /// The caller's name for this report.
+    pub idempotency_key: Option<Text<1, 128>>,
+}
+
+/// What came of an outcome.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recorded {
+    /// The sequence it is recorded under.
+    pub outcome: Sequence,
+    /// The category it counts in.
+    pub category: Category,
+    /// That category's counts, now.
+    pub counts: Counts,
+    /// Why no count moved, if none did.
+    pub not_learned: Option<NotLearned>,
+    /// True if it was recorded before.
+    pub replayed: bool,
+}
+
+impl Command for RecordOutcome {
+    type Reply = Recorded;
+    const SCOPE: Scope = Scope::Outcome;
+
+    fn apply(self, tenant: &Tenant, stamp: &Stamp) -> Plan<Recorded> {
+        let namer = tenant.namer();
+        let id = namer.name(&["intent", self.id.as_str()]);
+        let (sequence, intent) = tenant
+            .intents
+            .by_id(id)
+            .ok_or(Refusal::NotFound("intent"))?;
+        let idempotency_key = self
+            .idempotency_key
+            .as_ref()
+            .map(|key| namer.name(&["outcome", key.as_str()]));
+        self.check_idempotency_key(idempotency_key, sequence, tenant)?;
+        if let Some(outcome) = intent.outcome {
+            return Err(self.recall(outcome, intent.category, tenant));
+        }
+
+        let reporter = stamp.caller.ok_or(Refusal::Unauthenticated)?;
+        let lesson = Lesson::of(intent, self.success, reporter, tenant);
+        let learned = lesson.not_learned.is_none();
+        let mark = OutcomeMark {
+            sequence: stamp.sequence,
+            success: self.success,
+            learned,
+        };
+        let row = OutcomeRow {
+            intent: sequence,
+            success: self.success,
+            reporter,
+            not_learned: lesson.not_learned,
+            recorded_at: stamp.at,
+            idempotency_key,
+        };
+        let mut rows: Vec<Edit> = vec![
+            Row::OutcomeRow(stamp.sequence, row).into(),
+            Row::IntentRow(
+                sequence,
+                IntentRow {
+                    outcome: Some(mark),
+                    ..*intent
+                },
+            )
+            .into(),
+        ];
+        if lesson.counts != tenant.learning.counts(intent.category) {
+            let beta = BetaRow {
+                counts: lesson.counts,
+                updated_at: stamp.at,
+            };
+            rows.push(Row::BetaRow(intent.category, beta).into());
+        }
+        rows.extend(
+            lesson
+                .change_set
+                .map(|(name, set)| Row::ChangeSetRow(name, set).into()),
+        );
+        Ok(Change {
+            rows,
+            fact: self.fact(sequence, intent, &lesson, tenant),
+            reply: Recorded {
+                outcome: stamp.sequence,
+                category: intent.category,
+                counts: lesson.counts,
+                not_learned: lesson.not_learned,
+                replayed: false,
+            },
+        })
+    }
+}
+
+impl RecordOutcome {
+    /// An idempotency key names one report: the same one again is a replay, another is a conflict.
+    fn check_idempotency_key(
+        &self,
+        key: Option<Name>,
+        intent: Sequence,
+        tenant: &Tenant,
+    ) -> Result<(), Refusal> {
+        let used = key.and_then(|key| tenant.outcomes.by_idempotency_key.get(&key));
+        let report = used.and_then(|sequence| tenant.outcomes.get(*sequence));
+        match report {
+            Some(row) if row.intent != intent || row.success != self.success => Err(
+                Refusal::IdempotencyConflict("the idempotency key belongs to another outcome"),
+            ),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The intent has an outcome: the same one is a replay, the other one a conflict.
+    fn recall(&self, mark: OutcomeMark, category: Category, tenant: &Tenant) -> Leave<Recorded> {
+        if mark.success != self.success {
+            return Refusal::OutcomeConflict.into();
+        }
+        let row = tenant.outcomes.get(mark.sequence);
+        Leave::Recall(Recorded {
+            outcome: mark.sequence,
+            category,
+            counts: tenant.learning.counts(category),
+            not_learned: row.and_then(|row| row.not_learned),
+            replayed: true,
+        })
+    }
+
+    fn fact(&self, of: Sequence, intent: &IntentRow, lesson: &Lesson, tenant: &Tenant) -> Fact {
+        let account = tenant.account().expect("a founded tenant has an account");
+        Fact::new("outcome")
+            .field("of", DecisionId::new(&account.row.log, of).to_string())
+            .field("success", self.success)
+            .field("learned", lesson.not_learned.is_none())
+            .field(
+                "not_learned_because",
+                lesson.not_learned.map(NotLearned::word),
+            )
+            .field("category", intent.category.word())
+            .field("failures", lesson.counts.failures)
+            .field("trials", lesson.counts.trials)
+            .private_opt(
+                "recorded_by",
+                self.recorded_by
+                    .as_ref()
+                    .map(|text| text.as_str().as_bytes()),
+            )
+            .private_opt(
+                "notes",
+                self.notes.as_ref().map(|text| text.as_str().as_bytes()),
+            )
+    }
+}
+
+/// What one outcome teaches.
+struct Lesson {
+    not_learned: Option<NotLearned>,
+    counts: Counts,
+    change_set: Option<(Name, ChangeSetRow)>,
+}
+
+impl Lesson {
+    fn of(intent: &IntentRow, success: bool, reporter: KeyId, tenant: &Tenant) -> Self {
+        let counts = tenant.learning.counts(intent.category);
+        let self_reported = reporter == intent.caller;
+        let nothing = |why| Self {
+            not_learned: Some(why),
+            counts,
+            change_set: None,
+        };
+
+        if intent.action == Action::Deny {
+            return nothing(NotLearned::Denied);
+        }
+        if intent
+            .verdict
+            .is_some_and(|verdict| verdict.answer == Answer::Deny)
+        {
+            return nothing(NotLearned::NotAllowed);
+        }
+        let trust = tenant.rules.settings.learning.self_reported;
+        if self_reported && trust == SelfReported::Keep {
+            return nothing(NotLearned::SelfReported);
+        }
+        let set = intent
+            .change_set
+            .and_then(|name| Some((name, *tenant.change_sets.get(name)?)));
+        let Some((name, mut row)) = set else {
+            let one = Contribution::of_one(success, self_reported);
+            let counts = one.replacing(Contribution::default(), counts);
+            return Self {
+                not_learned: None,
+                counts,
+                change_set: None,
+            };
+        };
+        let tally = row.tallies.of_mut(intent.category);
+        let before = Contribution::of_set(*tally);
+        tally.outcomes += 1;
+        tally.failures += u32::from(!success);
+        tally.self_reported += u32::from(self_reported);
+        let after = Contribution::of_set(*tally);
+        Self {
+            not_learned: (!after.moves(before)).then_some(NotLearned::SameChangeSet),
+            counts: after.replacing(before, counts),
+            change_set: Some((name, row)),
+        }
+    }
+}

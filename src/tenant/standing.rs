@@ -1,0 +1,72 @@
+//! Where a decided intent stands: a function of its row and the time (rules.md 13).
+//!
+//! A lapse is arithmetic, not an event: nothing has to happen for a pending intent to expire.
+
+use std::time::Duration;
+
+use super::intents::{Answer, IntentRow};
+use crate::decide::{Action, Settings};
+use crate::time::Timestamp;
+use crate::words;
+
+words!(
+    /// Where a decided intent stands.
+    State {
+        /// A person is to decide.
+        Pending = 1 "pending",
+        /// Go ahead, by rule or by person.
+        Approved = 2 "approved",
+        /// Do not, by rule or by person.
+        Denied = 3 "denied",
+        /// Its time ran out; stops like a denial.
+        Expired = 4 "expired",
+        /// Its outcome is recorded.
+        Closed = 5 "closed",
+    }
+);
+
+/// Where a decided intent stands, and until when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// The state.
+    pub state: State,
+    /// When it expires, if it can: for pending and approved; for expired, when it did.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Standing {
+    /// Where the intent with this row stands at `at`.
+    pub fn of(row: &IntentRow, settings: &Settings, at: Timestamp) -> Self {
+        if row.outcome.is_some() {
+            return Self {
+                state: State::Closed,
+                expires_at: None,
+            };
+        }
+        let lasting = |state, since: Timestamp, ttl: Duration| {
+            let end = since.plus(ttl);
+            let state = if at < end { state } else { State::Expired };
+            Self {
+                state,
+                expires_at: Some(end),
+            }
+        };
+        let denied = Self {
+            state: State::Denied,
+            expires_at: None,
+        };
+        match (row.action, row.verdict) {
+            (Action::Approve, _) => {
+                lasting(State::Approved, row.created_at, settings.approvals.ttl())
+            }
+            (Action::Deny, _) => denied,
+            (Action::Escalate, None) => {
+                lasting(State::Pending, row.created_at, settings.reviews.ttl())
+            }
+            (Action::Escalate, Some(verdict)) => match verdict.answer {
+                Answer::Approve => lasting(State::Approved, verdict.at, settings.approvals.ttl()),
+                Answer::Deny => denied,
+            },
+        }
+    }
+}

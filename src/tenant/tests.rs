@@ -1,0 +1,629 @@
+//! Commands against the bare state: no actor, no disk, and time as told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::Tenant;
+use super::command::{Caller, Command, Leave, Refusal};
+use super::evaluate::{Decided, Evaluate, Evaluated, dry_run};
+use super::key::{CreateKey, Granted, NewKey, RevokeKey, Rights, Role, Scope, Scopes};
+use super::lifecycle::Found;
+use super::outcome::{NotLearned, RecordOutcome, Recorded};
+use super::schema::{Edit, Row};
+use super::standing::{Standing, State};
+use super::usage::Tier;
+use crate::decide::intent::{Ask, ChangeScope, ChangeSet, Context, Environment, Few, Intent, Text};
+use crate::decide::settings::SelfReported;
+use crate::decide::{Action, Category, Rules};
+use crate::id::{IntentId, KeyId, Sequence, TenantId};
+use crate::stamp::Stamp;
+use crate::time::Timestamp;
+
+const ID: TenantId = TenantId::from_bytes([1; 16]);
+
+/// A tenant with one key that asks and one that only reports.
+struct World {
+    tenant: Tenant,
+    /// Every row that was put, as the tables would hold it.
+    rows: BTreeMap<(u8, Vec<u8>), Edit>,
+    next: Sequence,
+    at: Timestamp,
+    agent: KeyId,
+    reporter: KeyId,
+}
+
+fn text<const MIN: usize, const MAX: usize>(text: &str) -> Text<MIN, MAX> {
+    Text::new(text).unwrap()
+}
+
+fn deploy(service: &str) -> Intent {
+    Intent {
+        ask: Ask::DeployConfig {
+            service_name: text(service),
+            change_scope: ChangeScope::Canary,
+            deployment_target: Environment::Staging,
+            risk_level_hint: None,
+        },
+        environment: Environment::Staging,
+        requester: text("agent"),
+        operation: None,
+        changed_fields: Few::default(),
+        change_set: None,
+        estimated_cost: None,
+        policy_violations: Few::default(),
+        provenance: serde_json::Map::new(),
+        configuration: serde_json::Map::new(),
+        context: Context::default(),
+    }
+}
+
+fn in_set(id: &str, revision: Option<&str>) -> Intent {
+    let set = ChangeSet {
+        id: text(id),
+        url: None,
+        revision: revision.map(text),
+        intents: None,
+        deletes: None,
+    };
+    Intent {
+        change_set: Some(set),
+        ..deploy("web")
+    }
+}
+
+fn ask(id: &str, intent: Intent) -> Evaluate {
+    Evaluate {
+        canonical: intent.canonical(),
+        intent,
+        id: Some(IntentId::parse(id).unwrap()),
+        request: b"{}".to_vec(),
+        arrived: Timestamp::MIN,
+        trace_id: None,
+        endpoint: "test",
+    }
+}
+
+fn report(id: &str, success: bool) -> RecordOutcome {
+    RecordOutcome {
+        id: IntentId::parse(id).unwrap(),
+        success,
+        recorded_by: None,
+        notes: None,
+        idempotency_key: None,
+    }
+}
+
+impl World {
+    fn new(tier: Tier) -> Self {
+        Self::with_rules(tier, Rules::built_in().clone())
+    }
+
+    fn with_rules(tier: Tier, rules: Rules) -> Self {
+        let mut world = Self {
+            tenant: Tenant::blank(ID, Arc::new(rules)),
+            rows: BTreeMap::new(),
+            next: Sequence::FIRST,
+            at: Timestamp::parse("2026-11-24T12:00:00Z").unwrap(),
+            agent: KeyId::from_bytes([0; 16]),
+            reporter: KeyId::from_bytes([0; 16]),
+        };
+        let found = Found {
+            name: text("test"),
+            tier,
+            retention_days: None,
+            created_by: None,
+            keys: vec![
+                NewKey::with_role(tier, Role::Ci),
+                NewKey::with_role(tier, Role::Ci),
+            ],
+            service: "arf.invalid".into(),
+            public_key: "key".into(),
+        };
+        let granted = world.run(None, found).unwrap();
+        world.agent = granted[0].key_id;
+        world.reporter = granted[1].key_id;
+        world
+    }
+
+    /// Runs a command as the engine does: in order, absorbing what it changes.
+    fn run<C: Command>(&mut self, key: Option<KeyId>, command: C) -> Result<C::Reply, Refusal> {
+        self.at = self.at.plus(Duration::from_millis(1));
+        let seed = [u8::try_from(self.next.get() % 251).unwrap(); 32];
+        let stamp = Stamp::new(self.at, self.next, key, seed);
+        let caller = key.map_or(Caller::Node, |key| Caller::Key { tenant: ID, key });
+        caller.admit(&self.tenant, C::SCOPE, stamp.at)?;
+        match command.apply(&self.tenant, &stamp) {
+            Ok(change) => {
+                for edit in &change.rows {
+                    self.tenant.absorb(edit);
+                    let op = edit.op(ID);
+                    let row = (op.table().id, op.key().to_vec());
+                    match edit {
+                        Edit::Put(_) => self.rows.insert(row, edit.clone()),
+                        Edit::Delete(_) => self.rows.remove(&row),
+                    };
+                }
+                self.next = self.next.next();
+                Ok(change.reply)
+            }
+            Err(Leave::Recall(reply)) => Ok(reply),
+            Err(Leave::Refuse(refusal)) => Err(refusal),
+        }
+    }
+
+    fn ask(&mut self, id: &str, intent: Intent) -> Evaluated {
+        self.run(Some(self.agent), ask(id, intent)).unwrap()
+    }
+
+    fn decide(&mut self, id: &str, intent: Intent) -> Decided {
+        match self.ask(id, intent) {
+            Evaluated::Decided(decided) => *decided,
+            Evaluated::Recalled { .. } => panic!("`{id}` was asked before"),
+        }
+    }
+
+    fn report(&mut self, id: &str, success: bool) -> Recorded {
+        self.run(Some(self.reporter), report(id, success)).unwrap()
+    }
+
+    /// The state as a restart would make it: the rows alone, in the tables' order.
+    fn rebuilt(&self) -> Tenant {
+        let mut tenant = Tenant::blank(ID, self.tenant.rules.clone());
+        for edit in self.rows.values() {
+            tenant.absorb(edit);
+        }
+        tenant
+    }
+}
+
+#[test]
+fn outcomes_open_the_gate_and_failures_close_it_again() {
+    let mut world = World::new(Tier::Enterprise);
+    assert_eq!(
+        world.decide("first", deploy("web")).decision.action,
+        Action::Escalate
+    );
+    for n in 0..20 {
+        world.decide(&format!("s{n}"), deploy("web"));
+        assert!(world.report(&format!("s{n}"), true).not_learned.is_none());
+    }
+    let good = world.decide("good", deploy("api")).decision;
+    assert_eq!(good.action, Action::Approve);
+    world.report("good", false);
+    let worse = world.decide("worse", deploy("db2")).decision;
+    assert!(
+        worse.risk_score > good.risk_score,
+        "a failure raises the risk"
+    );
+    world.report("worse", true);
+    let better = world.decide("better", deploy("cache")).decision;
+    assert!(better.risk_score < worse.risk_score, "a success lowers it");
+}
+
+#[test]
+fn asking_again_recalls_and_another_intent_conflicts() {
+    let mut world = World::new(Tier::Free);
+    world.decide("a", deploy("web"));
+    let before = (
+        world.next,
+        world.tenant.usage.used(world.agent, world.at.month()),
+    );
+    let again = world.ask("a", deploy("web"));
+    assert!(matches!(again, Evaluated::Recalled { decided, .. } if decided == Sequence::new(1)));
+    let conflict = world
+        .run(Some(world.agent), ask("a", deploy("other")))
+        .unwrap_err();
+    assert!(matches!(conflict, Refusal::IdempotencyConflict(_)));
+    let after = (
+        world.next,
+        world.tenant.usage.used(world.agent, world.at.month()),
+    );
+    assert_eq!(before, after, "neither costs quota or makes an entry");
+}
+
+#[test]
+fn a_dry_run_answers_the_same_and_changes_nothing() {
+    let mut world = World::new(Tier::Enterprise);
+    let stamp = Stamp::new(world.at, world.next, Some(world.agent), [3; 32]);
+    let dry = dry_run(&ask("a", deploy("web")), &world.tenant, &stamp).unwrap();
+    let wet = world.decide("a", deploy("web"));
+    assert_eq!(dry.decision, wet.decision);
+    assert_eq!(world.next, Sequence::new(2), "one entry, not two");
+}
+
+#[test]
+fn a_used_up_quota_refuses_new_intents_and_still_recalls() {
+    let mut world = World::new(Tier::Free);
+    for n in 0..1_000 {
+        world.decide(&format!("{n}"), deploy("web"));
+    }
+    let refused = world
+        .run(Some(world.agent), ask("more", deploy("web")))
+        .unwrap_err();
+    assert!(matches!(
+        refused,
+        Refusal::QuotaExceeded { limit: 1_000, .. }
+    ));
+    assert!(matches!(
+        world.ask("7", deploy("web")),
+        Evaluated::Recalled { .. }
+    ));
+    assert_eq!(world.decide_by_reporter("other key"), Action::Escalate);
+    world.at = world.at.month().end();
+    assert_eq!(
+        world.decide("next month", deploy("web")).decision.action,
+        Action::Escalate
+    );
+}
+
+impl World {
+    fn decide_by_reporter(&mut self, id: &str) -> Action {
+        match self
+            .run(Some(self.reporter), ask(id, deploy("web")))
+            .unwrap()
+        {
+            Evaluated::Decided(decided) => decided.decision.action,
+            Evaluated::Recalled { .. } => panic!("`{id}` was asked before"),
+        }
+    }
+}
+
+#[test]
+fn sixty_successes_of_one_change_set_count_once_and_one_failure_in_it_counts() {
+    let mut world = World::new(Tier::Enterprise);
+    for n in 0..60 {
+        world.decide(&format!("{n}"), in_set("plan", None));
+    }
+    for n in 0..60 {
+        let because = world.report(&format!("{n}"), true).not_learned;
+        assert_eq!(because, (n > 0).then_some(NotLearned::SameChangeSet));
+    }
+    let counts = world.tenant.learning.counts(Category::Default);
+    assert_eq!((counts.trials, counts.failures), (1, 0));
+    world.decide("late", in_set("plan", None));
+    assert_eq!(
+        world.report("late", false).not_learned,
+        None,
+        "the first failure moves a count"
+    );
+    let counts = world.tenant.learning.counts(Category::Default);
+    assert_eq!((counts.trials, counts.failures), (1, 1));
+    world.decide("rev", in_set("plan", Some("2")));
+    assert_eq!(
+        world.report("rev", true).not_learned,
+        None,
+        "another revision is another set"
+    );
+}
+
+#[test]
+fn asked_under_another_set_an_intent_moves_until_its_outcome_is_in() {
+    let mut world = World::new(Tier::Enterprise);
+    world.decide("a", in_set("one", None));
+    world.decide("b", in_set("one", None));
+    let namer = world.tenant.namer().clone();
+    let set = |id| super::change_set::name(&namer, in_set(id, None).change_set.as_ref().unwrap());
+    let (one, two) = (set("one"), set("two"));
+
+    let before = world.next;
+    assert!(matches!(
+        world.ask("a", in_set("two", None)),
+        Evaluated::Recalled { .. }
+    ));
+    assert_eq!(world.next, before.next(), "a move is an entry");
+    assert_eq!(world.tenant.change_sets.so_far(one).intents, 1);
+    assert_eq!(world.tenant.change_sets.so_far(two).intents, 1);
+    world.ask("b", in_set("two", None));
+    assert!(
+        world.tenant.change_sets.get(one).is_none(),
+        "a set goes with its last intent"
+    );
+
+    world.report("a", true);
+    let before = world.next;
+    world.ask("a", in_set("one", None));
+    world.ask("b", deploy("web"));
+    assert_eq!(
+        world.next, before,
+        "neither after the outcome, nor to no set at all"
+    );
+}
+
+#[test]
+fn outcomes_conflict_replay_and_are_found_by_their_own_key() {
+    let mut world = World::new(Tier::Enterprise);
+    world.decide("a", deploy("web"));
+    world.decide("b", deploy("web"));
+    let keyed = |id, success| RecordOutcome {
+        idempotency_key: Some(text("k")),
+        ..report(id, success)
+    };
+    let first = world.run(Some(world.reporter), keyed("a", true)).unwrap();
+    assert!(!first.replayed);
+    let again = world.run(Some(world.reporter), keyed("a", true)).unwrap();
+    assert!(again.replayed && again.outcome == first.outcome && again.counts == first.counts);
+    let refusals = [keyed("a", false), keyed("b", true)]
+        .map(|command| world.run(Some(world.reporter), command).unwrap_err());
+    assert!(
+        refusals
+            .iter()
+            .all(|why| matches!(why, Refusal::IdempotencyConflict(_)))
+    );
+    let other = world
+        .run(Some(world.reporter), report("a", false))
+        .unwrap_err();
+    assert_eq!(other, Refusal::OutcomeConflict);
+    let unknown = world
+        .run(Some(world.reporter), report("nope", true))
+        .unwrap_err();
+    assert_eq!(unknown, Refusal::NotFound("intent"));
+}
+
+#[test]
+fn denied_intents_and_self_reports_where_so_set_teach_nothing() {
+    let mut rules = Rules::built_in().clone();
+    rules.settings.learning.self_reported = SelfReported::Keep;
+    let mut world = World::with_rules(Tier::Enterprise, rules);
+    let violated = Few::new(vec![text("found elsewhere")]).unwrap();
+    let denied = Intent {
+        policy_violations: violated,
+        ..deploy("web")
+    };
+    assert_eq!(world.decide("denied", denied).decision.action, Action::Deny);
+    assert_eq!(
+        world.report("denied", true).not_learned,
+        Some(NotLearned::Denied)
+    );
+    world.decide("own", deploy("web"));
+    let own = world.run(Some(world.agent), report("own", true)).unwrap();
+    assert_eq!(own.not_learned, Some(NotLearned::SelfReported));
+    world.decide("other", deploy("web"));
+    assert_eq!(world.report("other", true).not_learned, None);
+    assert_eq!(world.tenant.learning.counts(Category::Default).trials, 1);
+}
+
+#[test]
+fn keys_are_checked_in_order_and_say_what_they_may() {
+    let mut world = World::new(Tier::Enterprise);
+    let create = |role, owner: Option<&str>| {
+        let owner = owner.map(text);
+        CreateKey(NewKey {
+            owner,
+            ..NewKey::with_role(Tier::Free, role)
+        })
+    };
+    let invalid = |refusal| matches!(refusal, Refusal::Invalid { .. });
+    assert!(invalid(
+        world.run(None, create(Role::Reviewer, None)).unwrap_err()
+    ));
+    assert!(invalid(
+        world.run(None, create(Role::Operator, None)).unwrap_err()
+    ));
+    let none = NewKey {
+        rights: Rights::Scopes(Scopes::of(&[])),
+        ..NewKey::with_role(Tier::Free, Role::Ci)
+    };
+    assert!(invalid(world.run(None, CreateKey(none)).unwrap_err()));
+
+    let auditor: Granted = world.run(None, create(Role::Auditor, None)).unwrap();
+    let forbidden = world
+        .run(Some(auditor.key_id), ask("a", deploy("web")))
+        .unwrap_err();
+    assert_eq!(forbidden, Refusal::Forbidden(Scope::Decide));
+
+    let end = world.at.plus(Duration::from_secs(60));
+    let brief = NewKey {
+        expires_at: Some(end),
+        ..NewKey::with_role(Tier::Free, Role::Agent)
+    };
+    let brief = world.run(None, CreateKey(brief)).unwrap().key_id;
+    assert!(world.run(Some(brief), ask("b", deploy("web"))).is_ok());
+    world.at = end;
+    assert_eq!(
+        world.run(Some(brief), ask("c", deploy("web"))).unwrap_err(),
+        Refusal::Unauthenticated
+    );
+
+    world.run(None, RevokeKey(world.agent)).unwrap();
+    let before = world.next;
+    world.run(None, RevokeKey(world.agent)).unwrap();
+    assert_eq!(world.next, before, "revoking twice is one entry");
+    let revoked = world
+        .run(Some(world.agent), ask("d", deploy("web")))
+        .unwrap_err();
+    assert_eq!(revoked, Refusal::Unauthenticated);
+    assert_eq!(
+        world
+            .run(None, RevokeKey(KeyId::from_bytes([9; 16])))
+            .unwrap_err(),
+        Refusal::NotFound("key")
+    );
+}
+
+#[test]
+fn operators_administer_and_strangers_find_nothing() {
+    let world = World::new(Tier::Enterprise);
+    let key = KeyId::from_bytes([5; 16]);
+    let operator = Caller::Key {
+        tenant: TenantId::ZERO,
+        key,
+    };
+    let stranger = Caller::Key {
+        tenant: TenantId::from_bytes([2; 16]),
+        key,
+    };
+    assert_eq!(
+        operator.admit(&world.tenant, Scope::Admin, world.at),
+        Ok(())
+    );
+    let decide = operator.admit(&world.tenant, Scope::Decide, world.at);
+    assert_eq!(decide, Err(Refusal::Forbidden(Scope::Decide)));
+    let nothing = stranger.admit(&world.tenant, Scope::Admin, world.at);
+    assert_eq!(nothing, Err(Refusal::NotFound("tenant")));
+}
+
+#[test]
+fn where_an_intent_stands_is_its_row_and_the_time() {
+    let mut world = World::new(Tier::Enterprise);
+    let standing = world.decide("a", deploy("web")).standing;
+    assert_eq!(standing.state, State::Pending);
+    let (_, row) = world.tenant.intents.since(Sequence::FIRST).next().unwrap();
+    let row = *row;
+    let state = |at| Standing::of(&row, &world.tenant.rules.settings, at).state;
+    let day = Duration::from_secs(86_400);
+    assert_eq!(
+        state(row.created_at.plus(day - Duration::from_micros(1))),
+        State::Pending
+    );
+    assert_eq!(state(row.created_at.plus(day)), State::Expired);
+    world.report("a", true);
+    let (_, row) = world.tenant.intents.since(Sequence::FIRST).next().unwrap();
+    let closed = Standing::of(row, &world.tenant.rules.settings, world.at.plus(day * 9));
+    assert_eq!(closed.state, State::Closed);
+}
+
+#[test]
+fn a_tenant_keeps_so_many_intents_and_lets_the_oldest_go() {
+    let mut rules = Rules::built_in().clone();
+    rules.settings.intents.max = 3;
+    let mut world = World::with_rules(Tier::Enterprise, rules);
+    world.decide("0", in_set("plan", None));
+    world.report("0", true);
+    for n in 1..6 {
+        world.decide(&format!("{n}"), in_set("plan", None));
+    }
+    assert_eq!(world.tenant.intents.len(), 3);
+    let set = world.tenant.change_sets.rows().next().unwrap().1;
+    assert_eq!(set.items, 3, "a set counts what it keeps");
+    world.decide("0", deploy("new"));
+    assert_eq!(world.tenant.intents.len(), 3, "a forgotten id is new");
+}
+
+/// What a random history consists of.
+#[derive(Debug, Clone)]
+enum Act {
+    Ask {
+        id: u8,
+        service: u8,
+        set: Option<u8>,
+    },
+    Report {
+        id: u8,
+        success: bool,
+        own: bool,
+    },
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        (0..24_u8, 0..3_u8, prop::option::of(0..3_u8)).prop_map(|(id, service, set)| Act::Ask {
+            id,
+            service,
+            set
+        }),
+        (0..24_u8, any::<bool>(), any::<bool>()).prop_map(|(id, success, own)| Act::Report {
+            id,
+            success,
+            own
+        }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// The state is a fold of rows: a restart, which sees the last row of each key and no order among
+    /// tables, comes to the same state.
+    #[test]
+    fn a_restart_comes_to_the_same_state(acts in prop::collection::vec(act(), 1..120)) {
+        let mut rules = Rules::built_in().clone();
+        rules.settings.intents.max = 12;
+        let mut world = World::with_rules(Tier::Enterprise, rules);
+        for act in acts {
+            match act {
+                Act::Ask { id, service, set } => {
+                    let mut intent = deploy(&format!("service{service}"));
+                    let set = set.map(|set| in_set(&format!("set{set}"), None).change_set.unwrap());
+                    intent.change_set = set;
+                    let _ = world.run(Some(world.agent), ask(&format!("i{id}"), intent));
+                }
+                Act::Report { id, success, own } => {
+                    let key = if own { world.agent } else { world.reporter };
+                    let _ = world.run(Some(key), report(&format!("i{id}"), success));
+                }
+            }
+        }
+        let rebuilt = world.rebuilt();
+        prop_assert_eq!(rebuilt.fingerprint(), world.tenant.fingerprint());
+        // Nothing is kept for intents that are gone.
+        let kept: u64 = world.tenant.change_sets.rows().map(|(_, set)| u64::from(set.items)).sum();
+        let in_sets = world.tenant.intents.since(Sequence::FIRST)
+            .filter(|(_, row)| row.change_set.is_some()).count();
+        prop_assert_eq!(kept, u64::try_from(in_sets).unwrap());
+    }
+}
+
+impl Tenant {
+    /// The whole state in an order of its own.
+    fn fingerprint(&self) -> String {
+        let sorted = |mut lines: Vec<String>| {
+            lines.sort();
+            lines.join("\n")
+        };
+        [
+            sorted(
+                self.keys
+                    .all()
+                    .iter()
+                    .map(|key| format!("{key:?}"))
+                    .collect(),
+            ),
+            sorted(
+                self.intents
+                    .since(Sequence::FIRST)
+                    .map(|one| format!("{one:?}"))
+                    .collect(),
+            ),
+            sorted(
+                self.intents
+                    .since(Sequence::FIRST)
+                    .map(|(_, row)| format!("{:?}", self.intents.by_id(row.id)))
+                    .collect(),
+            ),
+            sorted(
+                self.change_sets
+                    .rows()
+                    .map(|one| format!("{one:?}"))
+                    .collect(),
+            ),
+            format!("{:?}", self.learning),
+            sorted(
+                self.components
+                    .rows()
+                    .map(|one| format!("{one:?}"))
+                    .collect(),
+            ),
+            self.outcomes.fingerprint(),
+        ]
+        .join("\n--\n")
+    }
+}
+
+/// Outcomes are found by sequence and by their own key.
+impl super::outcome::Outcomes {
+    fn fingerprint(&self) -> String {
+        let mut lines: Vec<_> = self.rows().map(|one| format!("{one:?}")).collect();
+        lines.sort();
+        lines.join("\n")
+    }
+}
+
+#[test]
+fn a_row_of_the_future_is_refused() {
+    let table = &super::schema::BETA_STATE;
+    assert!(Row::decode(table, 2, &[1], &[]).is_err());
+    assert!(Row::decode(table, 1, &[99], &[0; 40]).is_err());
+}

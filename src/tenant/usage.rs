@@ -1,0 +1,163 @@
+//! Tiers, quotas and the log of what was used (rules.md 2).
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Tenant;
+use super::command::Refusal;
+use super::schema::TableRow;
+use crate::id::{KeyId, Sequence};
+use crate::time::{Month, Timestamp};
+use crate::words;
+
+words!(
+    /// What a key may use and how long its tenant's openings are kept.
+    Tier {
+        /// 1,000 evaluations a month, 7 days.
+        Free = 1 "free",
+        /// 10,000 evaluations a month, 30 days.
+        Pro = 2 "pro",
+        /// 50,000 evaluations a month, 90 days.
+        Premium = 3 "premium",
+        /// No limit, 365 days.
+        Enterprise = 4 "enterprise",
+    }
+);
+
+impl Tier {
+    /// Evaluations a calendar month (UTC); `None` is no limit.
+    pub const fn limit(self) -> Option<u64> {
+        match self {
+            Self::Free => Some(1_000),
+            Self::Pro => Some(10_000),
+            Self::Premium => Some(50_000),
+            Self::Enterprise => None,
+        }
+    }
+
+    /// Days that openings are kept.
+    pub const fn retention_days(self) -> u32 {
+        match self {
+            Self::Free => 7,
+            Self::Pro => 30,
+            Self::Premium => 90,
+            Self::Enterprise => 365,
+        }
+    }
+}
+
+/// The row of `key_usage`: what a key has used in the last month that it used anything in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyUsageRow {
+    /// The month.
+    pub month: Month,
+    /// Evaluations in it.
+    pub used: u64,
+    /// The last of them.
+    pub last_used_at: Timestamp,
+}
+
+/// What the keys of a tenant have used.
+#[derive(Debug, Default)]
+pub struct Usage {
+    by_key: HashMap<KeyId, KeyUsageRow>,
+}
+
+impl Usage {
+    /// Evaluations that `key` has used in `month`.
+    pub fn used(&self, key: KeyId, month: Month) -> u64 {
+        self.by_key
+            .get(&key)
+            .filter(|row| row.month == month)
+            .map_or(0, |row| row.used)
+    }
+
+    /// When `key` last paid for an evaluation.
+    pub fn last_used_at(&self, key: KeyId) -> Option<Timestamp> {
+        self.by_key.get(&key).map(|row| row.last_used_at)
+    }
+
+    /// The row after one more evaluation at `at`, or a refusal where the tier allows no more.
+    pub fn spend(&self, key: KeyId, tier: Tier, at: Timestamp) -> Result<KeyUsageRow, Refusal> {
+        let month = at.month();
+        let used = self.used(key, month);
+        match tier.limit() {
+            Some(limit) if used >= limit => Err(Refusal::QuotaExceeded {
+                limit,
+                resets_at: month.end(),
+            }),
+            Some(_) | None => Ok(KeyUsageRow {
+                month,
+                used: used + 1,
+                last_used_at: at,
+            }),
+        }
+    }
+}
+
+impl TableRow for KeyUsageRow {
+    type Key = KeyId;
+
+    fn absorb(&self, key: &KeyId, tenant: &mut Tenant) {
+        tenant.usage.by_key.insert(*key, *self);
+    }
+
+    fn forget(key: &KeyId, tenant: &mut Tenant) {
+        tenant.usage.by_key.remove(key);
+    }
+}
+
+/// The row of `usage_logs`: one evaluation, as upstream logs it. Cold: no state comes of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageLogRow {
+    /// Who asked.
+    pub key: KeyId,
+    /// The key's tier.
+    pub tier: Tier,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// Method and route.
+    pub endpoint: String,
+    /// The HTTP status answered.
+    pub status: u16,
+    /// What went wrong, if anything.
+    pub error: Option<String>,
+    /// From arrival to the decision, microseconds.
+    pub processing_us: u64,
+}
+
+impl TableRow for UsageLogRow {
+    type Key = Sequence;
+    fn absorb(&self, _: &Sequence, _: &mut Tenant) {}
+    fn forget(_: &Sequence, _: &mut Tenant) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_month_that_is_used_up_refuses_and_the_next_one_does_not() {
+        let key = KeyId::from_bytes([7; 16]);
+        let november = Timestamp::parse("2026-11-24T00:00:00Z").unwrap();
+        let mut usage = Usage::default();
+        for _ in 0..1_000 {
+            let row = usage.spend(key, Tier::Free, november).unwrap();
+            usage.by_key.insert(key, row);
+        }
+        let resets_at = Timestamp::parse("2026-12-01T00:00:00Z").unwrap();
+        assert_eq!(
+            usage.spend(key, Tier::Free, november),
+            Err(Refusal::QuotaExceeded {
+                limit: 1_000,
+                resets_at
+            })
+        );
+        assert_eq!(
+            usage.spend(key, Tier::Free, resets_at).map(|row| row.used),
+            Ok(1)
+        );
+        assert!(usage.spend(key, Tier::Enterprise, november).is_ok());
+    }
+}
