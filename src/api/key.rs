@@ -1,0 +1,127 @@
+//! Keys: what operators ask for, and what they see. A secret is shown once.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::json::{self, Fields, Invalid};
+use super::problem::Problem;
+use crate::id::KeyId;
+use crate::tenant::Tenant;
+use crate::tenant::key::{Granted, KeyRow, NewKey, Rights, Role, Scope, Scopes};
+use crate::tenant::usage::Tier;
+use crate::time::Timestamp;
+
+/// Reads the body that asks for a key.
+pub fn create(bytes: &[u8]) -> Result<NewKey, Problem> {
+    json::parse(bytes, |value| {
+        let mut fields = Fields::of(value)?;
+        let tier = fields.required("tier", json::word(Tier::ALL, Tier::word));
+        let role = fields.optional("role", json::word(Role::ALL, Role::word));
+        let scopes = fields.optional("scopes", scopes);
+        let name = fields.optional("name", json::text);
+        let owner = fields.optional("owner", json::text);
+        let expires_at = fields.optional("expires_at", json::parsed(moment));
+        let rights = match (role, scopes) {
+            (Some(_), Some(_)) => {
+                return Err(
+                    Invalid::because("stands for scopes: give one or the other").under("role")
+                );
+            }
+            (None, Some(scopes)) => Rights::Scopes(scopes),
+            (role, None) => Rights::Role(role.unwrap_or(Role::Ci)),
+        };
+        fields.finish(|| {
+            Some(NewKey {
+                tier: tier?,
+                rights,
+                name,
+                owner,
+                expires_at,
+                given: None,
+            })
+        })
+    })
+}
+
+fn scopes(value: &Value) -> Result<Scopes, Invalid> {
+    // `read` is what every key may do; nobody has to ask for it.
+    let given: Vec<Scope> = Scope::ALL
+        .iter()
+        .copied()
+        .filter(|scope| *scope != Scope::Read)
+        .collect();
+    let one = |value: &Value| {
+        let scope = json::word(Scope::ALL, Scope::word)(value)?;
+        if given.contains(&scope) {
+            Ok(scope)
+        } else {
+            Err(Invalid::because("is not given"))
+        }
+    };
+    let scopes = json::list::<_, 16>(one)(value)?;
+    Ok(Scopes::of(scopes.as_slice()))
+}
+
+fn moment(text: &str) -> Result<Timestamp, &'static str> {
+    Timestamp::parse(text).ok_or("must be a time, as `2027-01-31T00:00:00Z` (RFC 3339)")
+}
+
+/// A key that was just made, with its secret.
+#[derive(Debug, Serialize)]
+pub struct Made {
+    key_id: KeyId,
+    role: Option<Role>,
+    key: String,
+}
+
+impl From<&Granted> for Made {
+    fn from(granted: &Granted) -> Self {
+        Self {
+            key_id: granted.key_id,
+            role: granted.role,
+            key: granted.secret.reveal().to_owned(),
+        }
+    }
+}
+
+/// A key as lists show it.
+#[derive(Debug, Serialize)]
+pub struct Item {
+    key_id: KeyId,
+    name: Option<String>,
+    owner: Option<String>,
+    tier: Tier,
+    role: Option<Role>,
+    scopes: Scopes,
+    created_at: Timestamp,
+    expires_at: Option<Timestamp>,
+    last_used_at: Option<Timestamp>,
+    is_active: bool,
+}
+
+/// The keys of a tenant, oldest first. `last_used_at` is when a key last paid for an evaluation.
+pub fn items(tenant: &Tenant) -> Vec<Item> {
+    tenant
+        .keys()
+        .all()
+        .into_iter()
+        .map(|row| Item::of(row, tenant))
+        .collect()
+}
+
+impl Item {
+    fn of(row: &KeyRow, tenant: &Tenant) -> Self {
+        Self {
+            key_id: row.key_id,
+            name: row.name.clone(),
+            owner: row.owner.clone(),
+            tier: row.tier,
+            role: row.role,
+            scopes: row.scopes,
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+            last_used_at: tenant.usage().last_used_at(row.key_id),
+            is_active: row.is_active,
+        }
+    }
+}

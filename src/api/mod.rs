@@ -1,0 +1,21 @@
+//! The contract in JSON: what callers send, read strictly and once, and what they get.
+//!
+//! One file for each resource, shared by every edge (HTTP, command line). Reading ends in a type that
+//! cannot be wrong, or in a [`Problem`](problem::Problem) that names every fault. Answers are structs
+//! whose members stand in the order of the contract.
+//!
+//! Must not know: actix, disks, where a request came from.
+
+pub mod audit;
+pub mod beta_state;
+pub mod decision;
+pub mod intent;
+pub mod intents;
+pub mod json;
+pub mod key;
+pub mod outcome;
+pub mod page;
+pub mod problem;
+pub mod stopped;
+pub mod tenant;
+pub mod usage;

@@ -1,0 +1,176 @@
+//! `arf key`: make, show and revoke API keys.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::remote::Remote;
+use super::{Ended, Ending, Exit};
+use crate::client::Answer;
+use crate::credentials::Credentials;
+
+/// Make, show, rotate and revoke API keys
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Print one of the first keys, from the credentials file alone
+    Show(Show),
+    /// Make a key; its secret is printed once
+    Create(Create),
+    /// Revoke a key, for ever
+    Revoke(Named),
+}
+
+#[derive(Debug, clap::Args)]
+struct Show {
+    /// Which one
+    which: Which,
+    /// The data directory
+    #[arg(long, default_value = "data/db", value_name = "DIR")]
+    data: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Which {
+    /// Administers tenants
+    Operator,
+    /// Decides and reports outcomes
+    Api,
+    /// Gives verdicts
+    Reviewer,
+}
+
+#[derive(Debug, clap::Args)]
+struct Create {
+    /// The tenant it will be a key of
+    #[arg(long, value_name = "UUID")]
+    tenant: String,
+    /// free, pro, premium or enterprise
+    #[arg(long)]
+    tier: String,
+    /// agent, ci, reviewer, auditor, policy or operator [default: ci]
+    #[arg(long)]
+    role: Option<String>,
+    /// What you call it
+    #[arg(long)]
+    name: Option<String>,
+    /// The person or system behind it; reviewers must have one
+    #[arg(long)]
+    owner: Option<String>,
+    /// When it stops by itself (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    expires_at: Option<String>,
+    #[command(flatten)]
+    remote: Remote,
+    /// Print the whole answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Named {
+    /// The key's id
+    key_id: String,
+    /// The tenant it is a key of
+    #[arg(long, value_name = "UUID")]
+    tenant: String,
+    #[command(flatten)]
+    remote: Remote,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How long a busy server is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What to tell where there is no server.
+const NO_SERVER: &str = "no server: set ARF_SERVER, and ARF_KEY to an operator key";
+
+/// Runs the subcommand.
+pub fn run(args: &Args) -> Ending {
+    match &args.command {
+        Command::Show(show) => show.run(),
+        Command::Create(create) => create.run(),
+        Command::Revoke(named) => named.revoke(),
+    }
+}
+
+impl Show {
+    fn run(&self) -> Ending {
+        let credentials =
+            Credentials::read(&self.data).map_err(|why| Ended::with(Exit::Config, why))?;
+        let credentials = credentials.ok_or_else(|| {
+            let file = self.data.join(crate::credentials::FILE);
+            Ended::with(
+                Exit::Config,
+                format!("{}: there is no such file", file.display()),
+            )
+        })?;
+        let secret = match self.which {
+            Which::Operator => credentials.operator_key,
+            Which::Api => credentials.api_key,
+            Which::Reviewer => credentials.reviewer_key,
+        };
+        println!("{}", secret.reveal());
+        Ok(Exit::Fine)
+    }
+}
+
+impl Create {
+    fn run(&self) -> Ending {
+        let (client, _) = self.remote.client(PATIENCE, NO_SERVER)?;
+        let mut body = Map::from_iter([("tier".to_owned(), json!(self.tier))]);
+        let given = [
+            ("role", &self.role),
+            ("name", &self.name),
+            ("owner", &self.owner),
+            ("expires_at", &self.expires_at),
+        ];
+        for (name, value) in given {
+            body.extend(value.as_ref().map(|value| (name.to_owned(), json!(value))));
+        }
+        let path = format!("/api/v1/admin/tenants/{}/keys", self.tenant);
+        let made = good(client.post(&path, &Value::Object(body)))?;
+        show(&made, "key", self.json);
+        Ok(Exit::Fine)
+    }
+}
+
+impl Named {
+    fn path(&self) -> String {
+        format!("/api/v1/admin/tenants/{}/keys/{}", self.tenant, self.key_id)
+    }
+
+    fn revoke(&self) -> Ending {
+        let (client, _) = self.remote.client(PATIENCE, NO_SERVER)?;
+        good(client.delete(&self.path()))?;
+        let answer = json!({"key_id": self.key_id, "is_active": false});
+        show(&answer, "key_id", self.json);
+        Ok(Exit::Fine)
+    }
+}
+
+fn good(answer: Result<Answer, crate::client::NoAnswer>) -> Result<Value, Ended> {
+    let answer = answer.map_err(|why| Ended::with(Exit::Failed, why))?;
+    answer
+        .good()
+        .map_err(|bad| Ended::with(Exit::Failed, bad.problem()))
+}
+
+/// Prints the whole answer, or the one member that a script wants.
+fn show(answer: &Value, member: &str, whole: bool) {
+    match answer
+        .get(member)
+        .and_then(Value::as_str)
+        .filter(|_| !whole)
+    {
+        Some(text) => println!("{text}"),
+        None => println!("{answer}"),
+    }
+}

@@ -1,0 +1,126 @@
+//! The command line: one file for each command, which has its arguments and runs.
+//!
+//! Prints to people on standard output, tells errors on standard error in one line, and ends with a
+//! code that scripts can rely on ([`Exit`]). The only code besides `server` that may print.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is the command line"
+)]
+
+mod demo;
+mod gate;
+mod key;
+mod remote;
+mod report;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// How a command ends. Frozen: scripts rely on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// All is well; of a gate: everything was approved.
+    Fine = 0,
+    /// It could not be done.
+    Failed = 1,
+    /// Something was denied.
+    Denied = 2,
+    /// Something was escalated.
+    Escalated = 3,
+    /// The command line is wrong.
+    Usage = 64,
+    /// The data is damaged.
+    Damaged = 65,
+    /// The data directory is in use.
+    InUse = 75,
+    /// The configuration or a key file is wrong.
+    Config = 78,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// A command that ends early: what to tell, and the code.
+#[derive(Debug)]
+pub struct Ended {
+    exit: Exit,
+    message: String,
+}
+
+impl Ended {
+    /// Ends with `exit`, and tells why.
+    pub fn with(exit: Exit, why: impl std::fmt::Display) -> Self {
+        Self {
+            exit,
+            message: why.to_string(),
+        }
+    }
+}
+
+/// What a command comes to.
+pub type Ending = Result<Exit, Ended>;
+
+/// The decision point between agents and infrastructure.
+#[derive(Debug, Parser)]
+#[command(name = "arf", version = version(), max_term_width = 100, args_conflicts_with_subcommands = true)]
+struct Arf {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: serve::Args,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API (what `arf` alone does)
+    Serve(serve::Args),
+    /// Show what it does, on examples and a throw-away engine
+    Demo(demo::Args),
+    /// Ask about every change of a Terraform plan
+    Gate(gate::Args),
+    /// Make, show, rotate and revoke API keys
+    Key(key::Args),
+}
+
+/// Version and git commit.
+const fn version() -> &'static str {
+    concat!(env!("CARGO_PKG_VERSION"), " (", env!("ARF_COMMIT"), ")")
+}
+
+/// Runs the command that the process was started with.
+pub fn run() -> ExitCode {
+    let arf = match Arf::try_parse() {
+        Ok(arf) => arf,
+        Err(error) => {
+            // Help and version are no errors; everything else is 64, not clap's 2.
+            let exit = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Fine
+            };
+            let _ = error.print();
+            return exit.into();
+        }
+    };
+    let ended = match arf.command {
+        None => serve::run(&arf.serve),
+        Some(Command::Serve(args)) => serve::run(&args),
+        Some(Command::Demo(args)) => demo::run(&args),
+        Some(Command::Gate(args)) => gate::run(&args),
+        Some(Command::Key(args)) => key::run(&args),
+    };
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(Ended { exit, message }) => {
+            eprintln!("arf: {message}");
+            exit.into()
+        }
+    }
+}

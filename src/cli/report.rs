@@ -1,0 +1,299 @@
+//! What a gate found, as text for a terminal, JSON for programs, Markdown for a pull request.
+//!
+//! First what needs a person, then what is denied and why, then what was approved, folded; at the end
+//! how far each category is from deciding alone.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::Exit;
+use crate::decide::intent::{ChangeSet, Environment, Operation};
+use crate::decide::settings::Enforcement;
+use crate::decide::{Action, Category, Settings, outcomes_needed};
+use crate::tenant::standing::State;
+
+/// What a gate found.
+#[derive(Debug)]
+pub struct Report {
+    /// What everything was asked under; `None` offline.
+    pub change_set: Option<ChangeSet>,
+    /// What the tenant's gates do.
+    pub enforcement: Enforcement,
+    /// One for each change, in the order of the plan.
+    pub items: Vec<Item>,
+    /// Of the categories that the plan touches.
+    pub readiness: Vec<Readiness>,
+}
+
+/// One change of the plan.
+#[derive(Debug, Serialize)]
+pub struct Item {
+    /// The resource.
+    pub address: String,
+    /// What happens to it.
+    pub operation: Operation,
+    /// Where.
+    pub environment: Environment,
+    /// What it learns from.
+    pub category: Category,
+    /// What was decided.
+    pub action: Action,
+    /// Where the decision stands; `None` offline.
+    pub standing: Option<State>,
+    /// Why, in one sentence.
+    pub justification: String,
+    /// Why, in all sentences.
+    pub reasons: Vec<String>,
+    /// The risk that was used.
+    pub risk_score: f64,
+    /// The id it was asked under.
+    pub deterministic_id: Option<String>,
+    /// Its entry in the audit log.
+    pub decision_id: Option<String>,
+    /// What a reviewer calls it, while it is pending.
+    pub review: Option<String>,
+    /// True if the answer was there before.
+    pub replayed: bool,
+}
+
+impl Item {
+    /// What it comes to: a person's verdict and time count. What stands in no known way is denied.
+    fn outcome(&self) -> Action {
+        match self.standing {
+            None => self.action,
+            Some(State::Approved) => Action::Approve,
+            Some(State::Pending) => Action::Escalate,
+            Some(State::Denied | State::Expired | State::Closed) => Action::Deny,
+        }
+    }
+}
+
+/// How far a category is from deciding alone.
+#[derive(Debug, Serialize)]
+pub struct Readiness {
+    category: Category,
+    have: u64,
+    need: u64,
+}
+
+impl Readiness {
+    /// Of the categories that `items` touch.
+    pub fn of(items: &[Item], trials: impl Fn(Category) -> u64, settings: &Settings) -> Vec<Self> {
+        let touched = |category: &&Category| items.iter().any(|item| item.category == **category);
+        let ready = |&category| {
+            let have = trials(category);
+            Self {
+                category,
+                have,
+                need: have + outcomes_needed(have, settings),
+            }
+        };
+        Category::ALL.iter().filter(touched).map(ready).collect()
+    }
+
+    fn sentence(&self) -> String {
+        let Self {
+            category,
+            have,
+            need,
+        } = self;
+        if have >= need {
+            format!("{category}: ready ({have} outcomes)")
+        } else {
+            let missing = need - have;
+            format!(
+                "{category}: {have} of {need} outcomes; a person decides until {missing} more are in"
+            )
+        }
+    }
+}
+
+impl Report {
+    /// Of a plan that changes nothing.
+    pub fn empty() -> Self {
+        let (items, readiness) = (Vec::new(), Vec::new());
+        Self {
+            change_set: None,
+            enforcement: Enforcement::Full,
+            items,
+            readiness,
+        }
+    }
+
+    /// The worst that anything comes to: a denial outranks an escalation.
+    pub fn worst(&self) -> Action {
+        let any = |action| self.items.iter().any(|item| item.outcome() == action);
+        if any(Action::Deny) {
+            Action::Deny
+        } else if any(Action::Escalate) {
+            Action::Escalate
+        } else {
+            Action::Approve
+        }
+    }
+
+    fn of(&self, action: Action) -> Vec<&Item> {
+        self.items
+            .iter()
+            .filter(|item| item.outcome() == action)
+            .collect()
+    }
+
+    fn summary(&self) -> String {
+        if self.items.is_empty() {
+            return "No changes.".to_owned();
+        }
+        let count = |action| self.of(action).len();
+        let (approved, denied) = (count(Action::Approve), count(Action::Deny));
+        let pending = count(Action::Escalate);
+        let changes = if self.items.len() == 1 {
+            "change"
+        } else {
+            "changes"
+        };
+        let total = self.items.len();
+        format!("{total} {changes}: {pending} for a person, {denied} denied, {approved} approved.")
+    }
+
+    /// For a terminal.
+    pub fn text(&self, softened: Option<&str>) -> String {
+        let mut text = self.summary() + "\n";
+        for (title, action) in [
+            ("A person decides", Action::Escalate),
+            ("Denied", Action::Deny),
+        ] {
+            let items = self.of(action);
+            if !items.is_empty() {
+                let _ = write!(text, "\n{title}:\n");
+            }
+            for item in items {
+                let Item {
+                    operation,
+                    address,
+                    environment,
+                    risk_score,
+                    ..
+                } = item;
+                let _ = writeln!(
+                    text,
+                    "  {operation:<8} {address}  [{environment}, risk {risk_score:.3}]"
+                );
+                for reason in &item.reasons {
+                    let _ = writeln!(text, "           - {reason}");
+                }
+                if let Some(review) = &item.review {
+                    let _ = writeln!(text, "           review {review}");
+                }
+            }
+        }
+        let approved = self.of(Action::Approve);
+        if !approved.is_empty() {
+            let names: Vec<_> = approved.iter().map(|item| item.address.as_str()).collect();
+            let _ = write!(text, "\nApproved: {}\n", names.join(", "));
+        }
+        if !self.readiness.is_empty() {
+            text.push_str("\nReadiness:\n");
+        }
+        for ready in &self.readiness {
+            let _ = writeln!(text, "  {}", ready.sentence());
+        }
+        if let Some(softened) = softened {
+            let _ = write!(text, "\nNot failed: {softened}.\n");
+        }
+        text
+    }
+
+    /// For a pull request.
+    pub fn markdown(&self, softened: Option<&str>) -> String {
+        let mut text = format!("### ARF gate: {}\n", self.summary());
+        for (title, action) in [
+            ("A person decides", Action::Escalate),
+            ("Denied", Action::Deny),
+        ] {
+            let items = self.of(action);
+            if items.is_empty() {
+                continue;
+            }
+            let _ = write!(
+                text,
+                "\n**{title}**\n\n| change | where | risk | why |\n|---|---|---|---|\n"
+            );
+            for item in items {
+                let Item {
+                    operation,
+                    environment,
+                    risk_score,
+                    ..
+                } = item;
+                let address = code(&item.address);
+                let why = cell(&item.reasons.join("; "));
+                let _ = writeln!(
+                    text,
+                    "| {operation} {address} | {environment} | {risk_score:.3} | {why} |"
+                );
+            }
+        }
+        let approved = self.of(Action::Approve);
+        if !approved.is_empty() {
+            let count = approved.len();
+            let _ = write!(text, "\n<details><summary>Approved ({count})</summary>\n\n");
+            for item in approved {
+                let _ = writeln!(text, "- {} {}", item.operation, code(&item.address));
+            }
+            text.push_str("\n</details>\n");
+        }
+        if !self.readiness.is_empty() {
+            text.push_str("\n**Readiness**\n\n");
+        }
+        for ready in &self.readiness {
+            let _ = writeln!(text, "- {}", ready.sentence());
+        }
+        if let Some(softened) = softened {
+            let _ = write!(text, "\n_Not failed: {softened}._\n");
+        }
+        text
+    }
+
+    /// For programs.
+    pub fn json(&self, exit: Exit, softened: Option<&str>) -> String {
+        let value = json!({
+            "schema": "arf.gate/1",
+            "result": self.worst(),
+            "exit": exit as u8,
+            "softened": softened,
+            "enforcement": self.enforcement,
+            "change_set": self.change_set,
+            "items": self.items,
+            "readiness": self.readiness,
+        });
+        format!("{value:#}\n")
+    }
+
+    /// What `arf outcome` will want to know: which resource was asked about under which id.
+    pub fn run(&self) -> String {
+        let item = |item: &Item| {
+            json!({
+                "address": item.address,
+                "operation": item.operation,
+                "deterministic_id": item.deterministic_id,
+                "decision_id": item.decision_id,
+                "action": item.action,
+            })
+        };
+        let items: Vec<_> = self.items.iter().map(item).collect();
+        let value = json!({"schema": "arf.run/1", "change_set": self.change_set, "items": items});
+        format!("{value:#}\n")
+    }
+}
+
+/// An address as Markdown code, whatever quotes are in it.
+fn code(text: &str) -> String {
+    format!("`{}`", cell(&text.replace('`', "'")))
+}
+
+/// Text that cannot end a table's cell.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace(['\n', '\r'], " ")
+}

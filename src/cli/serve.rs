@@ -1,0 +1,211 @@
+//! `arf serve`: the server, in the foreground, until SIGTERM or SIGINT.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Ended, Ending, Exit};
+use crate::config::{BadConfig, Config};
+use crate::credentials::{BadCredentials, Credentials, Founding};
+use crate::server::{Server, StartError};
+use crate::store::OpenError;
+use crate::telemetry;
+
+/// Serve the API
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Args {
+    /// Where to listen [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// The data directory [default: data/db]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// A configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Do not print the keys that a first start makes
+    #[arg(long)]
+    no_print_keys: bool,
+    /// Serve plain HTTP on an address that others can reach
+    #[arg(long)]
+    insecure_http: bool,
+    /// What is logged to standard error, as `info` or `arf=debug`
+    #[arg(long, env = "ARF_LOG", value_name = "FILTER")]
+    log: Option<String>,
+}
+
+/// Serves.
+pub fn run(args: &Args) -> Ending {
+    let config = args
+        .config()
+        .map_err(|error| Ended::with(Exit::Config, error))?;
+    telemetry::log_to_stderr(config.log.as_deref().unwrap_or("info,actix_server=warn"));
+    actix::System::new().block_on(async {
+        let server = Server::start(&config).await.map_err(ended)?;
+        args.greet(&server);
+        server.run_until(told_to_stop()).await.map_err(ended)?;
+        Ok(Exit::Fine)
+    })
+}
+
+fn ended(error: StartError) -> Ended {
+    let exit = match &error {
+        StartError::Config(_) | StartError::Key(_) => Exit::Config,
+        StartError::Credentials(BadCredentials::Founding(_)) => Exit::Failed,
+        StartError::Credentials(BadCredentials::File(_) | BadCredentials::Malformed { .. }) => {
+            Exit::Config
+        }
+        StartError::Open(OpenError::InUse { .. }) => Exit::InUse,
+        StartError::Open(OpenError::Io { .. } | OpenError::Tables(_)) => Exit::Failed,
+        StartError::Open(
+            OpenError::Damaged { .. } | OpenError::Newer { .. } | OpenError::Rebuild { .. },
+        )
+        | StartError::Read(_) => Exit::Damaged,
+        StartError::Listen { .. } | StartError::Io(_) => Exit::Failed,
+    };
+    Ended::with(exit, error)
+}
+
+async fn told_to_stop() {
+    let term = signal(SignalKind::terminate());
+    let interrupt = signal(SignalKind::interrupt());
+    let (Ok(mut term), Ok(mut interrupt)) = (term, interrupt) else {
+        tracing::error!("signals cannot be had; stop the process with kill -9, nothing is lost");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+impl Args {
+    /// The file, with the command line over it.
+    fn config(&self) -> Result<Config, BadConfig> {
+        let mut config = self
+            .config
+            .as_deref()
+            .map_or(Ok(Config::default()), Config::read)?;
+        config.listen = self.listen.or(config.listen);
+        config.data = self.data.clone().or(config.data);
+        config.log = self.log.clone().or(config.log);
+        config.insecure_http |= self.insecure_http;
+        Ok(config)
+    }
+
+    fn greet(&self, server: &Server) {
+        let data = server.data().display();
+        match server.founding() {
+            Founding::New(credentials) => {
+                println!("NEW data directory {data} (first start)");
+                self.introduce(credentials, server);
+            }
+            Founding::Completed(credentials) => {
+                println!("NEW data directory {data} (an earlier first start was cut short)");
+                self.introduce(credentials, server);
+            }
+            Founding::Incomplete => {
+                println!(
+                    "opened {data}: an earlier first start was cut short and {file} is gone; \
+                     only tenant zero is there, and nobody has its key. \
+                     Start with an empty directory instead.",
+                    file = crate::credentials::FILE
+                );
+            }
+            Founding::Done => {
+                let (tenants, decisions) = server.found();
+                let noun = |count, one: &str| {
+                    let plural = if count == 1 { "" } else { "s" };
+                    format!("{} {one}{plural}", thousands(count))
+                };
+                println!(
+                    "opened {data}: {}, {}",
+                    noun(tenants, "tenant"),
+                    noun(decisions, "decision")
+                );
+            }
+        }
+        println!("listening on http://{}", server.address());
+    }
+
+    /// What a newcomer needs: the keys, once, and a first request to paste.
+    fn introduce(&self, credentials: &Credentials, server: &Server) {
+        if self.no_print_keys {
+            println!(
+                "keys: in {}",
+                server.data().join(crate::credentials::FILE).display()
+            );
+        } else {
+            println!("  operator key  {}", credentials.operator_key.reveal());
+            println!("  api key       {}", credentials.api_key.reveal());
+            println!("  reviewer key  {}", credentials.reviewer_key.reveal());
+        }
+        println!("  tenant        {} (default)", credentials.tenant_id);
+        println!();
+        println!("Ask for a first decision:");
+        println!();
+        println!(
+            "  export ARF_SERVER=http://{} ARF_KEY=$({} key show api --data {})",
+            server.address(),
+            quoted(&std::env::current_exe().unwrap_or_else(|_| PathBuf::from("arf"))),
+            quoted(server.data()),
+        );
+        println!("  curl -s $ARF_SERVER/api/v1/intents/evaluate \\");
+        println!(
+            "    -H \"Authorization: Bearer $ARF_KEY\" -H 'Content-Type: application/json' \\"
+        );
+        println!("    -d '{FIRST_REQUEST}'");
+        println!();
+    }
+}
+
+/// A request that a newcomer can send.
+const FIRST_REQUEST: &str = r#"{"deterministic_id":"pay-42","intent_type":"deploy_config","environment":"staging","requester":"you","service_name":"payments","change_scope":"canary","deployment_target":"staging","operation":"update"}"#;
+
+/// A path as a shell reads it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+".contains(c);
+    if text.chars().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+/// 1204 as `1,204`.
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_commas_where_people_expect_them() {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1_204, "1,204"),
+            (1_000_000, "1,000,000"),
+        ] {
+            assert_eq!(thousands(number), text);
+        }
+    }
+
+    #[test]
+    fn a_path_is_quoted_only_where_a_shell_needs_it() {
+        assert_eq!(quoted(Path::new("/a/b-c.d")), "/a/b-c.d");
+        assert_eq!(quoted(Path::new("/a b/it's")), r"'/a b/it'\''s'");
+    }
+}

@@ -1,0 +1,195 @@
+//! How the node is set up: a file, what the command line says over it, and defaults for the rest.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::engine;
+use crate::http;
+use crate::store::StoreConfig;
+
+/// The whole configuration of a node.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where to listen; `127.0.0.1:8080` if nothing is said.
+    pub listen: Option<SocketAddr>,
+    /// The data directory; `data/db` if nothing is said.
+    pub data: Option<PathBuf>,
+    /// A host name without scheme, which the names of new audit logs begin with.
+    pub service: Option<String>,
+    /// Serve plain HTTP on an address that others can reach.
+    pub insecure_http: bool,
+    /// Threads that serve; half the processors if nothing is said.
+    pub workers: Option<usize>,
+    /// What is logged, as `info` or `arf=debug`.
+    pub log: Option<String>,
+    /// The store.
+    pub store: StoreSection,
+    /// The engine.
+    pub engine: EngineSection,
+}
+
+/// `[store]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreSection {
+    /// Size of a log segment, bytes; 64 MiB if nothing is said.
+    pub segment_bytes: Option<u64>,
+}
+
+/// `[engine]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EngineSection {
+    /// How long a command may wait before it is begun, milliseconds; 2,000 if nothing is said.
+    pub deadline_ms: Option<u64>,
+    /// How long a tenant stays in memory unused, seconds; 600 if nothing is said.
+    pub idle_s: Option<u64>,
+    /// What the tenants in memory may weigh, bytes; 1 GiB if nothing is said.
+    pub active_bytes: Option<usize>,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, Error)]
+pub enum BadConfig {
+    /// The file cannot be read.
+    #[error("{path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file says something that cannot be.
+    #[error("{path}: {message}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What.
+        message: String,
+    },
+    /// Keys would travel in the clear.
+    #[error(
+        "{0} can be reached from elsewhere, and keys would travel in the clear: \
+         put TLS in front and listen on loopback, or say --insecure-http"
+    )]
+    InTheClear(SocketAddr),
+    /// The service name is no host name.
+    #[error("`service` must be a host name of at most 200 characters, not `{0}`")]
+    Service(String),
+}
+
+impl Config {
+    /// Reads a file.
+    pub fn read(path: &Path) -> Result<Self, BadConfig> {
+        let text = std::fs::read_to_string(path).map_err(|source| BadConfig::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+        toml::from_str(&text).map_err(|error| BadConfig::Malformed {
+            path: path.to_owned(),
+            message: error.to_string().trim_end().replace('\n', " "),
+        })
+    }
+
+    /// Where to listen. Plain HTTP stays on this machine unless that was asked for in so many words.
+    pub fn listen(&self) -> Result<SocketAddr, BadConfig> {
+        let address = self
+            .listen
+            .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080)));
+        if address.ip().is_loopback() || self.insecure_http {
+            Ok(address)
+        } else {
+            Err(BadConfig::InTheClear(address))
+        }
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> PathBuf {
+        self.data
+            .clone()
+            .unwrap_or_else(|| PathBuf::from("data/db"))
+    }
+
+    /// What the names of new audit logs begin with.
+    pub fn service(&self) -> Result<String, BadConfig> {
+        let service = self
+            .service
+            .clone()
+            .unwrap_or_else(|| String::from("arf.invalid"));
+        let plain = service
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-'));
+        if plain && (1..=200).contains(&service.len()) {
+            Ok(service)
+        } else {
+            Err(BadConfig::Service(service))
+        }
+    }
+
+    /// The store's part.
+    pub fn store(&self) -> StoreConfig {
+        let mut store = StoreConfig::new(self.data());
+        if let Some(bytes) = self.store.segment_bytes {
+            store.segment_bytes = bytes;
+        }
+        store
+    }
+
+    /// The engine's part.
+    pub fn engine(&self) -> engine::Settings {
+        let default = engine::Settings::default();
+        engine::Settings {
+            deadline: self
+                .engine
+                .deadline_ms
+                .map_or(default.deadline, Duration::from_millis),
+            idle: self.engine.idle_s.map_or(default.idle, Duration::from_secs),
+            active_bytes: self.engine.active_bytes.unwrap_or(default.active_bytes),
+            ..default
+        }
+    }
+
+    /// The front's part.
+    pub fn http(&self) -> http::Limits {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        http::Limits {
+            // The committer, the tables and the kernel want the other half.
+            workers: self.workers.unwrap_or(processors / 2).max(1),
+            connections: 2_048,
+            request: Duration::from_secs(5),
+            keep_alive: Duration::from_secs(75),
+            shutdown: Duration::from_secs(30),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_stays_at_home_unless_told_otherwise() {
+        let config: Config = toml::from_str("listen = \"0.0.0.0:80\"").unwrap();
+        assert!(matches!(config.listen(), Err(BadConfig::InTheClear(_))));
+        let config: Config =
+            toml::from_str("listen = \"0.0.0.0:80\"\ninsecure_http = true").unwrap();
+        assert!(config.listen().is_ok());
+        assert_eq!(
+            Config::default().listen().unwrap().to_string(),
+            "127.0.0.1:8080"
+        );
+    }
+
+    #[test]
+    fn what_the_file_misspells_is_told() {
+        assert!(toml::from_str::<Config>("lisen = \"127.0.0.1:1\"").is_err());
+        assert!(toml::from_str::<Config>("[store]\nsegment_byte = 1").is_err());
+        let config: Config = toml::from_str("service = \"a b\"").unwrap();
+        assert!(config.service().is_err());
+    }
+}

@@ -1,0 +1,198 @@
+//! The first keys of a node, and the file that an operator finds them in.
+//!
+//! The file comes first: keys and ids are made, written and fsynced before anything is logged, so a
+//! node that dies in between finds them again. After founding the server never reads it, and never
+//! deletes it.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::decide::intent::Text;
+use crate::engine::{Engine, Stopped, clock};
+use crate::id::{KeyId, TenantId};
+use crate::query::tenants;
+use crate::store::keyfile::{self, KeyFileError};
+use crate::tenant::command::Caller;
+use crate::tenant::key::{NewKey, Role, Secret};
+use crate::tenant::lifecycle::Found;
+use crate::tenant::usage::Tier;
+
+/// The name of the file in the data directory.
+pub const FILE: &str = "credentials.json";
+
+/// How long the default tenant keeps openings, days.
+const DEFAULT_RETENTION_DAYS: u32 = 800;
+
+/// The first keys.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    /// Of tenant zero: administers tenants.
+    pub operator_key: Secret,
+    /// The tenant `default`.
+    pub tenant_id: TenantId,
+    /// Of it: decides and reports outcomes.
+    pub api_key: Secret,
+    /// Of it: gives verdicts.
+    pub reviewer_key: Secret,
+}
+
+/// The file's JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    operator_key: String,
+    tenant_id: TenantId,
+    api_key: String,
+    reviewer_key: String,
+}
+
+/// The file cannot be used.
+#[derive(Debug, Error)]
+pub enum BadCredentials {
+    /// It cannot be read or written.
+    #[error(transparent)]
+    File(#[from] KeyFileError),
+    /// It holds something else.
+    #[error("{path}: is not a credentials file ({why}); move it away to have a new one made")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A tenant could not be founded.
+    #[error("the first tenants could not be founded: {0}")]
+    Founding(#[from] Stopped),
+}
+
+impl Credentials {
+    /// Fresh ones.
+    fn make() -> Self {
+        let secret = || Secret::new(Tier::Enterprise, &clock::random());
+        let id = uuid::Builder::from_random_bytes(clock::random()).into_uuid();
+        Self {
+            operator_key: secret(),
+            tenant_id: TenantId::from_bytes(id.into_bytes()),
+            api_key: secret(),
+            reviewer_key: secret(),
+        }
+    }
+
+    /// Reads the file of `data`; `None` if there is none.
+    pub fn read(data: &Path) -> Result<Option<Self>, BadCredentials> {
+        let path = data.join(FILE);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let bytes = keyfile::read_private(&path)?;
+        let written: Written =
+            serde_json::from_slice(&bytes).map_err(|error| BadCredentials::Malformed {
+                path,
+                why: error.to_string(),
+            })?;
+        Ok(Some(Self {
+            operator_key: Secret::from_text(written.operator_key),
+            tenant_id: written.tenant_id,
+            api_key: Secret::from_text(written.api_key),
+            reviewer_key: Secret::from_text(written.reviewer_key),
+        }))
+    }
+
+    fn write(&self, data: &Path) -> Result<(), BadCredentials> {
+        let written = Written {
+            operator_key: self.operator_key.reveal().to_owned(),
+            tenant_id: self.tenant_id,
+            api_key: self.api_key.reveal().to_owned(),
+            reviewer_key: self.reviewer_key.reveal().to_owned(),
+        };
+        let mut text = serde_json::to_vec_pretty(&written).expect("texts are JSON");
+        text.push(b'\n');
+        Ok(keyfile::write_private(&data.join(FILE), &text)?)
+    }
+
+    /// Founds what a first start founds, in this order: tenant zero, then `default`. Whichever exists
+    /// already is left as it is.
+    async fn found(&self, engine: &Engine, service: &str) -> Result<(), BadCredentials> {
+        let key = |role, secret: &Secret| NewKey {
+            given: Some((key_id(), secret.clone())),
+            ..NewKey::with_role(Tier::Enterprise, role)
+        };
+        let reviewer = NewKey {
+            owner: Some(Text::new("first-reviewer").expect("it is short")),
+            ..key(Role::Reviewer, &self.reviewer_key)
+        };
+        let operator = vec![key(Role::Operator, &self.operator_key)];
+        let first = vec![key(Role::Ci, &self.api_key), reviewer];
+        let first_tenants = [
+            (TenantId::ZERO, "operators", operator),
+            (self.tenant_id, "default", first),
+        ];
+        for (id, name, keys) in first_tenants {
+            let command = Found {
+                name: Text::new(name).expect("it is short"),
+                tier: Tier::Enterprise,
+                retention_days: Some(DEFAULT_RETENTION_DAYS),
+                created_by: None,
+                keys,
+                service: service.to_owned(),
+                public_key: engine.signer().public_key().to_string(),
+            };
+            let account = engine.read(move |reader| tenants::one(reader, id)).await;
+            if account.map_err(Stopped::from)?.is_none() {
+                engine.execute(id, Caller::Node, command, 0).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn key_id() -> KeyId {
+    let id = uuid::Builder::from_random_bytes(clock::random()).into_uuid();
+    KeyId::from_bytes(id.into_bytes())
+}
+
+/// How a node came to its first tenants.
+#[derive(Debug)]
+pub enum Founding {
+    /// It is new; these are its keys.
+    New(Credentials),
+    /// A founding that had been cut short is complete now; these are its keys.
+    Completed(Credentials),
+    /// It was cut short, and the file with the rest of the keys is gone: only tenant zero is there.
+    Incomplete,
+    /// It was founded before.
+    Done,
+}
+
+/// Founds what is missing of a node's first tenants.
+pub async fn first_start(
+    engine: &Engine,
+    data: &Path,
+    service: &str,
+) -> Result<Founding, BadCredentials> {
+    match engine.store().state().records {
+        0 => {
+            let credentials = match Credentials::read(data)? {
+                Some(found) => found,
+                None => {
+                    let made = Credentials::make();
+                    made.write(data)?;
+                    made
+                }
+            };
+            credentials.found(engine, service).await?;
+            Ok(Founding::New(credentials))
+        }
+        // Tenant zero's founding and nothing else: the start that made it did not get further.
+        1 => match Credentials::read(data)? {
+            Some(credentials) => {
+                credentials.found(engine, service).await?;
+                Ok(Founding::Completed(credentials))
+            }
+            None => Ok(Founding::Incomplete),
+        },
+        _ => Ok(Founding::Done),
+    }
+}

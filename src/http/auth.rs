@@ -1,0 +1,56 @@
+//! Who asks: the key in the headers, and whether it may do what the route is for.
+//!
+//! Comes before path and body are looked at, so a stranger learns nothing from them.
+
+use actix_web::HttpRequest;
+use actix_web::http::header::AUTHORIZATION;
+
+use super::Front;
+use super::reply::Failure;
+use crate::api::problem::{Code, Problem};
+use crate::engine::directory::Holder;
+use crate::tenant::command::Caller;
+use crate::tenant::key::{KeyHash, Scope};
+
+/// The holder of a good key that may do what `scope` names.
+pub fn holder(front: &Front, http: &HttpRequest, scope: Scope) -> Result<Holder, Failure> {
+    let unauthenticated = |detail: &str| Problem::new(Code::Unauthenticated, detail);
+    let key = key(http).ok_or_else(|| {
+        unauthenticated("send `Authorization: Bearer <key>` or `X-API-Key: <key>`")
+    })?;
+    let holder = front
+        .engine
+        .holder(KeyHash::of(key))
+        .ok_or_else(|| unauthenticated("the key is unknown, revoked or expired"))?;
+    if holder.scopes.allow(scope) {
+        Ok(holder)
+    } else {
+        let detail = format!("the key lacks the scope `{scope}`");
+        Err(Problem::new(Code::Forbidden, detail).into())
+    }
+}
+
+impl Holder {
+    /// The holder as a giver of commands.
+    pub fn caller(&self) -> Caller {
+        Caller::Key {
+            tenant: self.tenant,
+            key: self.key,
+        }
+    }
+}
+
+fn key(http: &HttpRequest) -> Option<&str> {
+    let header = |name| {
+        http.headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    };
+    let bearer = header(AUTHORIZATION.as_str()).and_then(|text| {
+        let (scheme, key) = text.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+    });
+    bearer
+        .or_else(|| header("x-api-key"))
+        .filter(|key| !key.is_empty())
+}

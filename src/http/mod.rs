@@ -1,0 +1,128 @@
+//! HTTP: the route table and the limits. A thin front: a handler says who asks, reads the body into a
+//! command, hands it to the engine and renders what comes back.
+//!
+//! The only code that knows actix-web. Must not know: what a decision is made of, or where rows live.
+
+mod admin;
+mod audit;
+mod auth;
+mod body;
+mod intents;
+mod operations;
+mod outcomes;
+mod reply;
+mod state;
+mod trace;
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use actix_web::dev::Server;
+use actix_web::middleware::from_fn;
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{App, HttpServer};
+
+use crate::engine::Engine;
+use crate::telemetry::Metrics;
+
+/// What every handler can reach.
+#[derive(Debug, Clone)]
+pub struct Front {
+    /// The engine.
+    pub engine: Engine,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// What the name of a new tenant's log begins with.
+    pub service: String,
+}
+
+/// How the front behaves towards its clients.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Threads that serve; tenants live on them too.
+    pub workers: usize,
+    /// Connections of each of them.
+    pub connections: usize,
+    /// How long a client may take for the head of a request, and for its body.
+    pub request: Duration,
+    /// How long an idle connection is kept.
+    pub keep_alive: Duration,
+    /// How long a graceful stop may take.
+    pub shutdown: Duration,
+}
+
+/// Serves on `listener` until it is told to stop.
+pub fn serve(listener: TcpListener, front: Front, limits: Limits) -> std::io::Result<Server> {
+    let shutdown = limits.shutdown.as_secs().max(1);
+    let server = HttpServer::new(move || {
+        App::new()
+            // Tenants live on the threads that serve them.
+            .app_data(front.engine.join_thread())
+            .app_data(web::Data::new(front.clone()))
+            .app_data(web::Data::new(body::Patience(limits.request)))
+            .wrap(from_fn(trace::request))
+            .configure(routes)
+            .default_service(web::to(reply::no_such_route))
+    })
+    .workers(limits.workers)
+    .max_connections(limits.connections)
+    .client_request_timeout(limits.request)
+    .client_disconnect_timeout(Duration::from_secs(1))
+    .keep_alive(limits.keep_alive)
+    .shutdown_timeout(shutdown)
+    .disable_signals()
+    .listen_auto_h2c(listener)?;
+    Ok(server.run())
+}
+
+/// Every route, in the order of the contract.
+fn routes(config: &mut ServiceConfig) {
+    let id = "/api/v1/admin/tenants/{tenant_id}";
+    let mut route = |path: &str, routes: Vec<actix_web::Route>| {
+        let resource = routes
+            .into_iter()
+            .fold(web::resource(path), |all, one| all.route(one));
+        config.service(resource.default_service(web::to(reply::no_such_route)));
+    };
+    route(
+        "/api/v1/intents/evaluate",
+        vec![web::post().to(intents::evaluate)],
+    );
+    route(
+        "/api/v1/intents/outcome",
+        vec![web::post().to(outcomes::record)],
+    );
+    route("/api/v1/intents", vec![web::get().to(intents::list)]);
+    route(
+        "/api/v1/intents/{deterministic_id}",
+        vec![web::get().to(intents::one)],
+    );
+    route("/api/v1/beta-state", vec![web::get().to(state::beta_state)]);
+    route("/api/v1/usage", vec![web::get().to(state::usage)]);
+    route("/api/v1/audit", vec![web::get().to(audit::list)]);
+    route(
+        "/api/v1/audit/{decision_id}",
+        vec![web::get().to(audit::one)],
+    );
+    route(
+        "/api/v1/admin/tenants",
+        vec![web::post().to(admin::found), web::get().to(admin::tenants)],
+    );
+    route(id, vec![web::get().to(admin::tenant)]);
+    route(
+        &format!("{id}/keys"),
+        vec![
+            web::post().to(admin::create_key),
+            web::get().to(admin::keys),
+        ],
+    );
+    route(
+        &format!("{id}/keys/{{key_id}}"),
+        vec![web::delete().to(admin::revoke_key)],
+    );
+    route(&format!("{id}/usage"), vec![web::get().to(admin::usage)]);
+    route("/health", vec![web::get().to(operations::health)]);
+    route("/livez", vec![web::get().to(operations::live)]);
+    route("/readyz", vec![web::get().to(operations::ready)]);
+    route("/metrics", vec![web::get().to(operations::metrics)]);
+}

@@ -1,0 +1,30 @@
+//! Outcomes: report how an intent turned out.
+
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::intents::header;
+use super::reply::{answer, json};
+use super::{Front, auth, body};
+use crate::api::outcome;
+use crate::tenant::key::Scope;
+
+/// `POST /api/v1/intents/outcome`
+pub async fn record(front: Data<Front>, http: HttpRequest, payload: Payload) -> HttpResponse {
+    answer(&http, async {
+        let holder = auth::holder(&front, &http, Scope::Outcome)?;
+        let body = body::read(&http, payload).await?;
+        let report = outcome::record(&body, header(&http, "idempotency-key")?)?;
+        let id = report.id.clone();
+        let recorded = front
+            .engine
+            .execute(holder.tenant, holder.caller(), report, body.len())
+            .await?;
+        json(&outcome::Answer::new(
+            id,
+            &recorded.reply,
+            &front.engine.rules().settings,
+        ))
+    })
+    .await
+}

@@ -1,0 +1,7 @@
+//! The `arf` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    arf::cli::run()
+}

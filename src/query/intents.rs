@@ -1,0 +1,149 @@
+//! Intents: by their id, or those that a filter lets pass.
+
+use std::ops::ControlFlow;
+
+use super::Unreadable;
+use crate::audit::Opening;
+use crate::decide::Action;
+use crate::decide::intent::Environment;
+use crate::id::{DecisionId, IntentId, Sequence, TenantId};
+use crate::store::{ReadError, Reader};
+use crate::tenant::Tenant;
+use crate::tenant::intents::IntentRow;
+use crate::tenant::outcome::OutcomeRow;
+use crate::tenant::schema::INTENTS;
+use crate::tenant::standing::Standing;
+use crate::time::Timestamp;
+use crate::words;
+
+/// Rows that one request looks at, at most; a list that was not filled goes on with its cursor.
+const LOOKS_MAX: usize = 100_000;
+
+words!(
+    /// Whether an intent has an outcome.
+    OutcomeFilter {
+        /// It has one.
+        Recorded = 1 "recorded",
+        /// It has none.
+        Missing = 2 "missing",
+    }
+);
+
+/// Which intents; what is `None` does not matter.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Where they take effect.
+    pub environment: Option<Environment>,
+    /// What was decided.
+    pub action: Option<Action>,
+    /// Whether they have an outcome.
+    pub outcome: Option<OutcomeFilter>,
+    /// The id of their change set, in any revision.
+    pub change_set: Option<String>,
+    /// Decided at or after this.
+    pub from: Option<Timestamp>,
+    /// Decided before this.
+    pub to: Option<Timestamp>,
+}
+
+/// What the live state knows of an intent.
+#[derive(Debug, Clone, Copy)]
+pub struct Found {
+    /// The sequence of its evaluation.
+    pub sequence: Sequence,
+    /// The id of that entry.
+    pub decision_id: DecisionId,
+    /// Its row.
+    pub row: IntentRow,
+    /// Where it stands.
+    pub standing: Standing,
+    /// Its outcome.
+    pub outcome: Option<(Sequence, OutcomeRow)>,
+}
+
+impl Found {
+    fn new(tenant: &Tenant, sequence: Sequence, row: &IntentRow, at: Timestamp) -> Option<Self> {
+        let log = &tenant.account()?.row.log;
+        let outcome = row
+            .outcome
+            .and_then(|mark| Some((mark.sequence, *tenant.outcomes().get(mark.sequence)?)));
+        Some(Self {
+            sequence,
+            decision_id: DecisionId::new(log, sequence),
+            row: *row,
+            standing: Standing::of(row, &tenant.rules.settings, at),
+            outcome,
+        })
+    }
+}
+
+/// The intent with this id.
+pub fn by_id(tenant: &Tenant, id: &IntentId, at: Timestamp) -> Option<Found> {
+    let name = tenant.namer().name(&["intent", id.as_str()]);
+    let (sequence, row) = tenant.intents().by_id(name)?;
+    Found::new(tenant, sequence, row, at)
+}
+
+/// Up to `limit` intents from `from` on that `filter` lets pass, and where to go on, if anywhere.
+pub fn list(
+    tenant: &Tenant,
+    filter: &Filter,
+    from: Sequence,
+    limit: usize,
+    at: Timestamp,
+) -> (Vec<Found>, Option<Sequence>) {
+    let change_set = filter
+        .change_set
+        .as_ref()
+        .map(|id| tenant.namer().name(&["change_set_id", id]));
+    let passes = |row: &IntentRow| {
+        let recorded = if row.outcome.is_some() {
+            OutcomeFilter::Recorded
+        } else {
+            OutcomeFilter::Missing
+        };
+        let set = row
+            .change_set
+            .and_then(|set| tenant.change_sets().get(set))
+            .map(|set| set.id);
+        filter
+            .environment
+            .is_none_or(|environment| environment == row.environment)
+            && filter.action.is_none_or(|action| action == row.action)
+            && filter.outcome.is_none_or(|outcome| outcome == recorded)
+            && (change_set.is_none() || change_set == set)
+            && filter.from.is_none_or(|from| row.created_at >= from)
+            && filter.to.is_none_or(|to| row.created_at < to)
+    };
+    let mut found = Vec::new();
+    for (looks, (sequence, row)) in tenant.intents().since(from).enumerate() {
+        if found.len() >= limit || looks >= LOOKS_MAX {
+            return (found, Some(sequence));
+        }
+        if passes(row) {
+            found.extend(Found::new(tenant, sequence, row, at));
+        }
+    }
+    (found, None)
+}
+
+/// How many intents all tenants have.
+pub fn count(reader: &Reader) -> Result<u64, ReadError> {
+    let mut count = 0;
+    reader.scan(&INTENTS, &mut |_, _, _| {
+        count += 1;
+        ControlFlow::Continue(())
+    })?;
+    Ok(count)
+}
+
+/// The opening of the entry at `sequence`; none if it was erased or never was.
+pub fn opening(
+    reader: &Reader,
+    tenant: TenantId,
+    sequence: Sequence,
+) -> Result<Option<Opening>, Unreadable> {
+    let bytes = reader.opening(tenant, sequence)?;
+    let opening = bytes.map(|bytes| Opening::decode(&bytes)).transpose();
+    opening.map_err(|error| Unreadable::malformed("opening", tenant, sequence, &error))
+}

@@ -1,0 +1,154 @@
+//! The composition root: a configuration becomes a server that runs until a signal.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::audit::Signer;
+use crate::config::{BadConfig, Config};
+use crate::credentials::{self, BadCredentials, Founding};
+use crate::engine::Engine;
+use crate::http::{self, Front};
+use crate::query::intents;
+use crate::store::keyfile::{self, KeyFileError};
+use crate::store::{OpenError, ReadError, Store};
+use crate::telemetry::Metrics;
+
+/// How long a graceful stop waits for those who are inside.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// A node that is open and serves.
+pub struct Server {
+    address: SocketAddr,
+    data: PathBuf,
+    founding: Founding,
+    tenants: u64,
+    decisions: u64,
+    engine: Engine,
+    http: actix_web::dev::Server,
+}
+
+/// Why a node does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// It is set up in a way that cannot be.
+    #[error(transparent)]
+    Config(#[from] BadConfig),
+    /// The data directory cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The signing key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// The first tenants could not be founded.
+    #[error(transparent)]
+    Credentials(#[from] BadCredentials),
+    /// What is stored cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The address cannot be had.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The process cannot go on.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl Server {
+    /// Opens the data directory, founds what a first start founds, and begins to serve.
+    ///
+    /// Has to run on an actix event loop; on return requests are answered.
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        let address = config.listen()?;
+        let service = config.service()?;
+        // The address first: of two starts by mistake, the second touches no data.
+        let listen = |source| StartError::Listen { address, source };
+        let listener = TcpListener::bind(address).map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+
+        let store_config = config.store();
+        let store = Store::open(&store_config, crate::tenant::schema::TABLES)?;
+        let data = std::path::absolute(&store_config.data)?;
+        let signer = Signer::from_seed(&*keyfile::load_or_create_signing_key(&data)?);
+        let engine = Engine::new(store, signer, config.engine())?;
+
+        let seat = engine.join_thread();
+        let founding = credentials::first_start(&engine, &data, &service).await?;
+        let reader = engine.store().reader();
+        let decisions = intents::count(&reader)?;
+        let tenants = engine.store().heads();
+        // From here on tenants live on the threads that serve.
+        engine.rest();
+        drop(seat);
+
+        let front = Front {
+            engine: engine.clone(),
+            metrics: Metrics::default(),
+            service,
+        };
+        let http = http::serve(listener, front, config.http())?;
+        Ok(Self {
+            address,
+            data,
+            founding,
+            tenants,
+            decisions,
+            engine,
+            http,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The data directory, absolute.
+    pub fn data(&self) -> &std::path::Path {
+        &self.data
+    }
+
+    /// How it came to its first tenants.
+    pub fn founding(&self) -> &Founding {
+        &self.founding
+    }
+
+    /// Tenants and decisions it found.
+    pub fn found(&self) -> (u64, u64) {
+        (self.tenants, self.decisions)
+    }
+
+    /// Serves until `signal`, then lets nobody in, waits for those inside, and closes the store.
+    pub async fn run_until(self, signal: impl Future<Output = ()>) -> Result<(), StartError> {
+        let handle = self.http.handle();
+        let sweep = actix::spawn({
+            let engine = self.engine.clone();
+            async move { engine.sweep().await }
+        });
+        let http = actix::spawn(self.http);
+        signal.await;
+        tracing::info!("stopping: requests under way are finished, new ones are refused");
+        let drained = tokio::time::timeout(DRAIN, self.engine.drain()).await;
+        if drained.is_err() {
+            tracing::warn!("requests were still under way when the time for stopping ran out");
+        }
+        handle.stop(true).await;
+        let _ = http.await;
+        sweep.abort();
+        self.engine.rest();
+        let store = self.engine.store().clone();
+        drop(self.engine);
+        let closed = tokio::task::spawn_blocking(move || store.close()).await;
+        closed
+            .map_err(std::io::Error::other)?
+            .map_err(std::io::Error::other)?;
+        Ok(())
+    }
+}

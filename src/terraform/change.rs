@@ -1,0 +1,149 @@
+//! One changing resource as an intent.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use super::address;
+use super::attribute::{Attribute, marks};
+use super::environment::environment;
+use super::kind::{Kind, kind};
+use super::permission::permission;
+use super::plan::Resource;
+use super::region::{Regions, region};
+use super::size::size;
+use crate::decide::intent::{Ask, ChangeScope, Context, Environment, Few, Intent, Operation, Text};
+
+const CHANGED_FIELDS_MAX: usize = 64;
+const CHANGED_FIELD_CHARS_MAX: usize = 128;
+const UNKNOWN: &str = "unknown";
+
+/// A resource that changes. It has no `Debug`: plans hold secrets.
+pub struct Change<'p> {
+    /// Terraform's address of the resource.
+    pub address: &'p str,
+    /// Terraform's type of the resource, as `aws_db_instance`.
+    pub resource_type: &'p str,
+    /// What happens to it.
+    pub operation: Operation,
+    /// What is asked, still without its change set.
+    pub intent: Intent,
+    pub(super) before: &'p Value,
+    pub(super) after: &'p Value,
+}
+
+impl<'p> Change<'p> {
+    pub(super) fn new(
+        resource: &'p Resource,
+        given: Option<Environment>,
+        variables: &Value,
+        regions: &Regions,
+    ) -> Self {
+        let sides = [resource.before(), resource.after()];
+        let environment = given.unwrap_or_else(|| environment(sides, variables));
+        let requester = Text::new("terraform").expect("nine characters are a requester");
+        let intent = Intent {
+            ask: ask(resource, environment, regions),
+            environment,
+            requester,
+            operation: Some(resource.operation),
+            changed_fields: changed_fields(resource),
+            change_set: None,
+            estimated_cost: None,
+            policy_violations: Few::default(),
+            provenance: provenance(resource),
+            configuration: Map::new(),
+            context: Context::default(),
+        };
+        Self {
+            address: &resource.address,
+            resource_type: &resource.resource_type,
+            operation: resource.operation,
+            intent,
+            before: &resource.before,
+            after: &resource.after,
+        }
+    }
+}
+
+fn ask(resource: &Resource, environment: Environment, regions: &Regions) -> Ask {
+    let remaining = remaining(resource);
+    match kind(&resource.resource_type) {
+        Kind::Grant => Ask::GrantAccess {
+            principal: address::name(&resource.address),
+            permission_level: permission(&resource.resource_type, remaining),
+            resource_scope: address::scope(&resource.address),
+            justification: None,
+        },
+        Kind::Provision(resource_type) => Ask::ProvisionResource {
+            resource_type,
+            region: word(region(remaining, &resource.provider, regions)),
+            size: word(size(remaining)),
+        },
+        Kind::Deploy => Ask::DeployConfig {
+            service_name: address::name(&resource.address),
+            change_scope: ChangeScope::SingleInstance,
+            deployment_target: environment,
+            risk_level_hint: None,
+        },
+    }
+}
+
+/// What the resource is after the change, or was, if it goes.
+fn remaining(resource: &Resource) -> Attribute<'_> {
+    if resource.after.is_null() {
+        resource.before()
+    } else {
+        resource.after()
+    }
+}
+
+fn word(word: Option<String>) -> Text<1, 256> {
+    let word = word.unwrap_or_else(|| UNKNOWN.to_owned());
+    Text::new(word).expect("words of a plan have 1 to 64 characters")
+}
+
+/// Names of the attributes that change or are not known yet, sorted; names only, and only those of
+/// the resource itself: deeper ones may be made of values.
+fn changed_fields(
+    resource: &Resource,
+) -> Few<Text<1, CHANGED_FIELD_CHARS_MAX>, CHANGED_FIELDS_MAX> {
+    fn value<'s>(side: &'s Value, name: &str) -> Option<&'s Value> {
+        side.get(name).filter(|value| !value.is_null())
+    }
+    let Resource {
+        before,
+        after,
+        after_unknown,
+        ..
+    } = resource;
+    let names = [before, after, after_unknown]
+        .into_iter()
+        .filter_map(Value::as_object);
+    let changed = names.flat_map(Map::keys).filter(|name| {
+        value(before, name) != value(after, name) || value(after_unknown, name).is_some_and(marks)
+    });
+    let cut = |name: &String| {
+        name.chars()
+            .take(CHANGED_FIELD_CHARS_MAX)
+            .collect::<String>()
+    };
+    let sorted: BTreeSet<_> = changed.map(cut).collect();
+    let texts = sorted.into_iter().filter_map(|name| Text::new(name).ok());
+    Few::new(texts.take(CHANGED_FIELDS_MAX).collect()).expect("no more were taken")
+}
+
+/// What tells a reviewer which resource it is.
+fn provenance(resource: &Resource) -> Map<String, Value> {
+    let address = address::name::<3>(&resource.address).as_str().to_owned();
+    let resource_type: String = resource.resource_type.chars().take(128).collect();
+    let members = [
+        ("source", "terraform".into()),
+        ("address", address),
+        ("type", resource_type),
+    ];
+    members
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), Value::from(value)))
+        .collect()
+}

@@ -1,0 +1,113 @@
+//! Where a resource stands, in its provider's own word.
+
+use serde_json::Value;
+
+use super::attribute::Attribute;
+
+/// The region that the resource names, else the one that its provider is configured for.
+pub(super) fn region(resource: Attribute<'_>, provider: &str, plan: &Regions) -> Option<String> {
+    let named = ["region", "location"]
+        .into_iter()
+        .find_map(|name| resource.at(name).word());
+    named
+        .or_else(|| {
+            resource
+                .at("availability_zone")
+                .word()
+                .map(|zone| of_aws_zone(&zone))
+        })
+        .or_else(|| resource.at("zone").word().map(|zone| of_google_zone(&zone)))
+        .or_else(|| plan.of_provider(provider))
+}
+
+/// `us-east-1` of `us-east-1a`.
+fn of_aws_zone(zone: &str) -> String {
+    zone.trim_end_matches(|char: char| char.is_ascii_lowercase())
+        .to_owned()
+}
+
+/// `europe-west1` of `europe-west1-b`.
+fn of_google_zone(zone: &str) -> String {
+    zone.rsplit_once('-')
+        .map_or(zone, |(region, _)| region)
+        .to_owned()
+}
+
+/// The regions that providers are configured for: name of the provider, region.
+#[derive(Default)]
+pub(super) struct Regions(Vec<(String, String)>);
+
+impl Regions {
+    /// Reads `configuration.provider_config` of a plan, and the variables it refers to.
+    pub(super) fn read(providers: &Value, variables: &Value) -> Self {
+        let providers = providers.as_object().into_iter().flatten();
+        let found = providers.filter_map(|(_, provider)| {
+            let name = provider.get("name")?.as_str()?;
+            let expression = provider.get("expressions")?.get("region")?;
+            let region = expression.get("constant_value").or_else(|| {
+                let variable = expression.get("references")?.get(0)?.as_str()?;
+                variables.get(variable.strip_prefix("var.")?)?.get("value")
+            })?;
+            let region = Attribute::new(region, &Value::Null, &Value::Null).word()?;
+            Some((name.to_owned(), region))
+        });
+        Self(found.collect())
+    }
+
+    /// The region of this provider, if it is configured for exactly one.
+    fn of_provider(&self, provider: &str) -> Option<String> {
+        let mut regions = self
+            .0
+            .iter()
+            .filter(|(name, _)| name == provider)
+            .map(|(_, at)| at);
+        let first = regions.next()?;
+        regions.all(|other| other == first).then(|| first.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_resource_comes_before_its_provider() {
+        let providers = json!({
+            "aws": {"name": "aws", "expressions": {"region": {"references": ["var.region"]}}},
+            "google": {"name": "google", "expressions": {"region": {"constant_value": "us-west1"}}},
+            "google.eu": {"name": "google", "expressions": {"region": {"constant_value": "europe-west1"}}},
+        });
+        let regions = Regions::read(&providers, &json!({"region": {"value": "eu-west-1"}}));
+        let cases = [
+            (json!({"region": "us-east-1"}), "aws", Some("us-east-1")),
+            (
+                json!({"location": "France Central"}),
+                "azurerm",
+                Some("France Central"),
+            ),
+            (
+                json!({"availability_zone": "us-east-1a"}),
+                "aws",
+                Some("us-east-1"),
+            ),
+            (
+                json!({"zone": "europe-west1-b"}),
+                "google",
+                Some("europe-west1"),
+            ),
+            (json!({}), "aws", Some("eu-west-1")),
+            (json!({}), "google", None),
+            (json!({}), "azurerm", None),
+            (json!({"region": "x".repeat(65)}), "azurerm", None),
+            (json!({"region": "arn:aws:hidden"}), "azurerm", None),
+            (json!({"region": {"name": "x"}}), "azurerm", None),
+        ];
+        for (resource, provider, expected) in cases {
+            let attribute = Attribute::new(&resource, &Value::Null, &Value::Null);
+            let region = region(attribute, provider, &regions);
+            assert_eq!(region.as_deref(), expected, "{resource} {provider}");
+        }
+    }
+}

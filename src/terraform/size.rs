@@ -1,0 +1,76 @@
+//! How large a resource is, in its provider's own word.
+
+use super::attribute::Attribute;
+
+/// Attributes that say it. The first one that is there counts.
+const ATTRIBUTES: [&str; 14] = [
+    "instance_type",
+    "instance_class",
+    "db_cluster_instance_class",
+    "node_type",
+    "machine_type",
+    "vm_size",
+    "sku_name",
+    "size",
+    "tier",
+    "sku",
+    "account_tier",
+    "storage_class",
+    "memory_size",
+    "memory_size_gb",
+];
+/// Blocks with an attribute that says it.
+const IN_BLOCKS: [(&str, &str); 4] = [
+    ("settings", "tier"),
+    ("node_config", "machine_type"),
+    ("default_node_pool", "vm_size"),
+    ("cluster_config", "instance_type"),
+];
+
+/// The size that the resource names.
+pub(super) fn size(resource: Attribute<'_>) -> Option<String> {
+    let in_block = |(block, attribute): (&str, &str)| {
+        resource
+            .at(block)
+            .items()
+            .find_map(|block| block.at(attribute).word())
+    };
+    let of_itself = ATTRIBUTES
+        .iter()
+        .find_map(|attribute| resource.at(attribute).word());
+    of_itself.or_else(|| IN_BLOCKS.into_iter().find_map(in_block))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_size_is_found_where_providers_put_it() {
+        let cases = [
+            (
+                json!({"instance_class": "db.r6g.large"}),
+                Some("db.r6g.large"),
+            ),
+            (json!({"size": "Standard_D2s_v3"}), Some("Standard_D2s_v3")),
+            (json!({"size": 100}), Some("100")),
+            (
+                json!({"settings": [{"tier": "db-f1-micro"}]}),
+                Some("db-f1-micro"),
+            ),
+            (
+                json!({"default_node_pool": [{"vm_size": "Standard_B2s"}]}),
+                Some("Standard_B2s"),
+            ),
+            (json!({"instance_type": "", "tier": {"name": "x"}}), None),
+            (json!({"sku": [{"name": "Standard"}]}), None),
+            (json!(null), None),
+        ];
+        for (resource, expected) in cases {
+            let attribute = Attribute::new(&resource, &Value::Null, &Value::Null);
+            assert_eq!(size(attribute).as_deref(), expected, "{resource}");
+        }
+    }
+}
