@@ -1,4 +1,4 @@
-//! `arf key`: make, show and revoke API keys.
+//! `arf key`: make, show, rotate and revoke API keys.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,6 +23,8 @@ enum Command {
     Show(Show),
     /// Make a key; its secret is printed once
     Create(Create),
+    /// Give a key another secret, which is printed once; the old one is good no longer
+    Rotate(Named),
     /// Revoke a key, for ever
     Revoke(Named),
 }
@@ -97,6 +99,7 @@ pub fn run(args: &Args) -> Ending {
     match &args.command {
         Command::Show(show) => show.run(),
         Command::Create(create) => create.run(),
+        Command::Rotate(named) => named.rotate(),
         Command::Revoke(named) => named.revoke(),
     }
 }
@@ -145,6 +148,14 @@ impl Create {
 impl Named {
     fn path(&self) -> String {
         format!("/api/v1/admin/tenants/{}/keys/{}", self.tenant, self.key_id)
+    }
+
+    fn rotate(&self) -> Ending {
+        let (client, _) = self.remote.client(PATIENCE, NO_SERVER)?;
+        let path = format!("{}/rotate", self.path());
+        let rotated = good(client.post(&path, &Value::Object(Map::new())))?;
+        show(&rotated, "key", self.json);
+        Ok(Exit::Fine)
     }
 
     fn revoke(&self) -> Ending {

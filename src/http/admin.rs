@@ -14,7 +14,7 @@ use crate::api::{key, tenant};
 use crate::engine::clock;
 use crate::id::{KeyId, TenantId};
 use crate::query::tenants as query;
-use crate::tenant::key::{CreateKey, RevokeKey, Scope};
+use crate::tenant::key::{CreateKey, RevokeKey, RotateKey, Scope};
 use crate::tenant::lifecycle::Found;
 
 /// Tenants on a page.
@@ -144,6 +144,23 @@ pub async fn revoke_key(
             .execute(tenant, holder.caller(), RevokeKey(key), 0)
             .await?;
         Ok(HttpResponse::NoContent().finish())
+    })
+    .await
+}
+
+/// `POST /api/v1/admin/tenants/{tenant_id}/keys/{key_id}/rotate`
+pub async fn rotate_key(
+    front: Data<Front>,
+    http: HttpRequest,
+    path: Path<(String, String)>,
+) -> HttpResponse {
+    answer(&http, async {
+        let holder = auth::holder(&front, &http, Scope::Admin)?;
+        let (tenant, key) = (tenant_id(&path.0)?, key_id(&path.1)?);
+        let rotated = front
+            .engine
+            .execute(tenant, holder.caller(), RotateKey(key), 0);
+        json(&key::Made::from(&rotated.await?.reply))
     })
     .await
 }

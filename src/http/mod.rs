@@ -120,6 +120,10 @@ fn routes(config: &mut ServiceConfig) {
         &format!("{id}/keys/{{key_id}}"),
         vec![web::delete().to(admin::revoke_key)],
     );
+    route(
+        &format!("{id}/keys/{{key_id}}/rotate"),
+        vec![web::post().to(admin::rotate_key)],
+    );
     route(&format!("{id}/usage"), vec![web::get().to(admin::usage)]);
     route("/health", vec![web::get().to(operations::health)]);
     route("/livez", vec![web::get().to(operations::live)]);

@@ -11,7 +11,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::Tenant;
 use super::command::{Change, Command, Plan, Refusal};
-use super::schema::{Edit, Row, RowKey, TableRow};
+use super::schema::{Edit, Gone, Row, RowKey, TableRow};
 use super::usage::Tier;
 use crate::audit::Fact;
 use crate::decide::intent::Text;
@@ -434,6 +434,41 @@ impl Command for RevokeKey {
             rows: vec![Edit::Put(Row::KeyRow(hash, row))],
             fact,
             reply: (),
+        })
+    }
+}
+
+/// Gives a key another secret; everything else about it stays. The old secret is good no longer.
+#[derive(Debug, Clone, Copy)]
+pub struct RotateKey(pub KeyId);
+
+impl Command for RotateKey {
+    type Reply = Granted;
+    const SCOPE: Scope = Scope::Admin;
+
+    fn apply(self, tenant: &Tenant, stamp: &Stamp) -> Plan<Granted> {
+        let (old, row) = tenant.keys.find(self.0).ok_or(Refusal::NotFound("key"))?;
+        if !row.is_good(stamp.at) {
+            let message = "the key is revoked or expired, and stays so".to_owned();
+            let pointer = "";
+            return Err(Refusal::Invalid { pointer, message }.into());
+        }
+        let secret = Secret::new(row.tier, &stamp.derive("key"));
+        let granted = Granted {
+            key_id: row.key_id,
+            role: row.role,
+            hash: secret.hash(),
+            secret,
+        };
+        let rows = vec![
+            Row::KeyRow(granted.hash, row.clone()).into(),
+            Gone::KeyRow(old).into(),
+        ];
+        let fact = fact("rotated", row);
+        Ok(Change {
+            rows,
+            fact,
+            reply: granted,
         })
     }
 }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::Tenant;
 use super::command::{Caller, Command, Leave, Refusal};
 use super::evaluate::{Decided, Evaluate, Evaluated, dry_run};
-use super::key::{CreateKey, Granted, NewKey, RevokeKey, Rights, Role, Scope, Scopes};
+use super::key::{CreateKey, Granted, NewKey, RevokeKey, Rights, Role, RotateKey, Scope, Scopes};
 use super::lifecycle::Found;
 use super::outcome::{NotLearned, RecordOutcome, Recorded};
 use super::schema::{Edit, Row};
@@ -440,6 +440,34 @@ fn keys_are_checked_in_order_and_say_what_they_may() {
             .run(None, RevokeKey(KeyId::from_bytes([9; 16])))
             .unwrap_err(),
         Refusal::NotFound("key")
+    );
+}
+
+#[test]
+fn a_rotated_key_keeps_everything_but_its_secret() {
+    let mut world = World::new(Tier::Free);
+    let create = CreateKey(NewKey::with_role(Tier::Free, Role::Ci));
+    let made = world.run(None, create).unwrap();
+    let usage = |world: &World| world.tenant.usage.used(made.key_id, world.at.month());
+    world
+        .run(Some(made.key_id), ask("a", deploy("web")))
+        .unwrap();
+    let before = (
+        world.tenant.keys.find(made.key_id).unwrap().1.clone(),
+        usage(&world),
+    );
+
+    let rotated = world.run(None, RotateKey(made.key_id)).unwrap();
+    assert_ne!(rotated.hash, made.hash);
+    let (hash, row) = world.tenant.keys.find(made.key_id).unwrap();
+    assert_eq!((hash, (row.clone(), usage(&world))), (rotated.hash, before));
+    assert_eq!(world.rebuilt().fingerprint(), world.tenant.fingerprint());
+
+    world.run(None, RevokeKey(made.key_id)).unwrap();
+    let refused = world.run(None, RotateKey(made.key_id)).unwrap_err();
+    assert!(
+        matches!(refused, Refusal::Invalid { .. }),
+        "a revoked key stays revoked"
     );
 }
 
