@@ -432,15 +432,19 @@ impl Intent {
         }
     }
 
-    /// True if the change, or the thing deployed to, is in production.
-    pub fn touches_prod(&self) -> bool {
-        let target = match self.ask {
+    /// Where a deployment goes to.
+    pub const fn target(&self) -> Option<Environment> {
+        match self.ask {
             Ask::DeployConfig {
                 deployment_target, ..
             } => Some(deployment_target),
             Ask::ProvisionResource { .. } | Ask::GrantAccess { .. } => None,
-        };
-        self.environment == Environment::Prod || target == Some(Environment::Prod)
+        }
+    }
+
+    /// True if the change, or the thing deployed to, is in production.
+    pub fn touches_prod(&self) -> bool {
+        self.environment == Environment::Prod || self.target() == Some(Environment::Prod)
     }
 
     /// True if the thing, or the data in it, is lost.
