@@ -5,8 +5,10 @@ use serde_json::Value;
 
 use super::json::{self, Fields, Invalid};
 use super::problem::Problem;
+use crate::decide::intent::{Environment, IntentType};
 use crate::id::KeyId;
 use crate::tenant::Tenant;
+use crate::tenant::claims::Claims;
 use crate::tenant::key::{Granted, KeyRow, NewKey, Rights, Role, Scope, Scopes};
 use crate::tenant::usage::Tier;
 use crate::time::Timestamp;
@@ -21,6 +23,7 @@ pub fn create(bytes: &[u8]) -> Result<NewKey, Problem> {
         let name = fields.optional("name", json::text);
         let owner = fields.optional("owner", json::text);
         let expires_at = fields.optional("expires_at", json::parsed(moment));
+        let claims = fields.optional("claims", claims);
         let rights = match (role, scopes) {
             (Some(_), Some(_)) => {
                 return Err(
@@ -37,6 +40,7 @@ pub fn create(bytes: &[u8]) -> Result<NewKey, Problem> {
                 name,
                 owner,
                 expires_at,
+                claims: claims.unwrap_or_default(),
                 given: None,
             })
         })
@@ -60,6 +64,23 @@ fn scopes(value: &Value) -> Result<Scopes, Invalid> {
     };
     let scopes = json::list::<_, 16>(one)(value)?;
     Ok(Scopes::of(scopes.as_slice()))
+}
+
+fn claims(value: &Value) -> Result<Claims, Invalid> {
+    let mut fields = Fields::of(value)?;
+    let environment = json::word(Environment::ALL, Environment::word);
+    let environments = fields.optional("environments", json::list::<_, 4>(environment));
+    let requesters = fields.optional("requesters", json::list::<_, 64>(json::text::<1, 256>));
+    let intent_type = json::word(IntentType::ALL, IntentType::word);
+    let intent_types = fields.optional("intent_types", json::list::<_, 3>(intent_type));
+    fields.finish(|| {
+        let requesters: Vec<_> = requesters.unwrap_or_default().into();
+        Some(Claims {
+            environments: environments.unwrap_or_default().into(),
+            requesters: requesters.into_iter().map(String::from).collect(),
+            intent_types: intent_types.unwrap_or_default().into(),
+        })
+    })
 }
 
 fn moment(text: &str) -> Result<Timestamp, &'static str> {
@@ -93,6 +114,7 @@ pub struct Item {
     tier: Tier,
     role: Option<Role>,
     scopes: Scopes,
+    claims: Option<Claims>,
     created_at: Timestamp,
     expires_at: Option<Timestamp>,
     last_used_at: Option<Timestamp>,
@@ -118,6 +140,7 @@ impl Item {
             tier: row.tier,
             role: row.role,
             scopes: row.scopes,
+            claims: tenant.keys().claims(row.key_id).cloned(),
             created_at: row.created_at,
             expires_at: row.expires_at,
             last_used_at: tenant.usage().last_used_at(row.key_id),

@@ -73,11 +73,11 @@ impl Command for Evaluate {
     const SCOPE: Scope = Scope::Decide;
 
     fn apply(self, tenant: &Tenant, stamp: &Stamp) -> Plan<Evaluated> {
+        let key = payer(tenant, stamp, &self.intent)?;
         let names = Names::of(&self, tenant.namer(), stamp);
         if let Some((sequence, row)) = tenant.intents.by_id(names.id_name) {
             return self.again(sequence, row, &names, tenant, stamp);
         }
-        let key = payer(tenant, stamp)?;
         let usage = tenant.usage.spend(key.key_id, key.tier, stamp.at)?;
         let Judged {
             evidence,
@@ -137,7 +137,7 @@ impl Command for Evaluate {
 
 /// What `Evaluate` would answer, without writing, learning or quota.
 pub fn dry_run(ask: &Evaluate, tenant: &Tenant, stamp: &Stamp) -> Result<Decided, Refusal> {
-    let key = payer(tenant, stamp)?;
+    let key = payer(tenant, stamp, &ask.intent)?;
     let names = Names::of(ask, tenant.namer(), stamp);
     let Judged {
         decision,
@@ -156,12 +156,16 @@ pub fn dry_run(ask: &Evaluate, tenant: &Tenant, stamp: &Stamp) -> Result<Decided
     })
 }
 
-/// The key that asks and pays.
-fn payer<'a>(tenant: &'a Tenant, stamp: &Stamp) -> Result<&'a KeyRow, Refusal> {
-    stamp
+/// The key that asks and pays, if it is for such intents.
+fn payer<'a>(tenant: &'a Tenant, stamp: &Stamp, intent: &Intent) -> Result<&'a KeyRow, Refusal> {
+    let key = stamp
         .caller
-        .and_then(|key| tenant.keys.active(key, stamp.at))
-        .ok_or(Refusal::Unauthenticated)
+        .and_then(|key| tenant.keys.active(key, stamp.at));
+    let key = key.ok_or(Refusal::Unauthenticated)?;
+    if let Some(claims) = tenant.keys.claims(key.key_id) {
+        claims.check(intent)?;
+    }
+    Ok(key)
 }
 
 struct Judged {

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::Tenant;
+use super::claims::Claims;
 use super::command::{Change, Command, Plan, Refusal};
 use super::schema::{Edit, Gone, Row, RowKey, TableRow};
 use super::usage::Tier;
@@ -217,6 +218,7 @@ impl KeyRow {
 pub struct Keys {
     rows: HashMap<KeyHash, KeyRow>,
     by_id: HashMap<KeyId, KeyHash>,
+    pub(super) claims: HashMap<KeyId, Claims>,
 }
 
 impl Keys {
@@ -241,6 +243,11 @@ impl Keys {
         self.find(key)
             .map(|(_, row)| row)
             .filter(|row| row.is_good(at))
+    }
+
+    /// What the key is for, if not for everything.
+    pub fn claims(&self, key: KeyId) -> Option<&Claims> {
+        self.claims.get(&key)
     }
 
     /// All of them, oldest first.
@@ -283,6 +290,8 @@ pub struct NewKey {
     pub owner: Option<Text<1, 128>>,
     /// When it stops by itself.
     pub expires_at: Option<Timestamp>,
+    /// What it is for.
+    pub claims: Claims,
     /// The key as it was made before anything was logged: at a first start only.
     pub given: Option<(KeyId, Secret)>,
 }
@@ -319,6 +328,7 @@ impl NewKey {
             name: None,
             owner: None,
             expires_at: None,
+            claims: Claims::default(),
             given: None,
         }
     }
@@ -382,7 +392,7 @@ impl NewKey {
 }
 
 /// The fact that every change of a key leaves.
-fn fact(change: &str, row: &KeyRow) -> Fact {
+fn fact(change: &str, row: &KeyRow, claims: Option<&Claims>) -> Fact {
     Fact::new("api_key")
         .field("key_id", row.key_id.to_string())
         .field("change", change)
@@ -391,6 +401,11 @@ fn fact(change: &str, row: &KeyRow) -> Fact {
         .field("expires_at", row.expires_at.map(|end| end.to_string()))
         .private_opt("name", row.name.as_deref().map(str::as_bytes))
         .private_opt("owner", row.owner.as_deref().map(str::as_bytes))
+        .private_opt("claims", claims.map(json))
+}
+
+fn json(claims: &Claims) -> Vec<u8> {
+    serde_json::to_vec(claims).expect("claims are words")
 }
 
 /// Makes a key.
@@ -402,10 +417,13 @@ impl Command for CreateKey {
     const SCOPE: Scope = Scope::Admin;
 
     fn apply(self, tenant: &Tenant, stamp: &Stamp) -> Plan<Granted> {
+        let claims = Some(self.0.claims.clone()).filter(|claims| !claims.is_empty());
         let (granted, row) = self.0.grant(tenant.id, stamp, 0)?;
-        let fact = fact("created", &row);
+        let fact = fact("created", &row, claims.as_ref());
+        let mut rows = vec![Row::KeyRow(granted.hash, row).into()];
+        rows.extend(claims.map(|claims| Row::Claims(granted.key_id, claims).into()));
         Ok(Change {
-            rows: vec![Row::KeyRow(granted.hash, row).into()],
+            rows,
             fact,
             reply: granted,
         })
@@ -429,7 +447,7 @@ impl Command for RevokeKey {
             is_active: false,
             ..row.clone()
         };
-        let fact = fact("revoked", &row);
+        let fact = fact("revoked", &row, tenant.keys.claims(row.key_id));
         Ok(Change {
             rows: vec![Edit::Put(Row::KeyRow(hash, row))],
             fact,
@@ -464,7 +482,7 @@ impl Command for RotateKey {
             Row::KeyRow(granted.hash, row.clone()).into(),
             Gone::KeyRow(old).into(),
         ];
-        let fact = fact("rotated", row);
+        let fact = fact("rotated", row, tenant.keys.claims(row.key_id));
         Ok(Change {
             rows,
             fact,

@@ -8,6 +8,7 @@
 //! [`Stamp`](crate::stamp::Stamp). Knows nothing of actors, of HTTP, or of how rows reach the disk.
 
 pub mod change_set;
+pub mod claims;
 pub mod command;
 pub mod component;
 pub mod evaluate;

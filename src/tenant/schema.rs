@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::Tenant;
 use super::change_set::ChangeSetRow;
+use super::claims::Claims;
 use super::component::ComponentRow;
 use super::intents::IntentRow;
 use super::key::KeyRow;
@@ -130,6 +131,7 @@ tables! {
     7 COMPONENTS "components" Hot Natural ComponentRow;
     8 CHANGE_SETS "change_sets" Hot Natural ChangeSetRow;
     9 USAGE_LOGS "usage_logs" Cold Sequence UsageLogRow;
+    10 KEY_CLAIMS "key_claims" Hot Natural Claims;
 }
 
 /// A row that becomes different.
@@ -359,6 +361,14 @@ mod tests {
                     status: 200,
                     error: Some("none".into()),
                     processing_us: 180,
+                },
+            ),
+            Row::Claims(
+                key,
+                Claims {
+                    environments: vec![Environment::Dev, Environment::Prod],
+                    requesters: vec!["agent:*".into()],
+                    intent_types: vec![IntentType::DeployConfig],
                 },
             ),
         ]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::Tenant;
+use super::claims::Claims;
 use super::command::{Caller, Command, Leave, Refusal};
 use super::evaluate::{Decided, Evaluate, Evaluated, dry_run};
 use super::key::{CreateKey, Granted, NewKey, RevokeKey, Rights, Role, RotateKey, Scope, Scopes};
@@ -469,6 +470,44 @@ fn a_rotated_key_keeps_everything_but_its_secret() {
         matches!(refused, Refusal::Invalid { .. }),
         "a revoked key stays revoked"
     );
+}
+
+#[test]
+fn a_key_with_claims_is_for_the_intents_they_name() {
+    let mut world = World::new(Tier::Enterprise);
+    let claims = Claims {
+        environments: vec![Environment::Staging],
+        requesters: vec!["agent*".into()],
+        intent_types: Vec::new(),
+    };
+    let agent = NewKey::with_role(Tier::Free, Role::Agent);
+    let made = world.run(None, CreateKey(NewKey { claims, ..agent }));
+    let key = Some(made.unwrap().key_id);
+    let mut prod_target = deploy("web");
+    if let Ask::DeployConfig {
+        deployment_target, ..
+    } = &mut prod_target.ask
+    {
+        *deployment_target = Environment::Prod;
+    }
+    let in_prod = Intent {
+        environment: Environment::Prod,
+        ..deploy("web")
+    };
+    let of_a_person = Intent {
+        requester: text("alice"),
+        ..deploy("web")
+    };
+    for outside in [prod_target, in_prod, of_a_person] {
+        let stamp = Stamp::new(world.at, world.next, key, [3; 32]);
+        let dry = dry_run(&ask("a", outside.clone()), &world.tenant, &stamp);
+        assert!(matches!(dry, Err(Refusal::ClaimNotAllowed(_))));
+        let refused = world.run(key, ask("a", outside)).unwrap_err();
+        assert!(matches!(refused, Refusal::ClaimNotAllowed(_)));
+    }
+    assert!(world.run(key, ask("a", deploy("web"))).is_ok());
+    world.run(None, RotateKey(key.unwrap())).unwrap();
+    assert!(world.tenant.keys.claims(key.unwrap()).is_some());
 }
 
 #[test]

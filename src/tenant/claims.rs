@@ -1,0 +1,111 @@
+//! Claims: a key may be for certain intents only (rules.md 3).
+//!
+//! A row of its own, so that a key without claims costs nothing.
+
+use serde::{Deserialize, Serialize};
+
+use super::Tenant;
+use super::command::Refusal;
+use super::schema::TableRow;
+use crate::decide::Intent;
+use crate::decide::intent::{Environment, IntentType};
+use crate::id::KeyId;
+
+/// The row of `key_claims`, keyed by the key. A list without items claims nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Claims {
+    /// Where the intents may take effect.
+    pub environments: Vec<Environment>,
+    /// Who may want them: patterns in which `*` stands for any text.
+    pub requesters: Vec<String>,
+    /// Which kinds they may be.
+    pub intent_types: Vec<IntentType>,
+}
+
+impl Claims {
+    /// True if they claim nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Refuses an intent that is outside them.
+    pub fn check(&self, intent: &Intent) -> Result<(), Refusal> {
+        let environment = intent.environment;
+        let target = intent.target().unwrap_or(environment);
+        let requester = intent.requester.as_str();
+        let kind = intent.intent_type();
+        let refuse = |what: String| Err(Refusal::ClaimNotAllowed(what));
+        for place in [environment, target] {
+            if !self.environments.is_empty() && !self.environments.contains(&place) {
+                return refuse(format!("the environment `{place}`"));
+            }
+        }
+        if !self.intent_types.is_empty() && !self.intent_types.contains(&kind) {
+            return refuse(format!("the intent type `{kind}`"));
+        }
+        let fits = |pattern: &String| matches(pattern, requester);
+        if !self.requesters.is_empty() && !self.requesters.iter().any(fits) {
+            return refuse("this requester".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// True if `pattern`, in which `*` stands for any text, is the whole of `text`.
+fn matches(pattern: &str, text: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(mut text) = text.strip_prefix(first) else {
+        return false;
+    };
+    let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));
+    // Each part at its first place leaves the most for those behind it.
+    for part in middle.split('*') {
+        let Some(found) = text.find(part) else {
+            return false;
+        };
+        text = text.get(found + part.len()..).unwrap_or_default();
+    }
+    text.ends_with(last)
+}
+
+impl TableRow for Claims {
+    type Key = KeyId;
+
+    fn absorb(&self, key: &KeyId, tenant: &mut Tenant) {
+        tenant.keys.claims.insert(*key, self.clone());
+    }
+
+    fn forget(key: &KeyId, tenant: &mut Tenant) {
+        tenant.keys.claims.remove(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        for (pattern, text, fits) in [
+            ("agent", "agent", true),
+            ("agent", "agents", false),
+            ("agent:*", "agent:", true),
+            ("agent:*", "agent:x*y", true),
+            ("agent:*", "person:x", false),
+            ("*", "", true),
+            ("*@example.org", "a@example.org", true),
+            ("*@example.org", "a@example.org.evil", false),
+            ("a*b*c", "abc", true),
+            ("a*b*c", "aXbYbZc", true),
+            ("a*b*c", "acb", false),
+            ("a*bc*c", "abc", false),
+            ("a**b", "ab", true),
+            ("ab*ba", "aba", false),
+            ("é*é", "éé", true),
+        ] {
+            assert_eq!(matches(pattern, text), fits, "{pattern} {text}");
+        }
+    }
+}
