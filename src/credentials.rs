@@ -11,10 +11,10 @@ use thiserror::Error;
 
 use crate::decide::intent::Text;
 use crate::engine::{Engine, Stopped, clock};
-use crate::id::{KeyId, TenantId};
+use crate::id::{KeyId, Sequence, TenantId};
 use crate::query::tenants;
 use crate::store::keyfile::{self, KeyFileError};
-use crate::tenant::command::Caller;
+use crate::tenant::command::{Caller, Refusal};
 use crate::tenant::key::{NewKey, Role, Secret};
 use crate::tenant::lifecycle::Found;
 use crate::tenant::usage::Tier;
@@ -172,7 +172,7 @@ pub async fn first_start(
     data: &Path,
     service: &str,
 ) -> Result<Founding, BadCredentials> {
-    match engine.store().state().records {
+    match engine.store().heads() {
         0 => {
             let credentials = match Credentials::read(data)? {
                 Some(found) => found,
@@ -185,8 +185,7 @@ pub async fn first_start(
             credentials.found(engine, service).await?;
             Ok(Founding::New(credentials))
         }
-        // Tenant zero's founding and nothing else: the start that made it did not get further.
-        1 => match Credentials::read(data)? {
+        1 if only_zero_was_founded(engine).await? => match Credentials::read(data)? {
             Some(credentials) => {
                 credentials.found(engine, service).await?;
                 Ok(Founding::Completed(credentials))
@@ -194,5 +193,15 @@ pub async fn first_start(
             None => Ok(Founding::Incomplete),
         },
         _ => Ok(Founding::Done),
+    }
+}
+
+/// True if tenant zero's founding is all there is: the start that made it did not get further.
+async fn only_zero_was_founded(engine: &Engine) -> Result<bool, BadCredentials> {
+    let next = engine.inspect(TenantId::ZERO, Caller::Node, |_, stamp| Ok(stamp.sequence));
+    match next.await {
+        Ok(next) => Ok(next == Sequence::FIRST.next()),
+        Err(Stopped::Refused(Refusal::NotFound(_))) => Ok(false),
+        Err(stopped) => Err(stopped.into()),
     }
 }

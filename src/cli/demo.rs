@@ -208,7 +208,7 @@ impl Demo {
         let checked = self.engine.read(move |reader| {
             let mut entries = Vec::new();
             reader.scan(&ENTRIES, &mut |_, _, stored| {
-                entries.push(stored.payload);
+                entries.extend(stored.map(|row| row.payload));
                 ControlFlow::Continue(())
             })?;
             let checked = check_log(&entries, &origin, &key);

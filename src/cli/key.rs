@@ -54,7 +54,7 @@ struct Create {
     #[arg(long, value_name = "UUID")]
     tenant: String,
     /// free, pro, premium or enterprise
-    #[arg(long)]
+    #[arg(long, default_value = "enterprise")]
     tier: String,
     /// agent, ci, reviewer, auditor, policy or operator [default: ci]
     #[arg(long)]

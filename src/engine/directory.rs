@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::sync::{PoisonError, RwLock};
 
 use crate::id::{KeyId, TenantId};
-use crate::store::{ReadError, Reader, Stored};
+use crate::store::{ReadError, Reader};
 use crate::tenant::key::{KeyHash, KeyRow, Scopes};
 use crate::tenant::schema::{API_KEYS, Edit, Gone, Row};
 use crate::tenant::usage::Tier;
@@ -37,18 +37,15 @@ impl Directory {
     /// Reads the keys of every tenant.
     pub fn load(reader: &Reader) -> Result<Self, ReadError> {
         let mut keys = HashMap::new();
-        reader.scan(
-            &API_KEYS,
-            &mut |tenant, key, Stored { version, payload }| {
-                let row = Row::decode(&API_KEYS, version, key, &payload);
-                let Ok(Row::KeyRow(hash, row)) = row else {
-                    tracing::error!(%tenant, "a key cannot be read and opens nothing");
-                    return ControlFlow::Continue(());
-                };
+        reader.scan(&API_KEYS, &mut |tenant, key, stored| {
+            let row = stored.map(|row| Row::decode(&API_KEYS, row.version, key, &row.payload));
+            if let Ok(Ok(Row::KeyRow(hash, row))) = row {
                 keys.insert(hash, (tenant, row));
-                ControlFlow::Continue(())
-            },
-        )?;
+            } else {
+                tracing::error!(%tenant, "a key cannot be read and opens nothing");
+            }
+            ControlFlow::Continue(())
+        })?;
         Ok(Self {
             keys: RwLock::new(keys),
         })

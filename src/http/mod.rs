@@ -20,10 +20,12 @@ use std::time::Duration;
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{App, HttpServer};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 
+use crate::api::problem::Problem;
 use crate::engine::Engine;
 use crate::telemetry::Metrics;
+use crate::tenant::key::Scope;
 
 /// What every handler can reach.
 #[derive(Debug, Clone)]
@@ -62,7 +64,7 @@ pub fn serve(listener: TcpListener, front: Front, limits: Limits) -> std::io::Re
             .app_data(web::Data::new(body::Patience(limits.request)))
             .wrap(from_fn(trace::request))
             .configure(routes)
-            .default_service(web::to(reply::no_such_route))
+            .default_service(web::to(no_such_route))
     })
     .workers(limits.workers)
     .max_connections(limits.connections)
@@ -75,6 +77,18 @@ pub fn serve(listener: TcpListener, front: Front, limits: Limits) -> std::io::Re
     Ok(server.run())
 }
 
+/// No such path, or no such method on it; below `/api` only those with a key are told so.
+async fn no_such_route(front: web::Data<Front>, http: HttpRequest) -> HttpResponse {
+    reply::answer(&http, async {
+        if http.path().starts_with("/api/") {
+            auth::holder(&front, &http, Scope::Read)?;
+        }
+        let what = format!("{} {}", http.method(), http.path());
+        Err(Problem::not_found(&what).into())
+    })
+    .await
+}
+
 /// Every route, in the order of the contract.
 fn routes(config: &mut ServiceConfig) {
     let id = "/api/v1/admin/tenants/{tenant_id}";
@@ -82,7 +96,7 @@ fn routes(config: &mut ServiceConfig) {
         let resource = routes
             .into_iter()
             .fold(web::resource(path), |all, one| all.route(one));
-        config.service(resource.default_service(web::to(reply::no_such_route)));
+        config.service(resource.default_service(web::to(no_such_route)));
     };
     route(
         "/api/v1/intents/evaluate",

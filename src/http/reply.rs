@@ -60,12 +60,6 @@ fn body<T: Serialize>(status: StatusCode, value: &T) -> HttpResponse {
         .body(bytes)
 }
 
-/// No such path, or no such method on it.
-pub async fn no_such_route(http: HttpRequest) -> HttpResponse {
-    let what = format!("{} {}", http.method(), http.path());
-    refuse(&http, &Problem::not_found(&what))
-}
-
 fn refuse(http: &HttpRequest, problem: &Problem) -> HttpResponse {
     let status =
         StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -22,8 +22,9 @@ pub fn list(
             more = true;
             return ControlFlow::Break(());
         }
-        match Row::decode(&TENANTS, stored.version, key, &stored.payload) {
-            Ok(Row::AccountRow((), account)) => found.push((tenant, account)),
+        let row = stored.map(|row| Row::decode(&TENANTS, row.version, key, &row.payload));
+        match row {
+            Ok(Ok(Row::AccountRow((), account))) => found.push((tenant, account)),
             Ok(_) | Err(_) => tracing::error!(%tenant, "the tenant's account cannot be read"),
         }
         ControlFlow::Continue(())

@@ -469,8 +469,9 @@ impl fmt::Debug for Reader {
     }
 }
 
-/// What [`Reader::scan`] shows rows to: tenant, key without the tenant, row.
-pub type Show<'a> = &'a mut dyn FnMut(TenantId, &[u8], Stored) -> ControlFlow<()>;
+/// What [`Reader::scan`] shows rows to: tenant, key without the tenant, row. A damaged row is shown as
+/// such: it is its tenant's trouble, and not that of all the others.
+pub type Show<'a> = &'a mut dyn FnMut(TenantId, &[u8], Result<Stored, Damaged>) -> ControlFlow<()>;
 
 /// How many rows [`Reader::scan`] reads at once.
 const SCAN_ROWS: usize = 1024;
@@ -551,7 +552,7 @@ impl Reader {
             from = successor(last);
             for (full, value) in rows {
                 let (tenant, key) = split_key(&full).unwrap_or((TenantId::ZERO, &full));
-                let stored = open_envelope(tenant, table, key, &value)?;
+                let stored = open_envelope(tenant, table, key, &value);
                 if show(tenant, key, stored).is_break() {
                     return Ok(());
                 }

@@ -747,7 +747,7 @@ fn side_rows_and_scans() {
         let mut shown = Vec::new();
         reader
             .scan(LAST_USED, &mut |tenant, key, stored| {
-                shown.push((tenant, key.to_vec(), stored.version));
+                shown.push((tenant, key.to_vec(), stored.unwrap().version));
                 if shown.len() == 2 {
                     std::ops::ControlFlow::Break(())
                 } else {
