@@ -5,7 +5,11 @@
 //! are what to compare: absolute times drift from minute to minute. `ARF_BENCH_DIR` chooses the
 //! disk.
 
-#![expect(clippy::print_stdout, reason = "a benchmark prints its result")]
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a benchmark measures and prints"
+)]
 
 use std::collections::VecDeque;
 use std::fs::OpenOptions;

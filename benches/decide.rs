@@ -3,6 +3,12 @@
 //! `cargo bench --bench decide`. Each number is the median of rounds that interleave all shapes, so
 //! that a machine that changes its pace changes all of them.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a bench measures time and prints it"
+)]
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 

@@ -40,7 +40,7 @@ pub enum NoAnswer {
         why: String,
     },
     /// It stayed busy for as long as there was patience.
-    #[error("{server} stayed busy ({status}): nothing was decided")]
+    #[error("{server} stayed busy ({status})")]
     Busy {
         /// The server.
         server: String,
@@ -80,16 +80,20 @@ impl Client {
         self.send(&Method::DELETE, path, Vec::new())
     }
 
-    /// Sends, again and again while the server is busy (429 and 503), as long as there is patience.
-    /// Every command has an id, so sending one again does it once.
+    /// Sends, and again as long as there is patience, while the server says that nothing was begun.
     fn send(&self, method: &Method, path: &str, body: Vec<u8>) -> Result<Answer, NoAnswer> {
+        const NOT_BEGUN: [&str; 5] = [
+            "tenant_busy",
+            "overloaded",
+            "rate_limited",
+            "rebuilding",
+            "shutting_down",
+        ];
         let watch = clock::stopwatch();
         loop {
             let (answer, retry_after) = self.send_once(method, path, body.clone())?;
-            // A used-up quota is not a moment's business.
             let code = answer.body.get("code").and_then(Value::as_str);
-            let busy = matches!(answer.status, 429 | 503) && code != Some("quota_exceeded");
-            if !busy {
+            if !code.is_some_and(|code| NOT_BEGUN.contains(&code)) {
                 return Ok(answer);
             }
             if watch.elapsed() + retry_after > self.patience {

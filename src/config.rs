@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use thiserror::Error;
+use tracing_subscriber::EnvFilter;
 
-use crate::engine;
-use crate::http;
 use crate::store::StoreConfig;
+use crate::{engine, http, telemetry};
 
 /// The whole configuration of a node.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -78,6 +78,9 @@ pub enum BadConfig {
          put TLS in front and listen on loopback, or say --insecure-http"
     )]
     InTheClear(SocketAddr),
+    /// The log filter is none.
+    #[error("`log` must be a filter as `info` or `arf=debug`: {0}")]
+    Log(String),
     /// The service name is no host name.
     #[error("`service` must be a host name of at most 200 characters, not `{0}`")]
     Service(String),
@@ -106,6 +109,12 @@ impl Config {
         } else {
             Err(BadConfig::InTheClear(address))
         }
+    }
+
+    /// What is logged.
+    pub fn log(&self) -> Result<EnvFilter, BadConfig> {
+        let directive = self.log.as_deref().unwrap_or("info,actix_server=warn");
+        telemetry::log_filter(directive).map_err(|why| BadConfig::Log(why.to_string()))
     }
 
     /// The data directory.
@@ -141,9 +150,9 @@ impl Config {
     }
 
     /// The engine's part.
-    pub fn engine(&self) -> engine::Settings {
-        let default = engine::Settings::default();
-        engine::Settings {
+    pub fn engine(&self) -> engine::Config {
+        let default = engine::Config::default();
+        engine::Config {
             deadline: self
                 .engine
                 .deadline_ms
@@ -155,9 +164,9 @@ impl Config {
     }
 
     /// The front's part.
-    pub fn http(&self) -> http::Limits {
+    pub fn http(&self) -> http::Config {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        http::Limits {
+        http::Config {
             // The committer, the tables and the kernel want the other half.
             workers: self.workers.unwrap_or(processors / 2).max(1),
             connections: 2_048,

@@ -12,11 +12,13 @@ use thiserror::Error;
 use crate::decide::intent::Text;
 use crate::engine::{Engine, Stopped, clock};
 use crate::id::{KeyId, Sequence, TenantId};
-use crate::query::tenants;
+use crate::query;
+use crate::stamp::Stamp;
 use crate::store::keyfile::{self, KeyFileError};
+use crate::tenant::Tenant;
 use crate::tenant::command::{Caller, Refusal};
-use crate::tenant::key::{NewKey, Role, Secret};
-use crate::tenant::lifecycle::Found;
+use crate::tenant::key::{NewKey, Role, Scope, Secret};
+use crate::tenant::lifecycle::FoundTenant;
 use crate::tenant::usage::Tier;
 
 /// The name of the file in the data directory.
@@ -71,10 +73,9 @@ impl Credentials {
     /// Fresh ones.
     fn make() -> Self {
         let secret = || Secret::new(Tier::Enterprise, &clock::random());
-        let id = uuid::Builder::from_random_bytes(clock::random()).into_uuid();
         Self {
             operator_key: secret(),
-            tenant_id: TenantId::from_bytes(id.into_bytes()),
+            tenant_id: TenantId::random(clock::random()),
             api_key: secret(),
             reviewer_key: secret(),
         }
@@ -116,7 +117,7 @@ impl Credentials {
     /// already is left as it is.
     async fn found(&self, engine: &Engine, service: &str) -> Result<(), BadCredentials> {
         let key = |role, secret: &Secret| NewKey {
-            given: Some((key_id(), secret.clone())),
+            given: Some((KeyId::random(clock::random()), secret.clone())),
             ..NewKey::with_role(Tier::Enterprise, role)
         };
         let reviewer = NewKey {
@@ -130,7 +131,7 @@ impl Credentials {
             (self.tenant_id, "default", first),
         ];
         for (id, name, keys) in first_tenants {
-            let command = Found {
+            let command = FoundTenant {
                 name: Text::new(name).expect("it is short"),
                 tier: Tier::Enterprise,
                 retention_days: Some(DEFAULT_RETENTION_DAYS),
@@ -139,18 +140,15 @@ impl Credentials {
                 service: service.to_owned(),
                 public_key: engine.signer().public_key().to_string(),
             };
-            let account = engine.read(move |reader| tenants::one(reader, id)).await;
+            let account = engine
+                .read(move |reader| query::tenants::one(reader, id))
+                .await;
             if account.map_err(Stopped::from)?.is_none() {
                 engine.execute(id, Caller::Node, command, 0).await?;
             }
         }
         Ok(())
     }
-}
-
-fn key_id() -> KeyId {
-    let id = uuid::Builder::from_random_bytes(clock::random()).into_uuid();
-    KeyId::from_bytes(id.into_bytes())
 }
 
 /// How a node came to its first tenants.
@@ -166,13 +164,14 @@ pub enum Founding {
     Done,
 }
 
-/// Founds what is missing of a node's first tenants.
+/// Founds what is missing of a node's first tenants; `tenants` is how many it had at start.
 pub async fn first_start(
     engine: &Engine,
     data: &Path,
     service: &str,
+    tenants: u64,
 ) -> Result<Founding, BadCredentials> {
-    match engine.store().heads() {
+    match tenants {
         0 => {
             let credentials = match Credentials::read(data)? {
                 Some(found) => found,
@@ -198,7 +197,8 @@ pub async fn first_start(
 
 /// True if tenant zero's founding is all there is: the start that made it did not get further.
 async fn only_zero_was_founded(engine: &Engine) -> Result<bool, BadCredentials> {
-    let next = engine.inspect(TenantId::ZERO, Caller::Node, |_, stamp| Ok(stamp.sequence));
+    let look = |_: &Tenant, stamp: &Stamp| Ok(stamp.sequence);
+    let next = engine.inspect(TenantId::ZERO, Caller::Node, Scope::Admin, look);
     match next.await {
         Ok(next) => Ok(next == Sequence::FIRST.next()),
         Err(Stopped::Refused(Refusal::NotFound(_))) => Ok(false),

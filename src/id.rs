@@ -69,6 +69,11 @@ macro_rules! uuid_id {
         sixteen_bytes!($(#[$doc])* $name);
 
         impl $name {
+            /// The random id (UUID version 4) of these random bytes.
+            pub fn random(bytes: [u8; 16]) -> Self {
+                Self(uuid::Builder::from_random_bytes(bytes).into_uuid().into_bytes())
+            }
+
             /// Reads a UUID in any of its usual spellings.
             pub fn parse(text: &str) -> Result<Self, NotAnId> {
                 Uuid::parse_str(text)

@@ -38,14 +38,15 @@
 //!
 //! # Invariants by absence
 //!
-//! - Nothing but [`engine::clock`] can tell the time or make randomness: everything else is a
-//!   function of its arguments, so a decision can be made again by anyone.
+//! - [`decide`], [`tenant`] and [`audit`] cannot tell the time or make randomness: both come in a
+//!   [`stamp::Stamp`], from [`engine::clock`], so a decision can be made again by anyone.
 //! - No answer tells of what is not durable: [`engine::Committed`] needs a mark that only the store
 //!   can make.
 //! - No state changes but by [`tenant::Tenant::absorb`]: what a row does live is what it does after a
 //!   crash.
-//! - No secret is stored: keys are SHA-256, callers' texts are HMAC names or stand in openings, which
-//!   can be erased.
+//! - Of an API key the tables and the log keep SHA-256 only (the first three stand in
+//!   `credentials.json`, 0600); callers' texts are HMAC names there, and stand in openings, which can
+//!   be erased.
 //! - No status is chosen twice: [`api::problem::Code::status`] is the one match.
 //!
 //! To add a command, write `tenant/<feature>.rs` and call it from an edge. A table is a row struct in
@@ -60,6 +61,8 @@ pub mod config;
 pub mod credentials;
 pub mod decide;
 pub mod engine;
+#[cfg(test)]
+mod golden;
 pub mod http;
 pub mod id;
 pub mod number;

@@ -16,9 +16,6 @@ use crate::store::keyfile::{self, KeyFileError};
 use crate::store::{OpenError, ReadError, Store};
 use crate::telemetry::Metrics;
 
-/// How long a graceful stop waits for those who are inside.
-const DRAIN: Duration = Duration::from_secs(30);
-
 /// A node that is open and serves.
 pub struct Server {
     address: SocketAddr,
@@ -27,7 +24,8 @@ pub struct Server {
     tenants: u64,
     decisions: u64,
     engine: Engine,
-    http: actix_web::dev::Server,
+    patience: Duration,
+    http: http::Running,
 }
 
 /// Why a node does not start.
@@ -75,15 +73,15 @@ impl Server {
 
         let store_config = config.store();
         let store = Store::open(&store_config, crate::tenant::schema::TABLES)?;
+        tracing::info!(opened = ?store.opened(), "the store is open");
+        let tenants = store.tenants();
         let data = std::path::absolute(&store_config.data)?;
         let signer = Signer::from_seed(&*keyfile::load_or_create_signing_key(&data)?);
+        let decisions = intents::count(&store.reader())?;
         let engine = Engine::new(store, signer, config.engine())?;
 
         let seat = engine.join_thread();
-        let founding = credentials::first_start(&engine, &data, &service).await?;
-        let reader = engine.store().reader();
-        let decisions = intents::count(&reader)?;
-        let tenants = engine.store().heads();
+        let founding = credentials::first_start(&engine, &data, &service, tenants).await?;
         // From here on tenants live on the threads that serve.
         engine.rest();
         drop(seat);
@@ -93,7 +91,7 @@ impl Server {
             metrics: Metrics::default(),
             service,
         };
-        let http = http::serve(listener, front, config.http())?;
+        let config = config.http();
         Ok(Self {
             address,
             data,
@@ -101,7 +99,8 @@ impl Server {
             tenants,
             decisions,
             engine,
-            http,
+            patience: config.shutdown,
+            http: http::serve(listener, front, config)?,
         })
     }
 
@@ -127,25 +126,20 @@ impl Server {
 
     /// Serves until `signal`, then lets nobody in, waits for those inside, and closes the store.
     pub async fn run_until(self, signal: impl Future<Output = ()>) -> Result<(), StartError> {
-        let handle = self.http.handle();
         let sweep = actix::spawn({
             let engine = self.engine.clone();
             async move { engine.sweep().await }
         });
-        let http = actix::spawn(self.http);
         signal.await;
         tracing::info!("stopping: requests under way are finished, new ones are refused");
-        let drained = tokio::time::timeout(DRAIN, self.engine.drain()).await;
+        let drained = tokio::time::timeout(self.patience, self.engine.drain()).await;
         if drained.is_err() {
             tracing::warn!("requests were still under way when the time for stopping ran out");
         }
-        handle.stop(true).await;
-        let _ = http.await;
+        self.http.stop().await;
         sweep.abort();
-        self.engine.rest();
-        let store = self.engine.store().clone();
-        drop(self.engine);
-        let closed = tokio::task::spawn_blocking(move || store.close()).await;
+        let engine = self.engine;
+        let closed = tokio::task::spawn_blocking(move || engine.close()).await;
         closed
             .map_err(std::io::Error::other)?
             .map_err(std::io::Error::other)?;

@@ -1,6 +1,6 @@
 //! What the node tells of itself: a log for people and programs, and numbers for Prometheus.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -14,13 +14,16 @@ use prometheus_client::registry::{Registry, Unit};
 use tracing_subscriber::EnvFilter;
 
 use crate::decide::Action;
-use crate::store::StoreStats;
+use crate::decide::Decision;
+use crate::engine::Health;
+
+/// What is to be logged: a tracing directive such as `info` or `arf=debug`.
+pub fn log_filter(directive: &str) -> Result<EnvFilter, impl std::error::Error + use<>> {
+    EnvFilter::builder().parse(directive)
+}
 
 /// Sends the log to standard error: lines for a terminal, JSON for everything else.
-///
-/// `filter` is a tracing directive such as `info` or `arf=debug`; one that cannot be read is `info`.
-pub fn log_to_stderr(filter: &str) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+pub fn log_to_stderr(filter: EnvFilter) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr);
@@ -39,91 +42,90 @@ pub struct Metrics {
     scoring: Histogram,
     policy: Histogram,
     confidence: Histogram,
-    decisions: Decisions,
-    store: Gauges,
-}
-
-#[derive(Clone, Default)]
-struct Decisions {
     approvals: Counter,
     denials: Counter,
     escalations: Counter,
+    gauges: Vec<Gauge<f64, AtomicU64>>,
 }
 
-#[derive(Clone, Default)]
-struct Gauges {
-    durable: Gauge<u64, AtomicU64>,
-    applied: Gauge<u64, AtomicU64>,
-    lag: Gauge<u64, AtomicU64>,
-    groups: Gauge<u64, AtomicU64>,
-    tenants: Gauge<u64, AtomicU64>,
-    in_flight: Gauge<u64, AtomicU64>,
-}
+/// What is read off the engine when somebody asks: name, meaning, value.
+type Reading = (&'static str, &'static str, fn(&Health) -> f64);
+
+const READINGS: &[Reading] = &[
+    ("log_durable_lsn", "Last durable record", |health| {
+        health.store.durable.get() as f64
+    }),
+    ("log_groups", "Groups of records written", |health| {
+        health.store.groups as f64
+    }),
+    ("log_bytes", "Bytes written to the log", |health| {
+        health.store.log_bytes as f64
+    }),
+    ("log_syncs", "Calls of fdatasync", |health| {
+        health.store.syncs as f64
+    }),
+    (
+        "log_sync_seconds",
+        "How long they took together",
+        |health| health.store.sync_time.as_secs_f64(),
+    ),
+    (
+        "tables_applied_lsn",
+        "Last record in the tables",
+        |health| health.store.applied.get() as f64,
+    ),
+    ("tables_lag_bytes", "Rows not yet in the tables", |health| {
+        health.store.lag_bytes as f64
+    }),
+    ("tenants_active", "Tenants in memory", |health| {
+        health.active_tenants as f64
+    }),
+    ("commands_in_flight", "Commands under way", |health| {
+        health.in_flight as f64
+    }),
+    ("writable", "1 while writes are taken", |health| {
+        f64::from(u8::from(health.writable))
+    }),
+];
 
 impl Default for Metrics {
     fn default() -> Self {
+        let mut registry = Registry::default();
         // From 50 microseconds to some 1.6 seconds, and from 0.5 microseconds to 16 milliseconds.
         let scoring = Histogram::new(exponential_buckets(50e-6, 2.0, 16));
         let policy = Histogram::new(exponential_buckets(0.5e-6, 2.0, 16));
         let confidence = Histogram::new(linear_buckets(0.0, 0.1, 11));
-        let (decisions, store) = (Decisions::default(), Gauges::default());
-        let mut registry = Registry::default();
-        registry.register_with_unit(
-            "scoring_latency",
-            "From a request's arrival to its answer",
-            Unit::Seconds,
-            scoring.clone(),
-        );
-        registry.register(
-            "policy_evaluation_duration",
-            "Planning one decision, in seconds",
-            policy.clone(),
-        );
-        registry.register(
-            "confidence_distribution",
-            "Confidence of decisions: 1 - psi",
-            confidence.clone(),
-        );
-        registry.register(
-            "approval",
-            "Decisions to approve",
-            decisions.approvals.clone(),
-        );
-        registry.register("denial", "Decisions to deny", decisions.denials.clone());
-        registry.register(
-            "escalation",
-            "Decisions to escalate",
-            decisions.escalations.clone(),
-        );
-        registry.register(
-            "log_durable_lsn",
-            "Last durable record",
-            store.durable.clone(),
-        );
-        registry.register(
-            "tables_applied_lsn",
-            "Last record in the tables",
-            store.applied.clone(),
-        );
-        registry.register(
-            "tables_lag_bytes",
-            "Rows not yet in the tables",
-            store.lag.clone(),
-        );
-        registry.register("log_groups", "Groups written so far", store.groups.clone());
-        registry.register("tenants_active", "Tenants in memory", store.tenants.clone());
-        registry.register(
-            "commands_in_flight",
-            "Commands under way",
-            store.in_flight.clone(),
-        );
+        let help = "From a request's arrival to its answer";
+        registry.register_with_unit("scoring_latency", help, Unit::Seconds, scoring.clone());
+        let help = "Planning one decision, in seconds";
+        registry.register("policy_evaluation_duration", help, policy.clone());
+        let help = "Confidence of decisions: 1 - psi";
+        registry.register("confidence_distribution", help, confidence.clone());
+
+        let mut counter = |name, help| {
+            let counter = Counter::default();
+            registry.register(name, help, counter.clone());
+            counter
+        };
+        let approvals = counter("approval", "Decisions to approve");
+        let denials = counter("denial", "Decisions to deny");
+        let escalations = counter("escalation", "Decisions to escalate");
+
+        let gauge = |(name, help, _): &Reading| {
+            let gauge = Gauge::default();
+            registry.register(*name, *help, gauge.clone());
+            gauge
+        };
+        let gauges = READINGS.iter().map(gauge).collect();
         Self {
             registry: Arc::new(registry),
             scoring,
             policy,
             confidence,
-            decisions,
-            store,
+            approvals,
+            denials,
+            escalations,
+            gauges,
         }
     }
 }
@@ -135,29 +137,23 @@ impl Metrics {
     }
 
     /// A decision was made.
-    pub fn decided(&self, action: Action, confidence: f64, planning: Duration) {
+    pub fn decided(&self, decision: &Decision, planning: Duration) {
         self.policy.observe(planning.as_secs_f64());
-        self.confidence.observe(confidence);
-        match action {
-            Action::Approve => self.decisions.approvals.inc(),
-            Action::Deny => self.decisions.denials.inc(),
-            Action::Escalate => self.decisions.escalations.inc(),
+        self.confidence.observe(decision.confidence);
+        match decision.action {
+            Action::Approve => self.approvals.inc(),
+            Action::Deny => self.denials.inc(),
+            Action::Escalate => self.escalations.inc(),
         };
     }
 
-    /// All of them in the OpenMetrics text format, with the store's as they are now.
-    pub fn render(&self, stats: &StoreStats, tenants: usize, in_flight: usize) -> String {
-        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-        self.store.durable.set(stats.durable.get());
-        self.store.applied.set(stats.applied.get());
-        self.store.lag.set(count(stats.lag_bytes));
-        self.store.groups.set(stats.groups);
-        self.store.tenants.set(count(tenants));
-        self.store.in_flight.set(count(in_flight));
-        let mut text = String::new();
-        if encode(&mut text, &self.registry).is_err() {
-            let _ = text.write_str("# EOF\n");
+    /// All of them in the OpenMetrics text format, with the engine's as they are now.
+    pub fn render(&self, health: &Health) -> String {
+        for (gauge, (_, _, read)) in self.gauges.iter().zip(READINGS) {
+            gauge.set(read(health));
         }
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("a text takes all that is written to it");
         text
     }
 }

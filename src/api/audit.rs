@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::intents::{moment, word};
+use super::parameters::Parameters;
 use super::problem::Problem;
 use crate::decide::Action;
 use crate::id::{DecisionId, IntentId, KeyId};
@@ -109,15 +109,16 @@ impl Detail {
 }
 
 /// Reads the query parameters of the list.
-pub fn filter<'q>(get: impl Fn(&str) -> Option<&'q str>) -> Result<Filter, Problem> {
-    let id = get("deterministic_id").map(IntentId::parse).transpose();
-    let id = id.map_err(|error| Problem::invalid(format!("`deterministic_id` {error}")))?;
+pub fn filter(parameters: &Parameters) -> Result<Filter, Problem> {
+    let id = parameters.get("deterministic_id").map(IntentId::parse);
+    let id = id.transpose();
     Ok(Filter {
-        kind: get("type").map(str::to_owned),
-        action: word(get("action"), "action", Action::from_word)?,
-        requester: get("requester").map(str::to_owned),
-        deterministic_id: id,
-        from: moment(get("from"), "from")?,
-        to: moment(get("to"), "to")?,
+        kind: parameters.get("type").map(str::to_owned),
+        action: parameters.word("action", Action::from_word)?,
+        requester: parameters.get("requester").map(str::to_owned),
+        deterministic_id: id
+            .map_err(|error| Problem::invalid(format!("`deterministic_id` {error}")))?,
+        from: parameters.moment("from")?,
+        to: parameters.moment("to")?,
     })
 }

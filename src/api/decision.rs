@@ -67,12 +67,7 @@ pub struct NotShown(pub &'static str);
 
 impl View {
     /// Of a decision just made.
-    pub fn fresh(
-        decided: Decided,
-        receipt: Option<&Receipt>,
-        at: Timestamp,
-        trace_id: Option<String>,
-    ) -> Self {
+    pub fn fresh(decided: Decided, receipt: Option<&Receipt>, trace_id: Option<String>) -> Self {
         let entry = receipt.map(|receipt| {
             let audit = AuditView {
                 index: receipt.index,
@@ -87,6 +82,7 @@ impl View {
             intent,
             decision,
             counterfactual,
+            at,
             standing: _,
         } = decided;
         Self {

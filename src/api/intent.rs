@@ -256,8 +256,8 @@ mod tests {
     use serde_json::{Map, json};
 
     use super::*;
-    use crate::api::problem::tests::check_golden;
     use crate::decide::intent::{Few, Text};
+    use crate::golden;
 
     fn grant() -> Value {
         json!({
@@ -421,7 +421,8 @@ mod tests {
             let document = serde_json::to_value(problem.document("r-1")).unwrap();
             json!({"body": body, "detail": document["detail"], "errors": document["errors"]})
         });
-        check_golden("api_intent_problems.json", &told.as_slice());
+        let text = serde_json::to_string_pretty(&told.as_slice()).unwrap() + "\n";
+        golden::check("api_intent_problems.json", &text);
     }
 
     #[test]

@@ -5,12 +5,13 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::decision::{Answer, StandingView};
+use super::parameters::Parameters;
 use super::problem::Problem;
 use crate::audit::Opening;
 use crate::decide::intent::{Environment, IntentType, Operation};
 use crate::decide::{Action, Category};
 use crate::id::{DecisionId, IntentId};
-use crate::query::intents::{Filter, Found, OutcomeFilter};
+use crate::query::intents::{Filter, Known, OutcomeFilter};
 use crate::tenant::outcome::NotLearned;
 use crate::time::Timestamp;
 
@@ -45,8 +46,8 @@ pub struct OutcomeView {
 
 impl OutcomeView {
     /// Of what was found; the texts are in the outcome's own opening, if that is still there.
-    pub fn of(found: &Found, opening: Option<&Opening>) -> Option<Self> {
-        let (sequence, row) = found.outcome?;
+    pub fn of(known: &Known, opening: Option<&Opening>) -> Option<Self> {
+        let (sequence, row) = known.outcome?;
         let text = |name| {
             let bytes = opening?.part(name)?;
             Some(String::from_utf8_lossy(bytes).into_owned())
@@ -67,7 +68,7 @@ impl<'a> Detail<'a> {
     /// The intent that `view` shows.
     pub fn new(
         view: &'a super::decision::View,
-        found: &Found,
+        known: &Known,
         opening: &Opening,
         outcome: Option<OutcomeView>,
     ) -> Result<Self, super::decision::NotShown> {
@@ -76,19 +77,19 @@ impl<'a> Detail<'a> {
             .part("request")
             .and_then(|bytes| std::str::from_utf8(bytes).ok());
         let payload = request.and_then(|text| RawValue::from_string(text.trim().to_owned()).ok());
-        let standing = StandingView::of(found.standing, Some(found.decision_id));
+        let standing = StandingView::of(known.standing, Some(known.decision_id));
         Ok(Self {
             deterministic_id: &view.id,
-            decision_id: found.decision_id,
-            intent_type: found.row.intent_type,
-            environment: found.row.environment,
+            decision_id: known.decision_id,
+            intent_type: known.row.intent_type,
+            environment: known.row.environment,
             created_at: view.at,
             evaluated_at: view.at,
             risk_score: view.decision.risk_score,
             payload: payload.ok_or(missing)?,
             oss_payload: serde_json::from_slice(&view.intent.canonical())
                 .expect("canonical JSON is JSON"),
-            decision: view.answer(found.standing, true),
+            decision: view.answer(known.standing, true),
             standing,
             outcome,
         })
@@ -113,54 +114,33 @@ pub struct Item {
 
 impl Item {
     /// Of what was found; its id is in the opening, if that is still there.
-    pub fn new(found: &Found, opening: Option<&Opening>) -> Self {
+    pub fn new(known: &Known, opening: Option<&Opening>) -> Self {
         let id = opening.and_then(|opening| opening.part("deterministic_id"));
         let id = id.and_then(|bytes| std::str::from_utf8(bytes).ok());
         Self {
             deterministic_id: id.and_then(|text| IntentId::parse(text).ok()),
-            decision_id: found.decision_id,
-            intent_type: found.row.intent_type,
-            environment: found.row.environment,
-            operation: found.row.operation,
-            category: found.row.category,
-            action: found.row.action,
-            risk_score: found.row.risk,
-            standing: StandingView::of(found.standing, Some(found.decision_id)),
-            outcome: found.row.outcome.map(|outcome| outcome.success),
-            created_at: found.row.created_at,
+            decision_id: known.decision_id,
+            intent_type: known.row.intent_type,
+            environment: known.row.environment,
+            operation: known.row.operation,
+            category: known.row.category,
+            action: known.row.action,
+            risk_score: known.row.risk,
+            standing: StandingView::of(known.standing, Some(known.decision_id)),
+            outcome: known.row.outcome.map(|outcome| outcome.success),
+            created_at: known.row.created_at,
         }
     }
 }
 
 /// Reads the query parameters of the list.
-pub fn filter<'q>(get: impl Fn(&str) -> Option<&'q str>) -> Result<Filter, Problem> {
+pub fn filter(parameters: &Parameters) -> Result<Filter, Problem> {
     Ok(Filter {
-        environment: word(get("environment"), "environment", Environment::from_word)?,
-        action: word(get("action"), "action", Action::from_word)?,
-        outcome: word(get("outcome"), "outcome", OutcomeFilter::from_word)?,
-        change_set: get("change_set").map(str::to_owned),
-        from: moment(get("from"), "from")?,
-        to: moment(get("to"), "to")?,
+        environment: parameters.word("environment", Environment::from_word)?,
+        action: parameters.word("action", Action::from_word)?,
+        outcome: parameters.word("outcome", OutcomeFilter::from_word)?,
+        change_set: parameters.get("change_set").map(str::to_owned),
+        from: parameters.moment("from")?,
+        to: parameters.moment("to")?,
     })
-}
-
-/// Reads a query parameter that is one of a closed vocabulary.
-pub fn word<T>(
-    text: Option<&str>,
-    name: &str,
-    read: impl Fn(&str) -> Option<T>,
-) -> Result<Option<T>, Problem> {
-    let read = |text| {
-        read(text).ok_or_else(|| Problem::invalid(format!("`{name}` has no value `{text}`")))
-    };
-    text.map(read).transpose()
-}
-
-/// Reads a query parameter that is a time.
-pub fn moment(text: Option<&str>, name: &str) -> Result<Option<Timestamp>, Problem> {
-    let read = |text| {
-        Timestamp::parse(text)
-            .ok_or_else(|| Problem::invalid(format!("`{name}` must be an RFC 3339 time")))
-    };
-    text.map(read).transpose()
 }

@@ -15,6 +15,7 @@ pub mod json;
 pub mod key;
 pub mod outcome;
 pub mod page;
+pub mod parameters;
 pub mod problem;
 pub mod stopped;
 pub mod tenant;

@@ -297,28 +297,9 @@ pub struct Document<'a> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use std::path::Path;
-
+mod tests {
     use super::*;
-
-    /// Compares with a golden file, or rewrites it if `UPDATE_GOLDEN` is set.
-    pub(in crate::api) fn check_golden(name: &str, documents: &impl Serialize) {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/golden")
-            .join(name);
-        let text = serde_json::to_string_pretty(documents).unwrap() + "\n";
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(&path, &text).unwrap();
-        }
-        let golden = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(
-            text,
-            golden,
-            "{} differs; UPDATE_GOLDEN=1 rewrites it",
-            path.display()
-        );
-    }
+    use crate::golden;
 
     #[test]
     fn the_document_of_every_code_is_frozen() {
@@ -330,7 +311,8 @@ pub(super) mod tests {
             .iter()
             .map(|problem| problem.document("r-1"))
             .collect();
-        check_golden("api_problems.json", &documents);
+        let text = serde_json::to_string_pretty(&documents).unwrap() + "\n";
+        golden::check("api_problems.json", &text);
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The log as a whole: its frozen bytes, and what a verifier sees when anything is changed.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -11,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::verify::{Checked, Mismatch, NotAnEntry, ParsedEntry, Unverified, Why, check_log};
 use super::*;
+use crate::golden;
 use crate::id::{KeyId, Sequence, TenantId};
 use crate::stamp::Stamp;
 use crate::time::Timestamp;
@@ -83,32 +83,24 @@ fn filled(decisions: u64) -> (Log, Vec<Entry>, Vec<Opening>) {
     (log, entries, openings)
 }
 
-/// Compares with a file in `tests/golden`, or writes it where `UPDATE_GOLDEN` is set.
-fn check_golden(name: &str, actual: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(name);
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, format!("{actual}\n")).unwrap();
-    }
-    let expected = std::fs::read_to_string(&path).unwrap();
-    assert_eq!(actual, expected.trim_end_matches('\n'), "{name} is frozen");
-}
-
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<String>()
+        + "\n"
 }
 
 #[test]
 fn entries_openings_and_commitments_are_frozen() {
     let (log, entries, openings) = filled(1);
-    let text = |entry: &Entry| String::from_utf8(entry.bytes().to_vec()).unwrap();
-    check_golden("audit_genesis.json", &text(&entries[0]));
-    check_golden("audit_decision.json", &text(&entries[1]));
-    check_golden("audit_opening.hex", &hex(&openings[1].encode()));
-    check_golden("audit_root.hex", &hex(&log.root()));
+    let text = |entry: &Entry| String::from_utf8(entry.bytes().to_vec()).unwrap() + "\n";
+    golden::check("audit_genesis.json", &text(&entries[0]));
+    golden::check("audit_decision.json", &text(&entries[1]));
+    golden::check("audit_opening.hex", &hex(&openings[1].encode()));
+    golden::check("audit_root.hex", &hex(&log.root()));
     let salt = Salts::new(&[0x66; 32]).salt("justification");
-    check_golden(
+    golden::check(
         "audit_commitment.hex",
         &hex(&commitment(&salt, "justification", b"because")),
     );

@@ -6,19 +6,19 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Ended, Ending, Exit};
-use crate::api::intent;
+use crate::api::intent::{self, ParsedIntent};
 use crate::audit::Signer;
 use crate::audit::verify::{ParsedEntry, check_log};
 use crate::decide::intent::Text;
 use crate::decide::{Category, Decision, posterior};
-use crate::engine::{Engine, Settings, clock};
+use crate::engine::{Config, Engine, clock};
 use crate::id::{IntentId, TenantId};
 use crate::query;
 use crate::store::{ENTRIES, Store, StoreConfig};
 use crate::tenant::command::Caller;
-use crate::tenant::evaluate::{Evaluate, Evaluated};
-use crate::tenant::key::{NewKey, Role};
-use crate::tenant::lifecycle::Found;
+use crate::tenant::evaluate::{Came, Evaluate, Evaluated};
+use crate::tenant::key::{NewKey, Role, Scope};
+use crate::tenant::lifecycle::FoundTenant;
 use crate::tenant::outcome::RecordOutcome;
 use crate::tenant::schema::TABLES;
 use crate::tenant::usage::Tier;
@@ -55,7 +55,7 @@ pub fn run(_: &Args) -> Ending {
     actix::System::new().block_on(async {
         let store = Store::open(&config, TABLES).map_err(failed)?;
         let signer = Signer::from_seed(&clock::random());
-        let engine = Engine::new(store, signer, Settings::default()).map_err(failed)?;
+        let engine = Engine::new(store, signer, Config::default()).map_err(failed)?;
         let _seat = engine.join_thread();
         let demo = Demo::found(engine).await?;
         demo.posteriors("Posteriors before").await?;
@@ -64,7 +64,7 @@ pub fn run(_: &Args) -> Ending {
         }
         demo.posteriors("Posteriors after").await?;
         demo.check_audit().await?;
-        demo.engine.store().close().map_err(failed)?;
+        demo.engine.close().map_err(failed)?;
         Ok(Exit::Fine)
     })
 }
@@ -80,7 +80,7 @@ struct Demo {
 
 impl Demo {
     async fn found(engine: Engine) -> Result<Self, Ended> {
-        let command = Found {
+        let command = FoundTenant {
             name: Text::new("demo").map_err(failed)?,
             tier: Tier::Enterprise,
             retention_days: None,
@@ -149,16 +149,13 @@ impl Demo {
 
     async fn evaluate(&self, ask: &Value) -> Result<(IntentId, Decision), Ended> {
         let request = ask.to_string().into_bytes();
-        let parsed = intent::evaluate(&request, None).map_err(failed)?;
-        let command = Evaluate {
-            canonical: parsed.intent.canonical(),
-            intent: parsed.intent,
-            id: parsed.id,
-            request,
-            arrived: clock::now(),
+        let ParsedIntent { intent, id } = intent::evaluate(&request, None).map_err(failed)?;
+        let came = Came {
+            at: clock::now(),
             trace_id: None,
             endpoint: "demo",
         };
+        let command = Evaluate::new(intent, id, request, came);
         let committed = self.engine.execute(TENANT, self.caller, command, 0).await;
         match committed.map_err(failed)?.reply {
             Evaluated::Decided(decided) => Ok((decided.id, decided.decision)),
@@ -169,7 +166,7 @@ impl Demo {
     async fn posteriors(&self, title: &str) -> Result<(), Ended> {
         let rows = self
             .engine
-            .inspect(TENANT, self.caller, |tenant, _| {
+            .inspect(TENANT, self.caller, Scope::Read, |tenant, _| {
                 let settings = &tenant.rules.settings;
                 let row = |&category: &Category| {
                     let counts = tenant.learning().counts(category);
@@ -198,7 +195,7 @@ impl Demo {
     async fn check_audit(&self) -> Result<(), Ended> {
         let origin = self
             .engine
-            .inspect(TENANT, self.caller, |tenant, _| {
+            .inspect(TENANT, self.caller, Scope::Read, |tenant, _| {
                 Ok(tenant.account().map(|account| account.row.log.clone()))
             })
             .await
@@ -208,6 +205,7 @@ impl Demo {
         let checked = self.engine.read(move |reader| {
             let mut entries = Vec::new();
             reader.scan(&ENTRIES, &mut |_, _, stored| {
+                // One that is damaged is missing below, and told.
                 entries.extend(stored.map(|row| row.payload));
                 ControlFlow::Continue(())
             })?;

@@ -12,7 +12,6 @@ mod demo;
 mod gate;
 mod key;
 mod remote;
-mod report;
 mod serve;
 
 use std::process::ExitCode;

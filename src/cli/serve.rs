@@ -40,7 +40,10 @@ pub fn run(args: &Args) -> Ending {
     let config = args
         .config()
         .map_err(|error| Ended::with(Exit::Config, error))?;
-    telemetry::log_to_stderr(config.log.as_deref().unwrap_or("info,actix_server=warn"));
+    let filter = config
+        .log()
+        .map_err(|error| Ended::with(Exit::Config, error))?;
+    telemetry::log_to_stderr(filter);
     actix::System::new().block_on(async {
         let server = Server::start(&config).await.map_err(ended)?;
         args.greet(&server);

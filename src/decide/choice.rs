@@ -5,7 +5,7 @@ use super::category::Category;
 use super::decision::{Action, Epistemic, Interval, Losses};
 use super::evidence::Counts;
 use super::intent::{Intent, Text};
-use super::policy::{Finding, Verdicts};
+use super::policy::{Finding, Findings};
 use super::risk::{Intervals, Risk};
 use super::settings::Settings;
 
@@ -21,7 +21,7 @@ pub struct Case<'a> {
     /// The tenant's settings.
     pub settings: &'a Settings,
     /// What the policies say.
-    pub verdicts: Verdicts,
+    pub findings: Findings,
     /// The risk, with its parts.
     pub risk: Risk,
     /// What is not known.
@@ -98,10 +98,10 @@ impl Case<'_> {
         let gate = self.broken.is_none() && self.doubt.psi > self.settings.doubt.psi_max;
         violations
             .into_iter()
-            .chain(self.verdicts.violations.iter().map(Obstacle::Forbidden))
+            .chain(self.findings.violations.iter().map(Obstacle::Forbidden))
             .chain(self.broken.map(Obstacle::NotFinite))
             .chain(
-                self.verdicts
+                self.findings
                     .escalations
                     .iter()
                     .map(Obstacle::PolicyEscalates),

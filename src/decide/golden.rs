@@ -1,9 +1,9 @@
 //! Whole decisions, kept in `tests/golden/decide_*.json`. `UPDATE_GOLDEN=1` writes them anew; the
 //! difference is reviewed like any other.
 
-use std::path::Path;
-
 use serde::Serialize;
+
+use crate::golden;
 
 use super::arbitrary::{deploy, grant, intent, learned, magnitude, noon, provision, share, text};
 use super::intent::{
@@ -102,16 +102,6 @@ fn decisions_are_as_they_were() {
             counterfactual: found,
         };
         let text = serde_json::to_string_pretty(&whole).unwrap() + "\n";
-        let path =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/decide_{name}.json"));
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(&path, &text).unwrap();
-        }
-        assert_eq!(
-            std::fs::read_to_string(&path).unwrap(),
-            text,
-            "{}",
-            path.display()
-        );
+        golden::check(&format!("decide_{name}.json"), &text);
     }
 }

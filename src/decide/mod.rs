@@ -71,7 +71,7 @@ fn decide_with(
         .iter()
         .map(|text| text.as_str());
     let found = case
-        .verdicts
+        .findings
         .violations
         .iter()
         .map(|finding| finding.policy.as_ref());
@@ -113,7 +113,7 @@ fn assess<'a>(
     let category = Category::of(intent);
     let counts = evidence.counts.of(category);
 
-    let verdicts = policy::judge(intent, evidence, rules);
+    let findings = policy::judge(intent, evidence, rules);
     let mut risk = Risk::of(intent, category, evidence, settings);
     let mut doubt = doubt::doubt(&intent.context, counts.trials, &settings.doubt);
     let broken = worst::mend(&mut risk, &mut doubt);
@@ -124,7 +124,7 @@ fn assess<'a>(
         category,
         counts,
         settings,
-        verdicts,
+        findings,
         risk,
         doubt,
         losses,

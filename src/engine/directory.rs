@@ -9,9 +9,9 @@ use std::sync::{PoisonError, RwLock};
 
 use crate::id::{KeyId, TenantId};
 use crate::store::{ReadError, Reader};
+use crate::tenant::command::Caller;
 use crate::tenant::key::{KeyHash, KeyRow, Scopes};
 use crate::tenant::schema::{API_KEYS, Edit, Gone, Row};
-use crate::tenant::usage::Tier;
 use crate::time::Timestamp;
 
 /// What a good key opens.
@@ -23,8 +23,16 @@ pub struct Holder {
     pub key: KeyId,
     /// What it may do.
     pub scopes: Scopes,
-    /// What it may use.
-    pub tier: Tier,
+}
+
+impl Holder {
+    /// The holder as a giver of commands.
+    pub fn caller(&self) -> Caller {
+        Caller::Key {
+            tenant: self.tenant,
+            key: self.key,
+        }
+    }
 }
 
 /// The index.
@@ -59,21 +67,7 @@ impl Directory {
             tenant: *tenant,
             key: row.key_id,
             scopes: row.scopes,
-            tier: row.tier,
         })
-    }
-
-    /// How many keys it knows, good or not.
-    pub fn len(&self) -> usize {
-        self.keys
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len()
-    }
-
-    /// True if it knows none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Takes in changed rows of `tenant`, once they are durable.

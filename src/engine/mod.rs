@@ -20,16 +20,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::oneshot;
 
 use crate::audit::{Entry, Kid, Signer};
 use crate::decide::Rules;
 use crate::id::{DecisionId, Sequence, TenantId};
 use crate::stamp::Stamp;
-use crate::store::{Lost, Mark, ReadError, Reader, Store};
+use crate::store::{CloseError, Lost, Mark, ReadError, Reader, Store, StoreStats};
 use crate::tenant::Tenant;
 use crate::tenant::command::{Caller, Command, Refusal};
-use crate::tenant::key::KeyHash;
+use crate::tenant::key::{KeyHash, Scope};
 use crate::time::Timestamp;
 
 use admission::{Admission, Limits, Slot};
@@ -127,7 +126,7 @@ pub struct Committed<T> {
 
 /// How a node's engine behaves.
 #[derive(Debug, Clone, Copy)]
-pub struct Settings {
+pub struct Config {
     /// How much work may be under way.
     pub limits: Limits,
     /// How long a command may wait before it is begun.
@@ -138,7 +137,7 @@ pub struct Settings {
     pub active_bytes: usize,
 }
 
-impl Default for Settings {
+impl Default for Config {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
@@ -149,12 +148,25 @@ impl Default for Settings {
     }
 }
 
+/// What whoever runs the node wants to know.
+#[derive(Debug, Clone, Copy)]
+pub struct Health {
+    /// Whether writes are taken.
+    pub writable: bool,
+    /// The store's numbers.
+    pub store: StoreStats,
+    /// Tenants in memory.
+    pub active_tenants: usize,
+    /// Commands under way.
+    pub in_flight: usize,
+}
+
 /// The engine. Clones are the same one.
 #[derive(Debug, Clone)]
 pub struct Engine {
     node: Node,
     rules: Arc<Rules>,
-    settings: Settings,
+    config: Config,
     admission: Admission,
     registry: Registry,
     threads: Threads,
@@ -162,7 +174,7 @@ pub struct Engine {
 
 impl Engine {
     /// An engine over `store`, with the directory of all keys read in.
-    pub fn new(store: Store, signer: Signer, settings: Settings) -> Result<Self, ReadError> {
+    pub fn new(store: Store, signer: Signer, config: Config) -> Result<Self, ReadError> {
         let directory = Arc::new(Directory::load(&store.reader())?);
         Ok(Self {
             node: Node {
@@ -171,8 +183,8 @@ impl Engine {
                 directory,
             },
             rules: Arc::new(Rules::built_in().clone()),
-            settings,
-            admission: Admission::new(settings.limits),
+            config,
+            admission: Admission::new(config.limits),
             registry: Registry::default(),
             threads: Threads::default(),
         })
@@ -224,11 +236,13 @@ impl Engine {
         })
     }
 
-    /// Looks at the live state of `tenant`; answers once what was seen is durable.
+    /// Looks at the live state of `tenant`, if the caller may do what `scope` names; answers once what
+    /// was seen is durable.
     pub async fn inspect<F, T>(
         &self,
         tenant: TenantId,
         caller: Caller,
+        scope: Scope,
         look: F,
     ) -> Result<T, Stopped>
     where
@@ -237,13 +251,13 @@ impl Engine {
     {
         let (_slot, lease) = self.enter(tenant, 0).await?;
         let (address, generation) = (lease.address.clone(), lease.generation);
-        let seen = address
-            .send(Inspect {
-                look,
-                caller,
-                lease,
-            })
-            .await;
+        let message = Inspect {
+            look,
+            caller,
+            scope,
+            lease,
+        };
+        let seen = address.send(message).await;
         let (seen, settled) = self.settle(tenant, generation, seen)?;
         settled
             .await
@@ -285,14 +299,20 @@ impl Engine {
         &self.node.signer
     }
 
-    /// Where records go.
-    pub fn store(&self) -> &Store {
-        &self.node.store
+    /// What whoever runs the node wants to know.
+    pub fn health(&self) -> Health {
+        Health {
+            writable: self.node.store.writable(),
+            store: self.node.store.stats(),
+            active_tenants: self.registry.active(),
+            in_flight: self.admission.in_flight(),
+        }
     }
 
-    /// Tenants in memory, and commands under way.
-    pub fn load(&self) -> (usize, usize) {
-        (self.registry.active(), self.admission.in_flight())
+    /// Ends in order: nobody is in memory any more, and everything is on disk. Blocks.
+    pub fn close(&self) -> Result<(), CloseError> {
+        self.rest();
+        self.node.store.close()
     }
 
     /// Sends tenants to rest, again and again; never ends.
@@ -301,7 +321,7 @@ impl Engine {
             tokio::time::sleep(Duration::from_secs(5)).await;
             let retired = self
                 .registry
-                .retire(self.settings.idle, self.settings.active_bytes);
+                .retire(self.config.idle, self.config.active_bytes);
             if retired > 0 {
                 tracing::debug!(retired, "tenants went to rest");
             }
@@ -320,33 +340,33 @@ impl Engine {
     async fn enter(&self, tenant: TenantId, bytes: usize) -> Result<(Slot, Lease), Unavailable> {
         let slot = self.admission.enter(tenant, bytes)?;
         let begin = async { Ok((slot.turn().await, self.lease(tenant).await?)) };
-        let begin = tokio::time::timeout(self.settings.deadline, begin).await;
+        let begin = tokio::time::timeout(self.config.deadline, begin).await;
         begin.unwrap_or(Err(Unavailable::DeadlineExceeded))
     }
 
     /// The actor of `tenant`, loaded if need be.
     async fn lease(&self, tenant: TenantId) -> Result<Lease, Unavailable> {
         loop {
-            match self.registry.look(tenant) {
+            let activation = match self.registry.look(tenant) {
                 Lookup::Active(lease) => return Ok(lease),
-                Lookup::Loading(activation) => {
-                    // A loader that vanished leaves the tenant to the next who looks.
-                    activation.await.unwrap_or(Ok(()))?;
-                }
-                Lookup::Load { after, done } => {
-                    let (engine, job) = (self.clone(), oneshot::channel());
-                    let started = self.threads.run(tenant, move || async move {
-                        let loaded = engine.activate(tenant, after).await;
-                        let _ = done.send(loaded);
-                        let _ = job.0.send(loaded);
-                    });
-                    if !started {
-                        self.registry.failed(tenant, None);
+                Lookup::Loading(activation) => activation,
+                Lookup::Load {
+                    after,
+                    done,
+                    activation,
+                } => {
+                    let engine = self.clone();
+                    let load = move || async move {
+                        let _ = done.send(engine.activate(tenant, after).await);
+                    };
+                    if !self.threads.run(tenant, load) {
                         return Err(Unavailable::ShuttingDown);
                     }
-                    job.1.await.unwrap_or(Err(Unavailable::ShuttingDown))?;
+                    activation
                 }
-            }
+            };
+            let loaded = activation.await;
+            loaded.unwrap_or(Err(Unavailable::ShuttingDown))?;
         }
     }
 

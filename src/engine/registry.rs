@@ -65,6 +65,8 @@ pub enum Lookup {
         after: Option<Settled>,
         /// To tell those who wait.
         done: oneshot::Sender<Result<(), Unavailable>>,
+        /// Where they wait.
+        activation: Activation,
     },
 }
 
@@ -98,16 +100,23 @@ impl Registry {
                     leases: active.leases.clone(),
                 });
             }
-            Some(Entry::Loading(activation)) => return Lookup::Loading(activation.clone()),
+            Some(Entry::Loading(activation)) if !matches!(activation.peek(), Some(Err(_))) => {
+                return Lookup::Loading(activation.clone());
+            }
             Some(Entry::Gone(settled)) => Some(settled.clone()),
             Some(Entry::Active(ended)) => Some(ended.vitals.settled()),
-            None => None,
+            // A loader that vanished leaves the tenant to who looks next.
+            Some(Entry::Loading(_)) | None => None,
         };
         let (done, receiver) = oneshot::channel();
-        state
-            .entries
-            .insert(tenant, Entry::Loading(receiver.shared()));
-        Lookup::Load { after, done }
+        let activation = receiver.shared();
+        let loading = Entry::Loading(activation.clone());
+        state.entries.insert(tenant, loading);
+        Lookup::Load {
+            after,
+            done,
+            activation,
+        }
     }
 
     /// The load of `tenant` succeeded.

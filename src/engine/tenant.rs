@@ -16,13 +16,15 @@ use super::admission::Slot;
 use super::directory::Directory;
 use super::registry::Lease;
 use super::{Receipt, Stopped, Unavailable, clock};
-use crate::audit::{Log, Signer};
+use crate::audit::{Log, Signer, TooLarge};
 use crate::id::Sequence;
 use crate::stamp::Stamp;
 use crate::store::open_envelope;
 use crate::store::{Claim, Head, Ledger, Lost, Mark, Record, Store};
 use crate::tenant::Tenant;
 use crate::tenant::command::{Caller, Change, Command, Leave, Refusal};
+use crate::tenant::key::Scope;
+use crate::tenant::lifecycle;
 use crate::tenant::schema::{Edit, Row};
 use crate::time::Timestamp;
 
@@ -195,14 +197,27 @@ impl TenantActor {
         let planning = watch.elapsed();
 
         let signer = &self.node.signer;
-        let log = self.log.get_or_insert_with(|| {
-            let origin = founded_log(&rows).expect("founding makes an account");
-            Log::begin(origin, self.tenant.id, stamp.sequence, signer.clone())
+        let mut log = self.log.take().unwrap_or_else(|| {
+            let origin = lifecycle::log_begun_by(&rows).expect("founding begins a log");
+            Log::begin(
+                origin.to_owned(),
+                self.tenant.id,
+                stamp.sequence,
+                signer.clone(),
+            )
         });
-        let (entry, opening) = log.append(fact, &stamp).map_err(|error| Refusal::Invalid {
+        let appended = log.append(fact, &stamp);
+        let refused = |error: TooLarge| Refusal::Invalid {
             pointer: "",
             message: error.to_string(),
-        })?;
+        };
+        // A log that was to begin with an entry that cannot be made does not begin.
+        let log = if appended.is_ok() || !C::FOUNDS {
+            &*self.log.insert(log)
+        } else {
+            &log
+        };
+        let (entry, opening) = appended.map_err(refused)?;
         let receipt = Receipt::of(&entry, signer.kid(), &stamp);
         let ops: Vec<_> = rows.iter().map(|edit| edit.op(self.tenant.id)).collect();
         for (edit, op) in rows.iter().zip(&ops) {
@@ -287,14 +302,6 @@ impl TenantActor {
     }
 }
 
-/// The name of the log that the account among `rows` begins.
-fn founded_log(rows: &[Edit]) -> Option<String> {
-    rows.iter().find_map(|edit| match edit {
-        Edit::Put(Row::AccountRow((), account)) => Some(account.log.clone()),
-        Edit::Put(_) | Edit::Delete(_) => None,
-    })
-}
-
 impl Actor for TenantActor {
     type Context = Context<Self>;
 
@@ -352,6 +359,8 @@ pub struct Inspect<F> {
     pub look: F,
     /// Who looks.
     pub caller: Caller,
+    /// What it must be allowed for.
+    pub scope: Scope,
     /// Keeps the actor from resting until it was looked at.
     pub lease: Lease,
 }
@@ -376,6 +385,7 @@ where
         let Inspect {
             look,
             caller,
+            scope,
             lease: _lease,
         } = message;
         MessageResult(self.guarded(context, |actor| {
@@ -383,6 +393,7 @@ where
                 return Err(Refusal::NotFound("tenant").into());
             }
             let stamp = actor.stamp(caller);
+            caller.admit(&actor.tenant, scope, stamp.at)?;
             let seen = look(&actor.tenant, &stamp)?;
             Ok((seen, actor.vitals.settled()))
         }))

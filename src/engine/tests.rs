@@ -11,7 +11,7 @@ use crate::decide::intent::Text;
 use crate::store::StoreConfig;
 use crate::tenant::command::{Change, Plan};
 use crate::tenant::key::{CreateKey, NewKey, RevokeKey, Role, Scope};
-use crate::tenant::lifecycle::Found;
+use crate::tenant::lifecycle::FoundTenant;
 use crate::tenant::schema::TABLES;
 use crate::tenant::usage::Tier;
 
@@ -27,7 +27,7 @@ fn engine(folder: &TempDir) -> Engine {
     Engine::new(
         store(folder),
         Signer::from_seed(&[1; 32]),
-        Settings::default(),
+        Config::default(),
     )
     .unwrap()
 }
@@ -36,8 +36,8 @@ fn run<T>(job: impl Future<Output = T>) -> T {
     actix::System::new().block_on(job)
 }
 
-fn found() -> Found {
-    Found {
+fn found() -> FoundTenant {
+    FoundTenant {
         name: Text::new("test").unwrap(),
         tier: Tier::Enterprise,
         retention_days: None,
@@ -114,9 +114,9 @@ fn commands_are_numbered_without_holes_through_panics_rests_and_restarts() {
         );
 
         engine.rest();
-        assert_eq!(engine.load(), (0, 0), "nobody is in memory");
+        assert_eq!(engine.health().active_tenants, 0, "nobody is in memory");
         assert_eq!(note(&engine).await, 3);
-        engine.store().close().unwrap();
+        engine.close().unwrap();
     });
     run(async {
         let engine = engine(&folder);
@@ -130,7 +130,7 @@ fn commands_are_numbered_without_holes_through_panics_rests_and_restarts() {
             again,
             Stopped::Refused(Refusal::IdempotencyConflict(_))
         ));
-        engine.store().close().unwrap();
+        engine.close().unwrap();
     });
 }
 
@@ -152,7 +152,7 @@ fn many_at_once_activate_a_tenant_once_and_get_a_number_each() {
             let first = 1 + round * 300;
             assert_eq!(numbers, (first..first + 300).collect::<Vec<_>>());
         }
-        engine.store().close().unwrap();
+        engine.close().unwrap();
     });
 }
 
@@ -165,13 +165,17 @@ fn an_actor_that_rests_lets_its_memory_go() {
             self.0.store(true, Ordering::SeqCst);
         }
     }
-    struct Ends(Told);
+    struct Ends {
+        _told: Told,
+    }
     impl actix::Actor for Ends {
         type Context = actix::Context<Self>;
     }
     run(async {
         let gone = Arc::new(AtomicBool::new(false));
-        let address = actix::Actor::start(Ends(Told(gone.clone())));
+        let address = actix::Actor::start(Ends {
+            _told: Told(gone.clone()),
+        });
         drop(address);
         let dropped = async {
             while !gone.load(Ordering::SeqCst) {
@@ -186,39 +190,27 @@ fn an_actor_that_rests_lets_its_memory_go() {
 #[test]
 fn the_directory_knows_a_key_before_its_maker_is_answered_and_forgets_it_likewise() {
     let folder = TempDir::new().unwrap();
-    run(async {
+    let (kept, revoked) = run(async {
         let engine = engine(&folder);
         let _seat = engine.join_thread();
-        engine
-            .execute(TENANT, Caller::Node, found(), 0)
-            .await
-            .unwrap();
+        let founded = engine.execute(TENANT, Caller::Node, found(), 0);
+        let kept = founded.await.unwrap().reply.remove(0).hash;
         let create = CreateKey(NewKey::with_role(Tier::Free, Role::Agent));
-        let made = engine
-            .execute(TENANT, Caller::Node, create, 0)
-            .await
-            .unwrap()
-            .reply;
+        let made = engine.execute(TENANT, Caller::Node, create, 0);
+        let made = made.await.unwrap().reply;
         let holder = engine.holder(made.hash).expect("it is known");
-        assert_eq!(
-            (holder.tenant, holder.key, holder.tier),
-            (TENANT, made.key_id, Tier::Free)
-        );
-        engine
-            .execute(TENANT, Caller::Node, RevokeKey(made.key_id), 0)
-            .await
-            .unwrap();
+        assert_eq!((holder.tenant, holder.key), (TENANT, made.key_id));
+        let revoke = engine.execute(TENANT, Caller::Node, RevokeKey(made.key_id), 0);
+        revoke.await.unwrap();
         assert_eq!(engine.holder(made.hash), None);
-        engine.store().close().unwrap();
+        engine.close().unwrap();
+        (kept, made.hash)
     });
     run(async {
         let engine = engine(&folder);
-        assert_eq!(
-            engine.node.directory.len(),
-            2,
-            "a restart reads the same keys"
-        );
-        engine.store().close().unwrap();
+        let known = [kept, revoked].map(|hash| engine.holder(hash).is_some());
+        assert_eq!(known, [true, false], "a restart knows the same keys");
+        engine.close().unwrap();
     });
 }
 
@@ -244,8 +236,8 @@ fn a_caller_that_leaves_has_its_command_carried_out_or_not_begun() {
             .await
             .unwrap();
         assert!(stored.is_some(), "the sequence has no hole");
-        assert_eq!(engine.load().1, 0, "no place is lost");
-        engine.store().close().unwrap();
+        assert_eq!(engine.health().in_flight, 0, "no place is lost");
+        engine.close().unwrap();
     });
 }
 
@@ -262,7 +254,10 @@ fn what_was_seen_is_durable_when_it_is_answered() {
         let writes = (0..100).map(|_| note(&engine));
         let looks = (0..100).map(|_| async {
             let look = |_: &Tenant, stamp: &Stamp| Ok(stamp.sequence);
-            let next = engine.inspect(TENANT, Caller::Node, look).await.unwrap();
+            let next = engine
+                .inspect(TENANT, Caller::Node, Scope::Read, look)
+                .await
+                .unwrap();
             let last = Sequence::new(next.get() - 1);
             let stored = engine
                 .read(move |reader| reader.entry(TENANT, last))
@@ -274,6 +269,6 @@ fn what_was_seen_is_durable_when_it_is_answered() {
             futures_util::future::join_all(writes),
             futures_util::future::join_all(looks)
         );
-        engine.store().close().unwrap();
+        engine.close().unwrap();
     });
 }

@@ -3,51 +3,49 @@
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::intents::{Parameters, only};
 use super::reply::{answer, json};
-use super::{Front, auth};
+use super::{Front, Query, auth};
 use crate::api::audit::{Detail, Item, filter};
 use crate::api::page::{List, Page};
+use crate::api::parameters::Parameters;
 use crate::api::problem::Problem;
 use crate::id::DecisionId;
 use crate::query::{Unreadable, audit as query, intents};
+use crate::stamp::Stamp;
+use crate::tenant::Tenant;
 use crate::tenant::key::Scope;
 
 /// `GET /api/v1/audit`
-pub async fn list(front: Data<Front>, http: HttpRequest, parameters: Parameters) -> HttpResponse {
+pub async fn list(front: Data<Front>, http: HttpRequest, given: Query) -> HttpResponse {
+    const KNOWN: &[&str] = &[
+        "from",
+        "to",
+        "type",
+        "action",
+        "requester",
+        "deterministic_id",
+        "limit",
+        "cursor",
+    ];
     answer(&http, async {
         let holder = auth::holder(&front, &http, Scope::AuditRead)?;
-        let get = |name: &str| parameters.get(name).map(String::as_str);
-        only(
-            &parameters,
-            &[
-                "from",
-                "to",
-                "type",
-                "action",
-                "requester",
-                "deterministic_id",
-            ],
-        )?;
-        let page = Page::parse(get("limit"), get("cursor"))?;
-        let filter = filter(get)?;
+        let parameters = Parameters::new(given.into_inner(), KNOWN)?;
+        let Page { from, limit } = parameters.page()?;
+        let filter = filter(&parameters)?;
         let (tenant, id) = (holder.tenant, filter.deterministic_id.clone());
         // Waits, besides, until all that was answered before is there to be read.
+        let look = move |tenant: &Tenant, stamp: &Stamp| {
+            Ok(id.and_then(|id| intents::by_id(tenant, &id, stamp.at)))
+        };
         let about = front
             .engine
-            .inspect(tenant, holder.caller(), move |tenant, stamp| {
-                Ok(id.and_then(|id| intents::by_id(tenant, &id, stamp.at)))
-            })
-            .await?
-            .map(|found| found.decision_id);
-        let (items, next) = front
-            .engine
-            .read(move |reader| {
-                let listed = query::list(reader, tenant, &filter, about, page.from, page.limit);
-                let (found, next) = listed?;
-                Ok::<_, Unreadable>((found.iter().map(Item::new).collect(), next))
-            })
-            .await?;
+            .inspect(tenant, holder.caller(), Scope::AuditRead, look);
+        let about = about.await?.map(|known| known.decision_id);
+        let read = front.engine.read(move |reader| {
+            let (found, next) = query::list(reader, tenant, &filter, about, from, limit)?;
+            Ok::<_, Unreadable>((found.iter().map(Item::new).collect(), next))
+        });
+        let (items, next) = read.await?;
         json(&List::new(items, next))
     })
     .await
@@ -60,20 +58,15 @@ pub async fn one(front: Data<Front>, http: HttpRequest, path: Path<String>) -> H
         let no_such = || Problem::not_found("audit entry");
         let id = DecisionId::parse(&path).map_err(|_| no_such())?;
         let tenant = holder.tenant;
+        let look = move |tenant: &Tenant, _: &Stamp| Ok(tenant.sequence_of(id));
         let sequence = front
             .engine
-            .inspect(tenant, holder.caller(), move |tenant, _| {
-                Ok(tenant
-                    .account()
-                    .and_then(|account| id.sequence_in(&account.row.log)))
-            })
-            .await?
-            .ok_or_else(no_such)?;
+            .inspect(tenant, holder.caller(), Scope::AuditRead, look);
+        let sequence = sequence.await?.ok_or_else(no_such)?;
         let found = front
             .engine
-            .read(move |reader| query::one(reader, tenant, sequence))
-            .await?;
-        json(&Detail::new(&found.ok_or_else(no_such)?))
+            .read(move |reader| query::one(reader, tenant, sequence));
+        json(&Detail::new(&found.await?.ok_or_else(no_such)?))
     })
     .await
 }

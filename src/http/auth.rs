@@ -9,7 +9,6 @@ use super::Front;
 use super::reply::Failure;
 use crate::api::problem::{Code, Problem};
 use crate::engine::directory::Holder;
-use crate::tenant::command::Caller;
 use crate::tenant::key::{KeyHash, Scope};
 
 /// The holder of a good key that may do what `scope` names.
@@ -27,16 +26,6 @@ pub fn holder(front: &Front, http: &HttpRequest, scope: Scope) -> Result<Holder,
     } else {
         let detail = format!("the key lacks the scope `{scope}`");
         Err(Problem::new(Code::Forbidden, detail).into())
-    }
-}
-
-impl Holder {
-    /// The holder as a giver of commands.
-    pub fn caller(&self) -> Caller {
-        Caller::Key {
-            tenant: self.tenant,
-            key: self.key,
-        }
     }
 }
 

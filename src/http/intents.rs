@@ -1,30 +1,27 @@
 //! Intents: have one evaluated, look at one, list them.
 
-use std::collections::HashMap;
-
-use actix_web::web::{Data, Path, Payload, Query};
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::reply::{Answer, Failure, answer, json};
-use super::{Front, auth, body, trace};
+use super::{Front, Query, auth, body, header, trace};
 use crate::api::decision::{NotShown, View};
+use crate::api::intent::{self, ParsedIntent};
 use crate::api::intents::{Detail, Item, OutcomeView, filter};
 use crate::api::page::{List, Page};
+use crate::api::parameters::Parameters;
 use crate::api::problem::Problem;
-use crate::api::{self, intent};
 use crate::engine::directory::Holder;
-use crate::engine::{Committed, Unavailable, clock};
+use crate::engine::{Unavailable, clock};
 use crate::id::{IntentId, Sequence, TenantId};
-use crate::query::intents::{self as query, Found};
+use crate::query::intents::{self as query, Known};
 use crate::query::{Unreadable, audit};
 use crate::stamp::Stamp;
 use crate::tenant::Tenant;
-use crate::tenant::evaluate::{Decided, Evaluate, Evaluated, dry_run};
+use crate::tenant::evaluate::{self, Came, Evaluate, Evaluated};
 use crate::tenant::key::Scope;
 use crate::tenant::standing::Standing;
-
-/// Query parameters, whichever there are.
-pub type Parameters = Query<HashMap<String, String>>;
 
 /// How an answer is wanted.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,65 +34,48 @@ enum Form {
 pub async fn evaluate(
     front: Data<Front>,
     http: HttpRequest,
-    parameters: Parameters,
+    given: Query,
     payload: Payload,
 ) -> HttpResponse {
-    let arrived = clock::now();
     let watch = clock::stopwatch();
-    let response = answer(&http, async {
+    let came = Came {
+        at: clock::now(),
+        trace_id: trace::trace_id(&http),
+        endpoint: "POST /api/v1/intents/evaluate",
+    };
+    let handler = async {
         let holder = auth::holder(&front, &http, Scope::Decide)?;
+        let parameters = Parameters::new(given.into_inner(), &["dry_run"])?;
         let request = body::read(&http, payload).await?;
-        let key = header(&http, "idempotency-key")?;
-        let parsed = intent::evaluate(&request, key)?;
-        let ask = Evaluate {
-            canonical: parsed.intent.canonical(),
-            intent: parsed.intent,
-            id: parsed.id,
-            request,
-            arrived,
-            trace_id: trace::trace_id(&http),
-            endpoint: "POST /api/v1/intents/evaluate",
+        let key = header::text(&http, "idempotency-key")?;
+        let ParsedIntent { intent, id } = intent::evaluate(&request, key)?;
+        let ask = Evaluate::new(intent, id, request, came);
+        let form = match header::prefers_minimal(&http) {
+            true => Form::Minimal,
+            false => Form::Whole,
         };
-        let form = if prefers_minimal(&http) {
-            Form::Minimal
-        } else {
-            Form::Whole
-        };
-        if wants_dry_run(&parameters)? {
-            rehearse(&front, holder, ask, form).await
+        if parameters.flag("dry_run")? {
+            dry_run(&front, holder, ask, form).await
         } else {
             decide(&front, holder, ask, form).await
         }
-    });
-    let response = response.await;
+    };
+    let response = answer(&http, handler).await;
     front.metrics.scored(watch.elapsed());
     response
 }
 
 async fn decide(front: &Front, holder: Holder, ask: Evaluate, form: Form) -> Answer {
-    let (trace_id, bytes) = (ask.trace_id.clone(), ask.request.len());
+    let (trace_id, bytes) = (ask.trace_id(), ask.bytes());
     let committed = front
         .engine
         .execute(holder.tenant, holder.caller(), ask, bytes)
         .await?;
-    let Committed {
-        reply,
-        receipt,
-        planning,
-        ..
-    } = committed;
-    match reply {
+    match committed.reply {
         Evaluated::Decided(decided) => {
-            front.metrics.decided(
-                decided.decision.action,
-                decided.decision.confidence,
-                planning,
-            );
+            front.metrics.decided(&decided.decision, committed.planning);
             let standing = decided.standing;
-            let at = receipt
-                .as_ref()
-                .map_or_else(clock::now, |receipt| receipt.at);
-            let view = View::fresh(*decided, receipt.as_ref(), at, trace_id);
+            let view = View::fresh(*decided, committed.receipt.as_ref(), trace_id);
             render(&view, standing, false, form)
         }
         Evaluated::Recalled { decided, standing } => {
@@ -105,23 +85,16 @@ async fn decide(front: &Front, holder: Holder, ask: Evaluate, form: Form) -> Ans
     }
 }
 
-/// A dry run: the same decision on the same evidence, and nothing written.
-async fn rehearse(front: &Front, holder: Holder, ask: Evaluate, form: Form) -> Answer {
-    let trace_id = ask.trace_id.clone();
-    let seen = front
+/// The same decision on the same evidence, and nothing written.
+async fn dry_run(front: &Front, holder: Holder, ask: Evaluate, form: Form) -> Answer {
+    let trace_id = ask.trace_id();
+    let look = move |tenant: &Tenant, stamp: &Stamp| evaluate::dry_run(ask, tenant, stamp);
+    let decided = front
         .engine
-        .inspect(holder.tenant, holder.caller(), move |tenant, stamp| {
-            Ok((dry_run(&ask, tenant, stamp)?, stamp.at))
-        })
-        .await;
-    let (decided, at): (Decided, _) = seen?;
+        .inspect(holder.tenant, holder.caller(), Scope::Decide, look);
+    let decided = decided.await?;
     let standing = decided.standing;
-    render(
-        &View::fresh(decided, None, at, trace_id),
-        standing,
-        false,
-        form,
-    )
+    render(&View::fresh(decided, None, trace_id), standing, false, form)
 }
 
 fn render(view: &View, standing: Standing, replayed: bool, form: Form) -> Answer {
@@ -129,8 +102,8 @@ fn render(view: &View, standing: Standing, replayed: bool, form: Form) -> Answer
         Form::Whole => json(&view.answer(standing, replayed)),
         Form::Minimal => {
             let mut response = json(&view.minimal(standing, replayed))?;
-            let applied = actix_web::http::header::HeaderValue::from_static("return=minimal");
-            let name = actix_web::http::header::HeaderName::from_static("preference-applied");
+            let name = HeaderName::from_static("preference-applied");
+            let applied = HeaderValue::from_static("return=minimal");
             response.headers_mut().insert(name, applied);
             Ok(response)
         }
@@ -165,7 +138,9 @@ pub async fn one(front: Data<Front>, http: HttpRequest, path: Path<String>) -> H
         let id = IntentId::parse(&path).map_err(|_| no_such())?;
         let tenant = holder.tenant;
         let look = move |tenant: &Tenant, stamp: &Stamp| Ok(query::by_id(tenant, &id, stamp.at));
-        let known = front.engine.inspect(tenant, holder.caller(), look);
+        let known = front
+            .engine
+            .inspect(tenant, holder.caller(), Scope::Read, look);
         let known = known.await?.ok_or_else(no_such)?;
         let read = front.engine.read(move |reader| {
             let decision = audit::one(reader, tenant, known.sequence)?;
@@ -186,82 +161,40 @@ pub async fn one(front: Data<Front>, http: HttpRequest, path: Path<String>) -> H
 }
 
 /// `GET /api/v1/intents`
-pub async fn list(front: Data<Front>, http: HttpRequest, parameters: Parameters) -> HttpResponse {
+pub async fn list(front: Data<Front>, http: HttpRequest, given: Query) -> HttpResponse {
+    const KNOWN: &[&str] = &[
+        "environment",
+        "action",
+        "outcome",
+        "change_set",
+        "from",
+        "to",
+        "limit",
+        "cursor",
+    ];
     answer(&http, async {
         let holder = auth::holder(&front, &http, Scope::Read)?;
-        let get = |name: &str| parameters.get(name).map(String::as_str);
-        let known = [
-            "environment",
-            "action",
-            "outcome",
-            "change_set",
-            "from",
-            "to",
-        ];
-        only(&parameters, &known)?;
-        let page = Page::parse(get("limit"), get("cursor"))?;
-        let filter = filter(get)?;
-        let tenant = holder.tenant;
-        let (found, next) = front
+        let parameters = Parameters::new(given.into_inner(), KNOWN)?;
+        let Page { from, limit } = parameters.page()?;
+        let (tenant, filter) = (holder.tenant, filter(&parameters)?);
+        let look = move |tenant: &Tenant, stamp: &Stamp| {
+            Ok(query::list(tenant, &filter, from, limit, stamp.at))
+        };
+        let known = front
             .engine
-            .inspect(tenant, holder.caller(), move |tenant, stamp| {
-                Ok(query::list(
-                    tenant, &filter, page.from, page.limit, stamp.at,
-                ))
-            })
-            .await?;
-        let items = front
-            .engine
-            .read(move |reader| {
-                let item = |found: &Found| {
-                    let opening = query::opening(reader, tenant, found.sequence)?;
-                    Ok(Item::new(found, opening.as_ref()))
-                };
-                found
-                    .iter()
-                    .map(item)
-                    .collect::<Result<Vec<_>, Unreadable>>()
-            })
-            .await?;
-        json(&List::new(items, next))
+            .inspect(tenant, holder.caller(), Scope::Read, look);
+        let (known, next) = known.await?;
+        let read = front.engine.read(move |reader| {
+            let item = |known: &Known| {
+                let opening = query::opening(reader, tenant, known.sequence)?;
+                Ok(Item::new(known, opening.as_ref()))
+            };
+            known
+                .iter()
+                .map(item)
+                .collect::<Result<Vec<_>, Unreadable>>()
+        });
+        json(&List::new(read.await?, next))
     })
     .await
-}
-
-/// Refuses query parameters that a list does not have: a misspelt filter must not let all pass.
-pub fn only(parameters: &Parameters, known: &[&'static str]) -> Result<(), Problem> {
-    let page = ["limit", "cursor"];
-    let unknown = parameters
-        .keys()
-        .find(|name| !known.contains(&name.as_str()) && !page.contains(&name.as_str()));
-    unknown.map_or(Ok(()), |name| {
-        Err(api::json::unknown_parameter(name, known))
-    })
-}
-
-/// A header that must be text if it is there.
-pub fn header<'h>(http: &'h HttpRequest, name: &str) -> Result<Option<&'h str>, Problem> {
-    let header = http.headers().get(name).map(|value| value.to_str());
-    header
-        .transpose()
-        .map_err(|_| Problem::invalid(format!("the header `{name}` is not text")))
-}
-
-fn wants_dry_run(parameters: &Parameters) -> Result<bool, Problem> {
-    only(parameters, &["dry_run"])?;
-    match parameters.get("dry_run").map(String::as_str) {
-        None | Some("false") => Ok(false),
-        Some("true" | "") => Ok(true),
-        Some(_) => Err(Problem::invalid("`dry_run` must be true or false")),
-    }
-}
-
-fn prefers_minimal(http: &HttpRequest) -> bool {
-    let prefer = http
-        .headers()
-        .get_all("prefer")
-        .filter_map(|value| value.to_str().ok());
-    prefer
-        .flat_map(|text| text.split(','))
-        .any(|one| one.trim() == "return=minimal")
 }

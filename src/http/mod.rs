@@ -1,24 +1,29 @@
-//! HTTP: the route table and the limits. A thin front: a handler says who asks, reads the body into a
+//! HTTP: the route table and the config. A thin front: a handler says who asks, reads the body into a
 //! command, hands it to the engine and renders what comes back.
 //!
 //! The only code that knows actix-web. Must not know: what a decision is made of, or where rows live.
 
-mod admin;
 mod audit;
 mod auth;
+mod beta_state;
 mod body;
+mod header;
 mod intents;
+mod keys;
 mod operations;
-mod outcomes;
+mod outcome;
 mod reply;
-mod state;
+mod tenants;
 mod trace;
+mod usage;
 
+use std::collections::HashMap;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use actix_web::dev::Server;
+use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
+use actix_web::rt::task::JoinHandle;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 
@@ -26,6 +31,9 @@ use crate::api::problem::Problem;
 use crate::engine::Engine;
 use crate::telemetry::Metrics;
 use crate::tenant::key::Scope;
+
+/// Query parameters as they come.
+type Query = web::Query<HashMap<String, String>>;
 
 /// What every handler can reach.
 #[derive(Debug, Clone)]
@@ -40,7 +48,7 @@ pub struct Front {
 
 /// How the front behaves towards its clients.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct Config {
     /// Threads that serve; tenants live on them too.
     pub workers: usize,
     /// Connections of each of them.
@@ -53,28 +61,45 @@ pub struct Limits {
     pub shutdown: Duration,
 }
 
-/// Serves on `listener` until it is told to stop.
-pub fn serve(listener: TcpListener, front: Front, limits: Limits) -> std::io::Result<Server> {
-    let shutdown = limits.shutdown.as_secs().max(1);
+/// A front that serves.
+pub struct Running {
+    handle: ServerHandle,
+    ended: JoinHandle<std::io::Result<()>>,
+}
+
+impl Running {
+    /// Lets no connection in any more, and waits until the last has ended.
+    pub async fn stop(self) {
+        self.handle.stop(true).await;
+        let _ = self.ended.await;
+    }
+}
+
+/// Serves on `listener`.
+pub fn serve(listener: TcpListener, front: Front, config: Config) -> std::io::Result<Running> {
     let server = HttpServer::new(move || {
         App::new()
             // Tenants live on the threads that serve them.
             .app_data(front.engine.join_thread())
             .app_data(web::Data::new(front.clone()))
-            .app_data(web::Data::new(body::Patience(limits.request)))
+            .app_data(web::Data::new(body::Patience(config.request)))
             .wrap(from_fn(trace::request))
             .configure(routes)
             .default_service(web::to(no_such_route))
     })
-    .workers(limits.workers)
-    .max_connections(limits.connections)
-    .client_request_timeout(limits.request)
+    .workers(config.workers)
+    .max_connections(config.connections)
+    .client_request_timeout(config.request)
     .client_disconnect_timeout(Duration::from_secs(1))
-    .keep_alive(limits.keep_alive)
-    .shutdown_timeout(shutdown)
+    .keep_alive(config.keep_alive)
+    .shutdown_timeout(config.shutdown.as_secs().max(1))
     .disable_signals()
-    .listen_auto_h2c(listener)?;
-    Ok(server.run())
+    .listen_auto_h2c(listener)?
+    .run();
+    Ok(Running {
+        handle: server.handle(),
+        ended: actix_web::rt::spawn(server),
+    })
 }
 
 /// No such path, or no such method on it; below `/api` only those with a key are told so.
@@ -104,15 +129,15 @@ fn routes(config: &mut ServiceConfig) {
     );
     route(
         "/api/v1/intents/outcome",
-        vec![web::post().to(outcomes::record)],
+        vec![web::post().to(outcome::record)],
     );
     route("/api/v1/intents", vec![web::get().to(intents::list)]);
     route(
         "/api/v1/intents/{deterministic_id}",
         vec![web::get().to(intents::one)],
     );
-    route("/api/v1/beta-state", vec![web::get().to(state::beta_state)]);
-    route("/api/v1/usage", vec![web::get().to(state::usage)]);
+    route("/api/v1/beta-state", vec![web::get().to(beta_state::all)]);
+    route("/api/v1/usage", vec![web::get().to(usage::own)]);
     route("/api/v1/audit", vec![web::get().to(audit::list)]);
     route(
         "/api/v1/audit/{decision_id}",
@@ -120,25 +145,25 @@ fn routes(config: &mut ServiceConfig) {
     );
     route(
         "/api/v1/admin/tenants",
-        vec![web::post().to(admin::found), web::get().to(admin::tenants)],
+        vec![web::post().to(tenants::found), web::get().to(tenants::list)],
     );
-    route(id, vec![web::get().to(admin::tenant)]);
+    route(id, vec![web::get().to(tenants::one)]);
     route(
         &format!("{id}/keys"),
-        vec![
-            web::post().to(admin::create_key),
-            web::get().to(admin::keys),
-        ],
+        vec![web::post().to(keys::create), web::get().to(keys::list)],
     );
     route(
         &format!("{id}/keys/{{key_id}}"),
-        vec![web::delete().to(admin::revoke_key)],
+        vec![web::delete().to(keys::revoke)],
     );
     route(
         &format!("{id}/keys/{{key_id}}/rotate"),
-        vec![web::post().to(admin::rotate_key)],
+        vec![web::post().to(keys::rotate)],
     );
-    route(&format!("{id}/usage"), vec![web::get().to(admin::usage)]);
+    route(
+        &format!("{id}/usage"),
+        vec![web::get().to(usage::of_tenant)],
+    );
     route("/health", vec![web::get().to(operations::health)]);
     route("/livez", vec![web::get().to(operations::live)]);
     route("/readyz", vec![web::get().to(operations::ready)]);

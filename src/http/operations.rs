@@ -18,32 +18,25 @@ pub async fn live() -> HttpResponse {
 
 /// `GET /readyz`: the log is recovered, the tables stand, and writes are taken.
 pub async fn ready(front: Data<Front>) -> HttpResponse {
-    let store = front.engine.store();
-    let stats = store.stats();
-    let (tenants, in_flight) = front.engine.load();
-    let writable = store.writable();
-    let status = if writable {
-        StatusCode::OK
+    let health = front.engine.health();
+    let (status, word) = if health.writable {
+        (StatusCode::OK, "ready")
     } else {
-        StatusCode::SERVICE_UNAVAILABLE
+        (StatusCode::SERVICE_UNAVAILABLE, "read_only")
     };
     HttpResponse::build(status).json(json!({
-        "status": if writable { "ready" } else { "read_only" },
-        "writable": writable,
-        "durable": stats.durable.get(),
-        "applied": stats.applied.get(),
-        "lag_bytes": stats.lag_bytes,
-        "active_tenants": tenants,
-        "in_flight": in_flight,
+        "status": word,
+        "durable": health.store.durable.get(),
+        "applied": health.store.applied.get(),
+        "lag_bytes": health.store.lag_bytes,
+        "active_tenants": health.active_tenants,
+        "in_flight": health.in_flight,
     }))
 }
 
 /// `GET /metrics`, for Prometheus.
 pub async fn metrics(front: Data<Front>) -> HttpResponse {
-    let (tenants, in_flight) = front.engine.load();
-    let text = front
-        .metrics
-        .render(&front.engine.store().stats(), tenants, in_flight);
+    let text = front.metrics.render(&front.engine.health());
     HttpResponse::Ok()
         .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
         .body(text)

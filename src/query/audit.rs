@@ -84,7 +84,7 @@ pub fn list(
     let mut found = Vec::new();
     for _ in 0..LOOKS_MAX.div_ceil(CHUNK) {
         let start = from.get().to_be_bytes();
-        let chunk = reader.range(tenant, &ENTRIES, &start, None, CHUNK, false)?;
+        let chunk = reader.rows_from(tenant, &ENTRIES, &start, CHUNK)?;
         let last_chunk = chunk.len() < CHUNK;
         for (_, stored) in chunk {
             if found.len() >= limit {

@@ -48,7 +48,7 @@ pub struct Filter {
 
 /// What the live state knows of an intent.
 #[derive(Debug, Clone, Copy)]
-pub struct Found {
+pub struct Known {
     /// The sequence of its evaluation.
     pub sequence: Sequence,
     /// The id of that entry.
@@ -61,27 +61,25 @@ pub struct Found {
     pub outcome: Option<(Sequence, OutcomeRow)>,
 }
 
-impl Found {
-    fn new(tenant: &Tenant, sequence: Sequence, row: &IntentRow, at: Timestamp) -> Option<Self> {
-        let log = &tenant.account()?.row.log;
-        let outcome = row
-            .outcome
-            .and_then(|mark| Some((mark.sequence, *tenant.outcomes().get(mark.sequence)?)));
-        Some(Self {
+impl Known {
+    fn new(tenant: &Tenant, sequence: Sequence, row: &IntentRow, at: Timestamp) -> Self {
+        let outcome = row.outcome.map(|mark| mark.sequence);
+        let outcome = outcome.and_then(|at| Some((at, *tenant.outcomes().get(at)?)));
+        Self {
             sequence,
-            decision_id: DecisionId::new(log, sequence),
+            decision_id: tenant.decision_id(sequence),
             row: *row,
             standing: Standing::of(row, &tenant.rules.settings, at),
             outcome,
-        })
+        }
     }
 }
 
 /// The intent with this id.
-pub fn by_id(tenant: &Tenant, id: &IntentId, at: Timestamp) -> Option<Found> {
+pub fn by_id(tenant: &Tenant, id: &IntentId, at: Timestamp) -> Option<Known> {
     let name = tenant.namer().name(&["intent", id.as_str()]);
     let (sequence, row) = tenant.intents().by_id(name)?;
-    Found::new(tenant, sequence, row, at)
+    Some(Known::new(tenant, sequence, row, at))
 }
 
 /// Up to `limit` intents from `from` on that `filter` lets pass, and where to go on, if anywhere.
@@ -91,7 +89,7 @@ pub fn list(
     from: Sequence,
     limit: usize,
     at: Timestamp,
-) -> (Vec<Found>, Option<Sequence>) {
+) -> (Vec<Known>, Option<Sequence>) {
     let change_set = filter
         .change_set
         .as_ref()
@@ -121,7 +119,7 @@ pub fn list(
             return (found, Some(sequence));
         }
         if passes(row) {
-            found.extend(Found::new(tenant, sequence, row, at));
+            found.push(Known::new(tenant, sequence, row, at));
         }
     }
     (found, None)

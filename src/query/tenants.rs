@@ -1,44 +1,56 @@
 //! Every tenant of the node, for its operators.
 
+use std::fmt::Display;
 use std::ops::ControlFlow;
 
-use crate::id::TenantId;
-use crate::store::{ReadError, Reader};
+use super::Unreadable;
+use crate::id::{Sequence, TenantId};
+use crate::store::{Reader, Stored};
 use crate::tenant::lifecycle::AccountRow;
 use crate::tenant::schema::{Row, TENANTS};
 
-/// The tenants after `after`, at most `limit`, in the order of their ids, and whether there are more.
-pub fn list(
-    reader: &Reader,
-    after: Option<TenantId>,
-    limit: usize,
-) -> Result<(Vec<(TenantId, AccountRow)>, bool), ReadError> {
-    let (mut found, mut more) = (Vec::new(), false);
-    reader.scan(&TENANTS, &mut |tenant, key, stored| {
-        if after.is_some_and(|after| tenant <= after) {
+/// A page of tenants, and the one that the next page begins with.
+pub type Listed = (Vec<(TenantId, AccountRow)>, Option<TenantId>);
+
+/// The tenants from `from` on, at most `limit`, in the order of their ids.
+pub fn list(reader: &Reader, from: TenantId, limit: usize) -> Result<Listed, Unreadable> {
+    let (mut found, mut next) = (Vec::new(), None);
+    let mut damaged = None;
+    reader.scan(&TENANTS, &mut |tenant, _, stored| {
+        if tenant < from {
             return ControlFlow::Continue(());
         }
         if found.len() >= limit {
-            more = true;
+            next = Some(tenant);
             return ControlFlow::Break(());
         }
-        let row = stored.map(|row| Row::decode(&TENANTS, row.version, key, &row.payload));
-        match row {
-            Ok(Ok(Row::AccountRow((), account))) => found.push((tenant, account)),
-            Ok(_) | Err(_) => tracing::error!(%tenant, "the tenant's account cannot be read"),
+        let read = stored.map_err(|why| Unreadable::Store(why.into()));
+        match read.and_then(|stored| account(tenant, &stored)) {
+            Ok(account) => {
+                found.push((tenant, account));
+                ControlFlow::Continue(())
+            }
+            Err(why) => {
+                damaged = Some(why);
+                ControlFlow::Break(())
+            }
         }
-        ControlFlow::Continue(())
     })?;
-    Ok((found, more))
+    damaged.map_or(Ok((found, next)), Err)
 }
 
 /// One tenant.
-pub fn one(reader: &Reader, tenant: TenantId) -> Result<Option<AccountRow>, ReadError> {
+pub fn one(reader: &Reader, tenant: TenantId) -> Result<Option<AccountRow>, Unreadable> {
     let stored = reader.get(tenant, &TENANTS, &[])?;
-    Ok(stored.and_then(|stored| {
-        match Row::decode(&TENANTS, stored.version, &[], &stored.payload) {
-            Ok(Row::AccountRow((), account)) => Some(account),
-            Ok(_) | Err(_) => None,
-        }
-    }))
+    stored.map(|stored| account(tenant, &stored)).transpose()
+}
+
+fn account(tenant: TenantId, stored: &Stored) -> Result<AccountRow, Unreadable> {
+    let malformed =
+        |why: &dyn Display| Unreadable::malformed("account", tenant, Sequence::FIRST, why);
+    match Row::decode(&TENANTS, stored.version, &[], &stored.payload) {
+        Ok(Row::AccountRow((), account)) => Ok(account),
+        Ok(_) => Err(malformed(&"it is a row of another table")),
+        Err(why) => Err(malformed(&why)),
+    }
 }

@@ -86,7 +86,7 @@ impl Head {
 #[allow(clippy::indexing_slicing, clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::store::golden;
+    use crate::golden;
 
     fn head(next_due: Option<Timestamp>) -> Head {
         Head {
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn a_head_is_frozen() {
         let head = head(Some(Timestamp::from_micros(1_764_000_060_000_000)));
-        golden::check("store_head.hex", &head.encode());
+        golden::check("store_head.hex", &golden::hex(&head.encode()));
     }
 
     #[test]

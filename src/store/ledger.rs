@@ -125,7 +125,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::store::golden;
+    use crate::golden;
     use crate::store::row::{ENTRIES, Keyed};
 
     static HOT: [TableSpec; 2] = [
@@ -157,7 +157,10 @@ mod tests {
             TENANT,
             &Op::put(TENANT, &HOT[0], b"key".to_vec(), 1, b"value"),
         );
-        golden::check("store_ledger.hex", &ledger.hash().to_be_bytes());
+        golden::check(
+            "store_ledger.hex",
+            &golden::hex(&ledger.hash().to_be_bytes()),
+        );
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Bytes that stay: records in, rows out. The only code that names sled, bincode and the data
-//! folder.
+//! directory.
 //!
 //! A [`Record`] is one command's effects: rows, the entry that tells of it, the opening behind the
 //! entry and the tenant's [`Head`]. [`Store::append`] answers with a [`Durable`], which is ready
@@ -11,10 +11,10 @@
 //! measures, it does not date), and, outside of `local`, that there are segments, frames and sled.
 //! A backend that is not local has to offer five verbs: open, claim, append, read, close.
 //!
-//! # The data folder
+//! # The data directory
 //!
 //! ```text
-//! LOCK                     locked (flock) while a process has the folder open
+//! LOCK                     locked (flock) while a process has the directory open
 //! MANIFEST                 arf-data/1 boot-epoch=<n> crc32=<hex>; replaced whole at every start
 //! signing.key              see `keyfile`
 //! wal/<number>.wal         segments of the log, 16 hex digits, from 1, without gaps
@@ -123,14 +123,14 @@
 //!   before it trusts them.
 //! - Writes may be torn and reordered below one sync, at any byte. Only the last frame can be: the
 //!   one before it was synced before it was begun.
-//! - A write changes nothing outside of its range of its file, and `rename` within a folder is
+//! - A write changes nothing outside of its range of its file, and `rename` within a directory is
 //!   atomic.
 //! - Bits may flip at rest. In the log this is found at the next start, in the tables when the row
 //!   is read or its tenant claimed. One case cannot be told from a write that a crash cut short:
 //!   damage to the very last frame. Tables that are ahead of the log give it away, and after 50 ms
 //!   of quiet a SEAL frame is there to be damaged in its stead.
-//! - Nobody else writes to the data folder. `LOCK` keeps out other processes of this program, on a
-//!   file system with working `flock`.
+//! - Nobody else writes to the data directory. `LOCK` keeps out other processes of this program, on
+//!   a file system with working `flock`.
 
 pub mod codec;
 mod cursor;
@@ -161,12 +161,12 @@ pub use record::{Lsn, Record};
 pub use row::{Damaged, ENTRIES, Keyed, Load, OPENINGS, Op, Stored, TableSpec, open_envelope};
 
 use crate::id::{Sequence, TenantId};
-use local::{Local, Order, full_key, split_key, successor, tenant_end};
+use local::{Local, full_key, split_key, successor, tenant_end};
 
 /// Where the store lives and how much it may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreConfig {
-    /// The data folder; made if there is none.
+    /// The data directory; made if there is none.
     pub data: PathBuf,
     /// The length of a segment of the log. May change between starts.
     pub segment_bytes: u64,
@@ -178,13 +178,10 @@ pub struct StoreConfig {
     pub lag_bytes: usize,
     /// sled's cache. It takes a multiple of it.
     pub table_cache_bytes: u64,
-    /// How long the committer waits awake before it sleeps: saves a wake-up per lone commit, costs
-    /// a core.
-    pub spin: Duration,
 }
 
 impl StoreConfig {
-    /// A data folder with everything else as usual.
+    /// A data directory with everything else as usual.
     pub fn new(data: impl Into<PathBuf>) -> Self {
         Self {
             data: data.into(),
@@ -193,7 +190,6 @@ impl StoreConfig {
             tables_every: Duration::from_millis(100),
             lag_bytes: 64 << 20,
             table_cache_bytes: 64 << 20,
-            spin: Duration::ZERO,
         }
     }
 }
@@ -207,8 +203,6 @@ pub struct Opened {
     pub clean: bool,
     /// The tables were there, and were built anew because they were not what the log says.
     pub rebuilt: bool,
-    /// How many tenants have records.
-    pub tenants: u64,
     /// How many records the log holds.
     pub records: u64,
     /// How many of them came after the last checkpoint, and were written to the tables again.
@@ -222,12 +216,8 @@ pub struct StoreStats {
     pub durable: Lsn,
     /// The last record whose rows are in the tables.
     pub applied: Lsn,
-    /// Records that wait for the committer.
-    pub queued: usize,
     /// Rows that are durable and not in the tables, in bytes of memory.
     pub lag_bytes: usize,
-    /// Tenants that have records.
-    pub tenants: u64,
     /// Frames with records.
     pub groups: u64,
     /// Calls of `fdatasync` on the log.
@@ -244,7 +234,7 @@ pub enum OpenError {
     /// Another process has it open.
     #[error("{} is in use by another process", data.display())]
     InUse {
-        /// The data folder.
+        /// The data directory.
         data: PathBuf,
     },
     /// A file holds what no crash explains. It was left as it is.
@@ -344,7 +334,8 @@ impl Mark {
     }
 
     /// The record's number in the log.
-    pub const fn lsn(self) -> Lsn {
+    #[cfg(test)]
+    const fn lsn(self) -> Lsn {
         self.0
     }
 }
@@ -393,7 +384,7 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the data folder, recovers what the last stop left, and starts the store's threads.
+    /// Opens the data directory, recovers what the last stop left, and starts the store's threads.
     ///
     /// # Panics
     /// If two tables of the schema share an id or a name.
@@ -402,12 +393,12 @@ impl Store {
     }
 
     /// What the start found.
-    pub fn state(&self) -> Opened {
+    pub fn opened(&self) -> Opened {
         self.0.opened()
     }
 
     /// How many tenants have records.
-    pub fn heads(&self) -> u64 {
+    pub fn tenants(&self) -> u64 {
         self.0.shared().tenants()
     }
 
@@ -427,12 +418,7 @@ impl Store {
 
     /// The proof that what a claim, or a read, shows now is durable.
     pub fn mark(&self) -> Mark {
-        Mark::new(self.durable())
-    }
-
-    /// The last durable record.
-    pub fn durable(&self) -> Lsn {
-        self.0.shared().durable()
+        Mark::new(self.0.shared().durable())
     }
 
     /// A view of what is durable.
@@ -452,8 +438,8 @@ impl Store {
     }
 
     /// Writes what is queued, brings the tables up to it, ends the log in order and lets go of the
-    /// data folder. What is appended from now on is lost, and reads end with [`ReadError::Closed`].
-    /// Blocks. Closing again does nothing.
+    /// data directory. What is appended from now on is lost, and reads end with
+    /// [`ReadError::Closed`]. Blocks. Closing again does nothing.
     pub fn close(&self) -> Result<(), CloseError> {
         self.0.close()
     }
@@ -487,29 +473,18 @@ impl Reader {
         self.0.get(tenant, table, key)
     }
 
-    /// The first `limit` rows of a tenant from `from` up to, and without, `to` (or its last), or
-    /// the last `limit`, backwards.
-    pub fn range(
+    /// A tenant's first `limit` rows whose keys are not below `from`, in order of their keys.
+    pub fn rows_from(
         &self,
         tenant: TenantId,
         table: &'static TableSpec,
         from: &[u8],
-        to: Option<&[u8]>,
         limit: usize,
-        reverse: bool,
     ) -> Result<Vec<(Vec<u8>, Stored)>, ReadError> {
-        let order = if reverse {
-            Order::Descending
-        } else {
-            Order::Ascending
-        };
-        let to = to
-            .map(|to| full_key(tenant, to))
-            .or_else(|| tenant_end(tenant));
-        let rows = self
-            .0
-            .page(table, &full_key(tenant, from), to.as_deref(), order, limit)?;
-        rows.into_iter()
+        let (from, to) = (full_key(tenant, from), tenant_end(tenant));
+        self.0
+            .page(table, &from, to.as_deref(), limit)?
+            .into_iter()
             .map(|(full, value)| {
                 let (tenant, key) = split_key(&full).unwrap_or((tenant, &full));
                 let stored = open_envelope(tenant, table, key, &value)?;
@@ -543,9 +518,7 @@ impl Reader {
     pub fn scan(&self, table: &'static TableSpec, show: Show<'_>) -> Result<(), ReadError> {
         let mut from = Vec::new();
         loop {
-            let rows = self
-                .0
-                .page(table, &from, None, Order::Ascending, SCAN_ROWS)?;
+            let rows = self.0.page(table, &from, None, SCAN_ROWS)?;
             let Some((last, _)) = rows.last() else {
                 return Ok(());
             };
@@ -558,40 +531,5 @@ impl Reader {
                 }
             }
         }
-    }
-}
-
-/// Comparison with the files that freeze the layouts.
-#[cfg(test)]
-mod golden {
-    use std::fmt::Write as _;
-
-    /// Compares with `tests/golden/<name>` (hex, 32 bytes a line); writes it if `UPDATE_GOLDEN` is
-    /// set.
-    pub(super) fn check(name: &str, bytes: &[u8]) {
-        let mut text = String::new();
-        for line in bytes.chunks(32) {
-            line.iter()
-                .for_each(|byte| write!(text, "{byte:02x}").unwrap());
-            text.push('\n');
-        }
-        let here = std::path::Path::new(file!());
-        let root = here
-            .ancestors()
-            .find(|dir| dir.join("tests/golden").is_dir());
-        let file = root
-            .expect("tests/golden is above this file")
-            .join("tests/golden")
-            .join(name);
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(&file, &text).unwrap();
-        }
-        let golden = std::fs::read_to_string(&file).unwrap_or_default();
-        assert_eq!(
-            text,
-            golden,
-            "{} (UPDATE_GOLDEN=1 rewrites it)",
-            file.display()
-        );
     }
 }

@@ -2,8 +2,6 @@
 
 #![deny(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
-use std::fmt;
-
 use super::cursor::Cursor;
 use super::head::{self, Head};
 use super::row::{ENTRIES, ENVELOPE, Envelope, HEADS, Load, OPENINGS, Op, TableSpec};
@@ -16,7 +14,7 @@ pub struct Lsn(u64);
 
 impl Lsn {
     /// Before the first record.
-    pub const ZERO: Self = Self(0);
+    pub(super) const ZERO: Self = Self(0);
 
     /// The record with this number.
     pub(super) const fn new(number: u64) -> Self {
@@ -31,12 +29,6 @@ impl Lsn {
     /// The one `count` after this.
     pub(super) const fn plus(self, count: u64) -> Self {
         Self(self.0.saturating_add(count))
-    }
-}
-
-impl fmt::Display for Lsn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }
 
@@ -164,7 +156,7 @@ impl Record {
     }
 
     /// How many bytes it takes in the log.
-    pub fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
@@ -409,7 +401,7 @@ fn the_only_put<'a>(ops: &[LoggedOp<'a>], table: &TableSpec) -> Option<&'a [u8]>
 #[allow(clippy::indexing_slicing, clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::store::golden;
+    use crate::golden;
     use crate::store::row::Keyed;
     use crate::time::Timestamp;
 
@@ -475,7 +467,7 @@ mod tests {
             record.encode(&mut bytes);
             assert_eq!(bytes.len() - before, record.bytes());
         }
-        golden::check("store_record.hex", &bytes);
+        golden::check("store_record.hex", &golden::hex(&bytes));
     }
 
     #[test]

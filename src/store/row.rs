@@ -287,7 +287,7 @@ pub fn open_envelope(
 #[allow(clippy::indexing_slicing, clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::store::golden;
+    use crate::golden;
 
     static COLOURS: TableSpec = TableSpec {
         id: 7,
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn an_envelope_is_frozen() {
-        golden::check("store_envelope.hex", &envelope());
+        golden::check("store_envelope.hex", &golden::hex(&envelope()));
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub struct ChangeSetRow {
 /// The change sets of a tenant.
 #[derive(Debug, Default)]
 pub struct ChangeSets {
-    rows: HashMap<Name, ChangeSetRow>,
+    pub(super) rows: HashMap<Name, ChangeSetRow>,
 }
 
 /// The name of a set: id and revision, `""` where there is none.
@@ -54,18 +54,8 @@ pub fn name(namer: &Namer, set: &ChangeSet) -> Name {
 
 impl ChangeSets {
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.rows.len()
-    }
-
-    /// All of them, in no order.
-    pub fn rows(&self) -> impl Iterator<Item = (Name, &ChangeSetRow)> {
-        self.rows.iter().map(|(name, row)| (*name, row))
-    }
-
-    /// True if there are none.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
     }
 
     /// The set with this name.

@@ -24,24 +24,14 @@ pub struct ComponentRow {
 /// The components of a tenant.
 #[derive(Debug, Default)]
 pub struct Components {
-    rows: HashMap<Name, ComponentRow>,
+    pub(super) rows: HashMap<Name, ComponentRow>,
     by_last: BTreeMap<Sequence, Name>,
 }
 
 impl Components {
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.rows.len()
-    }
-
-    /// All of them, in no order.
-    pub fn rows(&self) -> impl Iterator<Item = (Name, &ComponentRow)> {
-        self.rows.iter().map(|(name, row)| (*name, row))
-    }
-
-    /// True if there are none.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
     }
 
     /// The component's smoothed risk; none before its first decision, or after it was forgotten.

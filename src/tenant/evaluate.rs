@@ -13,9 +13,9 @@ use super::schema::{Edit, Gone, Row};
 use super::standing::Standing;
 use super::usage::UsageLogRow;
 use crate::audit::Fact;
-use crate::decide::intent::Intent;
+use crate::decide::intent::{ChangeSet, Intent};
 use crate::decide::{self, Counterfactual, Decision, Evidence, SetSoFar};
-use crate::id::{DecisionId, IntentId, Name, Namer, Sequence};
+use crate::id::{IntentId, Name, Namer, Sequence};
 use crate::number::Probability;
 use crate::stamp::Stamp;
 use crate::time::Timestamp;
@@ -23,20 +23,48 @@ use crate::time::Timestamp;
 /// Has an intent evaluated, once: asked again under the same id, the stored answer comes back.
 #[derive(Debug, Clone)]
 pub struct Evaluate {
-    /// What is asked.
-    pub intent: Intent,
+    intent: Intent,
     /// The caller's id for it; made where there is none.
-    pub id: Option<IntentId>,
-    /// The intent's canonical form, computed at the edge.
-    pub canonical: Vec<u8>,
+    id: Option<IntentId>,
+    /// INVARIANT: the intent's canonical form. Made at the edge, not in the tenant's order.
+    canonical: Vec<u8>,
     /// The request as sent, to the byte.
-    pub request: Vec<u8>,
-    /// When it arrived.
-    pub arrived: Timestamp,
-    /// W3C trace id, 32 hexadecimal digits.
+    request: Vec<u8>,
+    came: Came,
+}
+
+/// How a request came.
+#[derive(Debug, Clone)]
+pub struct Came {
+    /// When.
+    pub at: Timestamp,
+    /// In which trace: W3C trace id, 32 hexadecimal digits.
     pub trace_id: Option<String>,
-    /// Method and route, for the usage log.
+    /// Through which method and route, for the usage log.
     pub endpoint: &'static str,
+}
+
+impl Evaluate {
+    /// Asks about `intent` under `id`, or under one made for it; `request` is the text as sent.
+    pub fn new(intent: Intent, id: Option<IntentId>, request: Vec<u8>, came: Came) -> Self {
+        Self {
+            canonical: intent.canonical(),
+            intent,
+            id,
+            request,
+            came,
+        }
+    }
+
+    /// The trace it is a part of.
+    pub fn trace_id(&self) -> Option<String> {
+        self.came.trace_id.clone()
+    }
+
+    /// How long the request is.
+    pub fn bytes(&self) -> usize {
+        self.request.len()
+    }
 }
 
 /// What an evaluation comes to.
@@ -64,6 +92,8 @@ pub struct Decided {
     pub decision: Decision,
     /// The smallest change that would have got a better one.
     pub counterfactual: Option<Counterfactual>,
+    /// When.
+    pub at: Timestamp,
     /// Where it stands.
     pub standing: Standing,
 }
@@ -125,6 +155,7 @@ impl Command for Evaluate {
             intent: self.intent,
             decision,
             counterfactual,
+            at: stamp.at,
             standing,
         };
         Ok(Change {
@@ -135,24 +166,23 @@ impl Command for Evaluate {
     }
 }
 
-/// What `Evaluate` would answer, without writing, learning or quota.
-pub fn dry_run(ask: &Evaluate, tenant: &Tenant, stamp: &Stamp) -> Result<Decided, Refusal> {
+/// What `ask` would be answered, without writing, learning or quota.
+pub fn dry_run(ask: Evaluate, tenant: &Tenant, stamp: &Stamp) -> Result<Decided, Refusal> {
     let key = payer(tenant, stamp, &ask.intent)?;
-    let names = Names::of(ask, tenant.namer(), stamp);
+    let names = Names::of(&ask, tenant.namer(), stamp);
     let Judged {
         decision,
         counterfactual,
         ..
     } = judge(&ask.intent, &names, tenant, stamp.at);
     let row = names.row(&ask.intent, &decision, key, stamp);
-    let standing = Standing::of(&row, &tenant.rules.settings, stamp.at);
-    let intent = ask.intent.clone();
     Ok(Decided {
         id: names.id,
-        intent,
+        intent: ask.intent,
         decision,
         counterfactual,
-        standing,
+        at: stamp.at,
+        standing: Standing::of(&row, &tenant.rules.settings, stamp.at),
     })
 }
 
@@ -199,7 +229,27 @@ fn beyond_room(tenant: &Tenant) -> Option<(Sequence, &IntentRow)> {
     tenant
         .intents
         .oldest()
-        .filter(|_| tenant.intents.len() >= max)
+        .filter(|_| tenant.intents.count() >= max)
+}
+
+/// The rows of an intent that moves to the set it was asked under last.
+fn moved(
+    sequence: Sequence,
+    row: &IntentRow,
+    set: &ChangeSet,
+    names: &Names,
+    tenant: &Tenant,
+    stamp: &Stamp,
+) -> Vec<Edit> {
+    let row_now = IntentRow {
+        change_set: names.change_set,
+        ..*row
+    };
+    let (sets, namer) = (&tenant.change_sets, tenant.namer());
+    let joined = sets.joined(namer, set, row.destroys(), stamp.sequence, None);
+    let mut rows: Vec<Edit> = vec![Row::IntentRow(sequence, row_now).into(), joined.into()];
+    rows.extend(sets.left(row));
+    rows
 }
 
 /// What goes when an intent goes: its row, its outcome, its place in its set (unless the new intent
@@ -217,7 +267,8 @@ fn leave(oldest: Sequence, row: &IntentRow, joined: Option<Name>, tenant: &Tenan
 }
 
 impl Evaluate {
-    /// The id was asked about before.
+    /// The id was asked about before: the stored answer, and a move if the set it is a part of is
+    /// another now.
     fn again(
         &self,
         sequence: Sequence,
@@ -230,54 +281,32 @@ impl Evaluate {
             let told = "the deterministic id belongs to another intent";
             return Err(Refusal::IdempotencyConflict(told).into());
         }
-        let standing = Standing::of(row, &tenant.rules.settings, stamp.at);
         let recalled = Evaluated::Recalled {
             decided: sequence,
-            standing,
+            standing: Standing::of(row, &tenant.rules.settings, stamp.at),
         };
-        let moves = names.change_set.is_some() && names.change_set != row.change_set;
-        match &self.intent.change_set {
-            Some(set) if moves && row.outcome.is_none() => {
-                let mut rows: Vec<Edit> = vec![
-                    Row::IntentRow(
-                        sequence,
-                        IntentRow {
-                            change_set: names.change_set,
-                            ..*row
-                        },
-                    )
-                    .into(),
-                    tenant
-                        .change_sets
-                        .joined(tenant.namer(), set, row.destroys(), stamp.sequence, None)
-                        .into(),
-                ];
-                rows.extend(tenant.change_sets.left(row));
-                let account = tenant.account().expect("a founded tenant has an account");
-                let fact = Fact::new("move")
-                    .field(
-                        "of",
-                        DecisionId::new(&account.row.log, sequence).to_string(),
-                    )
+        let set = self.intent.change_set.as_ref();
+        let open = row.outcome.is_none();
+        match set.filter(|_| open && names.change_set != row.change_set) {
+            Some(set) => Ok(Change {
+                rows: moved(sequence, row, set, names, tenant, stamp),
+                fact: Fact::new("move")
+                    .field("of", tenant.decision_id(sequence).to_string())
                     .field("change_set", names.change_set.map(|name| name.to_string()))
-                    .private("change_set", json(set));
-                Ok(Change {
-                    rows,
-                    fact,
-                    reply: recalled,
-                })
-            }
-            Some(_) | None => Err(Leave::Recall(recalled)),
+                    .private("change_set", json(set)),
+                reply: recalled,
+            }),
+            None => Err(Leave::Recall(recalled)),
         }
     }
 
     fn usage_log(&self, key: &KeyRow, stamp: &Stamp) -> UsageLogRow {
-        let processing = stamp.at.since(self.arrived);
+        let processing = stamp.at.since(self.came.at);
         UsageLogRow {
             key: key.key_id,
             tier: key.tier,
             at: stamp.at,
-            endpoint: self.endpoint.to_owned(),
+            endpoint: self.came.endpoint.to_owned(),
             status: 200,
             error: None,
             processing_us: u64::try_from(processing.as_micros()).unwrap_or(u64::MAX),
@@ -311,7 +340,7 @@ impl Evaluate {
             .field("imported", decision.evidence.imported)
             .field("memory_success_rate", decision.memory.success_rate)
             .field("memory_weight", decision.memory.weight)
-            .field("trace_id", self.trace_id.clone())
+            .field("trace_id", self.came.trace_id.clone())
             .field("rules", rules.version)
             .field("policies", hash(rules.hashes.policies))
             .field("settings", hash(rules.hashes.settings))
@@ -414,7 +443,7 @@ impl Names {
             risk: decision.risk_score,
             blend: decision.contributions.blend,
             created_at: stamp.at,
-            verdict: None,
+            reviewed: None,
             outcome: None,
         }
     }

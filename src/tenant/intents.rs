@@ -14,7 +14,7 @@ use crate::words;
 
 words!(
     /// What a reviewer answered.
-    Answer {
+    Verdict {
         /// Go ahead.
         Approve = 1 "approve",
         /// Do not.
@@ -22,11 +22,11 @@ words!(
     }
 );
 
-/// A person's verdict on an escalated intent.
+/// A person has answered an escalated intent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verdict {
+pub struct Reviewed {
     /// What the reviewer answered.
-    pub answer: Answer,
+    pub verdict: Verdict,
     /// When.
     pub at: Timestamp,
 }
@@ -76,7 +76,7 @@ pub struct IntentRow {
     /// When it was decided.
     pub created_at: Timestamp,
     /// A person's verdict.
-    pub verdict: Option<Verdict>,
+    pub reviewed: Option<Reviewed>,
     /// How it turned out.
     pub outcome: Option<OutcomeMark>,
 }
@@ -102,11 +102,6 @@ impl Intents {
         Some((sequence, self.rows.get(&sequence)?))
     }
 
-    /// The intent that was decided at `sequence`.
-    pub fn get(&self, sequence: Sequence) -> Option<&IntentRow> {
-        self.rows.get(&sequence)
-    }
-
     /// Those from `from` on, oldest first.
     pub fn since(&self, from: Sequence) -> impl Iterator<Item = (Sequence, &IntentRow)> {
         self.rows
@@ -122,13 +117,8 @@ impl Intents {
     }
 
     /// How many are kept.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.rows.len()
-    }
-
-    /// True if there are none.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
     }
 }
 

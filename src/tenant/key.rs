@@ -223,13 +223,8 @@ pub struct Keys {
 
 impl Keys {
     /// How many there are, revoked ones included.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.rows.len()
-    }
-
-    /// True if there are none.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
     }
 
     /// The key, good or not, and its hash.

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::Tenant;
 use super::command::{Change, Command, Plan, Refusal};
 use super::key::{Granted, NewKey, Scope};
-use super::schema::{Row, TableRow};
+use super::schema::{Edit, Row, TableRow};
 use super::usage::Tier;
 use crate::audit::{self, Fact};
 use crate::decide::intent::Text;
@@ -59,9 +59,17 @@ impl TableRow for AccountRow {
     }
 }
 
+/// The name of the log that these rows begin, if they found a tenant.
+pub fn log_begun_by(rows: &[Edit]) -> Option<&str> {
+    rows.iter().find_map(|edit| match edit {
+        Edit::Put(Row::AccountRow((), account)) => Some(account.log.as_str()),
+        Edit::Put(_) | Edit::Delete(_) => None,
+    })
+}
+
 /// Founds a tenant: its account, the genesis of its log and its first keys.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct FoundTenant {
     /// The organisation's name.
     pub name: Text<1, 256>,
     /// Its tier, which sets how long openings are kept.
@@ -78,7 +86,7 @@ pub struct Found {
     pub public_key: String,
 }
 
-impl Command for Found {
+impl Command for FoundTenant {
     type Reply = Vec<Granted>;
     const SCOPE: Scope = Scope::Admin;
     const FOUNDS: bool = true;

@@ -27,7 +27,7 @@ mod tests;
 use std::sync::Arc;
 
 use crate::decide::Rules;
-use crate::id::{Namer, TenantId};
+use crate::id::{DecisionId, Namer, Sequence, TenantId};
 
 use change_set::ChangeSets;
 use component::Components;
@@ -116,6 +116,18 @@ impl Tenant {
         &self.learning
     }
 
+    /// The id of the entry at `sequence`. Only a founded tenant has a log.
+    pub fn decision_id(&self, sequence: Sequence) -> DecisionId {
+        let account = self.account.as_ref();
+        let account = account.expect("a founded tenant has an account");
+        DecisionId::new(&account.row.log, sequence)
+    }
+
+    /// The sequence of the entry with this id, if it is one of this tenant's log.
+    pub fn sequence_of(&self, id: DecisionId) -> Option<Sequence> {
+        id.sequence_in(&self.account.as_ref()?.row.log)
+    }
+
     /// Roughly how many bytes the state takes in memory.
     pub fn weight(&self) -> usize {
         const TENANT: usize = 4_096;
@@ -124,10 +136,10 @@ impl Tenant {
         const CHANGE_SET: usize = 160;
         const KEY: usize = 300;
         TENANT
-            + self.intents.len() * INTENT
-            + self.components.len() * COMPONENT
-            + self.change_sets.len() * CHANGE_SET
-            + self.keys.len() * KEY
+            + self.intents.count() * INTENT
+            + self.components.count() * COMPONENT
+            + self.change_sets.count() * CHANGE_SET
+            + self.keys.count() * KEY
     }
 
     /// Turns callers' texts into names. Only a founded tenant runs commands that need one.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Tenant;
 use super::change_set::ChangeSetRow;
 use super::command::{Change, Command, Leave, Plan, Refusal};
-use super::intents::{Answer, IntentRow, OutcomeMark};
+use super::intents::{IntentRow, OutcomeMark, Verdict};
 use super::key::Scope;
 use super::learning::{BetaRow, Contribution};
 use super::schema::{Edit, Row, TableRow};
@@ -15,7 +15,7 @@ use crate::audit::Fact;
 use crate::decide::intent::Text;
 use crate::decide::settings::SelfReported;
 use crate::decide::{Action, Category, Counts};
-use crate::id::{DecisionId, IntentId, KeyId, Name, Sequence};
+use crate::id::{IntentId, KeyId, Name, Sequence};
 use crate::stamp::Stamp;
 use crate::time::Timestamp;
 use crate::words;
@@ -54,16 +54,11 @@ pub struct OutcomeRow {
 /// The outcomes of a tenant.
 #[derive(Debug, Default)]
 pub struct Outcomes {
-    rows: HashMap<Sequence, OutcomeRow>,
+    pub(super) rows: HashMap<Sequence, OutcomeRow>,
     by_idempotency_key: HashMap<Name, Sequence>,
 }
 
 impl Outcomes {
-    /// All of them, in no order.
-    pub fn rows(&self) -> impl Iterator<Item = (Sequence, &OutcomeRow)> {
-        self.rows.iter().map(|(sequence, row)| (*sequence, row))
-    }
-
     /// The outcome that was recorded at `sequence`.
     pub fn get(&self, sequence: Sequence) -> Option<&OutcomeRow> {
         self.rows.get(&sequence)
@@ -227,9 +222,8 @@ impl RecordOutcome {
     }
 
     fn fact(&self, of: Sequence, intent: &IntentRow, lesson: &Lesson, tenant: &Tenant) -> Fact {
-        let account = tenant.account().expect("a founded tenant has an account");
         Fact::new("outcome")
-            .field("of", DecisionId::new(&account.row.log, of).to_string())
+            .field("of", tenant.decision_id(of).to_string())
             .field("success", self.success)
             .field("learned", lesson.not_learned.is_none())
             .field(
@@ -273,8 +267,8 @@ impl Lesson {
             return nothing(NotLearned::Denied);
         }
         if intent
-            .verdict
-            .is_some_and(|verdict| verdict.answer == Answer::Deny)
+            .reviewed
+            .is_some_and(|reviewed| reviewed.verdict == Verdict::Deny)
         {
             return nothing(NotLearned::NotAllowed);
         }

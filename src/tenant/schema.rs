@@ -214,15 +214,15 @@ impl RowKey for KeyId {
 #[cfg(test)]
 mod tests {
     use std::fmt::Write as _;
-    use std::path::Path;
 
     use super::*;
     use crate::decide::intent::{Environment, IntentType, Operation};
     use crate::decide::{Action, Counts, PerCategory};
+    use crate::golden;
     use crate::number::Probability;
     use crate::store::open_envelope;
     use crate::tenant::change_set::Tally;
-    use crate::tenant::intents::{Answer, OutcomeMark, Verdict};
+    use crate::tenant::intents::{OutcomeMark, Reviewed, Verdict};
     use crate::tenant::key::{KeyHash, Role};
     use crate::tenant::outcome::NotLearned;
     use crate::tenant::usage::Tier;
@@ -293,8 +293,8 @@ mod tests {
                     risk: 0.25,
                     blend: 1.0 / 6.0,
                     created_at: at(5),
-                    verdict: Some(Verdict {
-                        answer: Answer::Approve,
+                    reviewed: Some(Reviewed {
+                        verdict: Verdict::Approve,
                         at: at(6),
                     }),
                     outcome: Some(OutcomeMark {
@@ -383,28 +383,13 @@ mod tests {
 
     #[test]
     fn the_bytes_of_every_table_are_frozen() {
-        let hex = |bytes: &[u8]| {
-            bytes
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect::<String>()
-        };
+        let hex = |bytes: &[u8]| golden::hex(bytes).replace('\n', "");
         let mut text = String::new();
         for row in rows() {
             let (table, key, value) = put(&row);
             writeln!(text, "{} {} {}", table.name, hex(&key), hex(&value)).unwrap();
         }
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/rows.hex");
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(&path, &text).unwrap();
-        }
-        let golden = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(
-            text,
-            golden,
-            "rows differ from {}; UPDATE_GOLDEN=1 rewrites it",
-            path.display()
-        );
+        golden::check("rows.hex", &text);
     }
 
     #[test]

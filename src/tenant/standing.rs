@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::intents::{Answer, IntentRow};
+use super::intents::{IntentRow, Verdict};
 use crate::decide::{Action, Settings};
 use crate::time::Timestamp;
 use crate::words;
@@ -55,7 +55,7 @@ impl Standing {
             state: State::Denied,
             expires_at: None,
         };
-        match (row.action, row.verdict) {
+        match (row.action, row.reviewed) {
             (Action::Approve, _) => {
                 lasting(State::Approved, row.created_at, settings.approvals.ttl())
             }
@@ -63,9 +63,9 @@ impl Standing {
             (Action::Escalate, None) => {
                 lasting(State::Pending, row.created_at, settings.reviews.ttl())
             }
-            (Action::Escalate, Some(verdict)) => match verdict.answer {
-                Answer::Approve => lasting(State::Approved, verdict.at, settings.approvals.ttl()),
-                Answer::Deny => denied,
+            (Action::Escalate, Some(reviewed)) => match reviewed.verdict {
+                Verdict::Approve => lasting(State::Approved, reviewed.at, settings.approvals.ttl()),
+                Verdict::Deny => denied,
             },
         }
     }

@@ -9,9 +9,9 @@ use proptest::prelude::*;
 use super::Tenant;
 use super::claims::Claims;
 use super::command::{Caller, Command, Leave, Refusal};
-use super::evaluate::{Decided, Evaluate, Evaluated, dry_run};
+use super::evaluate::{Came, Decided, Evaluate, Evaluated, dry_run};
 use super::key::{CreateKey, Granted, NewKey, RevokeKey, Rights, Role, RotateKey, Scope, Scopes};
-use super::lifecycle::Found;
+use super::lifecycle::FoundTenant;
 use super::outcome::{NotLearned, RecordOutcome, Recorded};
 use super::schema::{Edit, Row};
 use super::standing::{Standing, State};
@@ -76,15 +76,13 @@ fn in_set(id: &str, revision: Option<&str>) -> Intent {
 }
 
 fn ask(id: &str, intent: Intent) -> Evaluate {
-    Evaluate {
-        canonical: intent.canonical(),
-        intent,
-        id: Some(IntentId::parse(id).unwrap()),
-        request: b"{}".to_vec(),
-        arrived: Timestamp::MIN,
+    let came = Came {
+        at: Timestamp::MIN,
         trace_id: None,
         endpoint: "test",
-    }
+    };
+    let id = IntentId::parse(id).unwrap();
+    Evaluate::new(intent, Some(id), b"{}".to_vec(), came)
 }
 
 fn report(id: &str, success: bool) -> RecordOutcome {
@@ -111,7 +109,7 @@ impl World {
             agent: KeyId::from_bytes([0; 16]),
             reporter: KeyId::from_bytes([0; 16]),
         };
-        let found = Found {
+        let found = FoundTenant {
             name: text("test"),
             tier,
             retention_days: None,
@@ -229,7 +227,7 @@ fn asking_again_recalls_and_another_intent_conflicts() {
 fn a_dry_run_answers_the_same_and_changes_nothing() {
     let mut world = World::new(Tier::Enterprise);
     let stamp = Stamp::new(world.at, world.next, Some(world.agent), [3; 32]);
-    let dry = dry_run(&ask("a", deploy("web")), &world.tenant, &stamp).unwrap();
+    let dry = dry_run(ask("a", deploy("web")), &world.tenant, &stamp).unwrap();
     let wet = world.decide("a", deploy("web"));
     assert_eq!(dry.decision, wet.decision);
     assert_eq!(world.next, Sequence::new(2), "one entry, not two");
@@ -482,7 +480,8 @@ fn a_key_with_claims_is_for_the_intents_they_name() {
     };
     let agent = NewKey::with_role(Tier::Free, Role::Agent);
     let made = world.run(None, CreateKey(NewKey { claims, ..agent }));
-    let key = Some(made.unwrap().key_id);
+    let made = made.unwrap().key_id;
+    let key = Some(made);
     let mut prod_target = deploy("web");
     if let Ask::DeployConfig {
         deployment_target, ..
@@ -500,14 +499,14 @@ fn a_key_with_claims_is_for_the_intents_they_name() {
     };
     for outside in [prod_target, in_prod, of_a_person] {
         let stamp = Stamp::new(world.at, world.next, key, [3; 32]);
-        let dry = dry_run(&ask("a", outside.clone()), &world.tenant, &stamp);
+        let dry = dry_run(ask("a", outside.clone()), &world.tenant, &stamp);
         assert!(matches!(dry, Err(Refusal::ClaimNotAllowed(_))));
         let refused = world.run(key, ask("a", outside)).unwrap_err();
         assert!(matches!(refused, Refusal::ClaimNotAllowed(_)));
     }
     assert!(world.run(key, ask("a", deploy("web"))).is_ok());
-    world.run(None, RotateKey(key.unwrap())).unwrap();
-    assert!(world.tenant.keys.claims(key.unwrap()).is_some());
+    world.run(None, RotateKey(made)).unwrap();
+    assert!(world.tenant.keys.claims(made).is_some());
 }
 
 #[test]
@@ -562,11 +561,11 @@ fn a_tenant_keeps_so_many_intents_and_lets_the_oldest_go() {
     for n in 1..6 {
         world.decide(&format!("{n}"), in_set("plan", None));
     }
-    assert_eq!(world.tenant.intents.len(), 3);
-    let set = world.tenant.change_sets.rows().next().unwrap().1;
+    assert_eq!(world.tenant.intents.count(), 3);
+    let set = world.tenant.change_sets.rows.iter().next().unwrap().1;
     assert_eq!(set.items, 3, "a set counts what it keeps");
     world.decide("0", deploy("new"));
-    assert_eq!(world.tenant.intents.len(), 3, "a forgotten id is new");
+    assert_eq!(world.tenant.intents.count(), 3, "a forgotten id is new");
 }
 
 /// What a random history consists of.
@@ -626,7 +625,7 @@ proptest! {
         let rebuilt = world.rebuilt();
         prop_assert_eq!(rebuilt.fingerprint(), world.tenant.fingerprint());
         // Nothing is kept for intents that are gone.
-        let kept: u64 = world.tenant.change_sets.rows().map(|(_, set)| u64::from(set.items)).sum();
+        let kept: u64 = world.tenant.change_sets.rows.values().map(|set| u64::from(set.items)).sum();
         let in_sets = world.tenant.intents.since(Sequence::FIRST)
             .filter(|(_, row)| row.change_set.is_some()).count();
         prop_assert_eq!(kept, u64::try_from(in_sets).unwrap());
@@ -662,14 +661,16 @@ impl Tenant {
             ),
             sorted(
                 self.change_sets
-                    .rows()
+                    .rows
+                    .iter()
                     .map(|one| format!("{one:?}"))
                     .collect(),
             ),
             format!("{:?}", self.learning),
             sorted(
                 self.components
-                    .rows()
+                    .rows
+                    .iter()
                     .map(|one| format!("{one:?}"))
                     .collect(),
             ),
@@ -682,7 +683,7 @@ impl Tenant {
 /// Outcomes are found by sequence and by their own key.
 impl super::outcome::Outcomes {
     fn fingerprint(&self) -> String {
-        let mut lines: Vec<_> = self.rows().map(|one| format!("{one:?}")).collect();
+        let mut lines: Vec<_> = self.rows.iter().map(|one| format!("{one:?}")).collect();
         lines.sort();
         lines.join("\n")
     }

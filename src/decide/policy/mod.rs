@@ -10,7 +10,7 @@ use super::rules::Rules;
 
 /// What the policies say about one intent; each list in the order of the policies.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Verdicts {
+pub struct Findings {
     /// Policies that forbid it. A policy that could not be evaluated is one of them.
     pub violations: Vec<Finding>,
     /// Policies that want a person to decide.
@@ -27,8 +27,8 @@ pub struct Finding {
 }
 
 /// Asks every policy in force.
-pub fn judge(intent: &Intent, evidence: &Evidence, rules: &Rules) -> Verdicts {
-    Verdicts {
+pub fn judge(intent: &Intent, evidence: &Evidence, rules: &Rules) -> Findings {
+    Findings {
         violations: Vec::new(),
         escalations: built_in::escalations(intent, evidence, rules),
     }

@@ -12,6 +12,7 @@ use super::lag::{Generation, Lag, Position};
 use super::layout::Layout;
 use super::recover::doubt_tables;
 use super::replay;
+use super::stopwatch;
 use super::tables::{TableError, Tables};
 use crate::id::TenantId;
 
@@ -91,7 +92,7 @@ impl Gate {
         growing.through = through;
         let began = !growing.is_empty();
         if began && state.since.is_none() {
-            state.since = Some(Instant::now());
+            state.since = Some(stopwatch::now());
         }
         drop(state);
         self.filled.notify_one();
@@ -121,7 +122,7 @@ impl Gate {
             if let Some(end) = state.end {
                 return Turn::End(end);
             }
-            let now = Instant::now();
+            let now = stopwatch::now();
             let apply = state
                 .since
                 .filter(|_| !state.failed)
@@ -212,7 +213,7 @@ impl Applier {
                     .applied
                     .store(self.applied.lsn.get(), Ordering::Release);
                 if !generation.is_empty() && self.checkpoint.is_none() {
-                    self.checkpoint = Some(Instant::now() + self.shared.config.checkpoint_every);
+                    self.checkpoint = Some(stopwatch::now() + self.shared.config.checkpoint_every);
                 }
             }
             Err(error) => self.fail(&error),

@@ -6,9 +6,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::oneshot;
@@ -20,6 +20,7 @@ use super::disk::{LogFile, len_u64};
 use super::frame::{HEADER, Kind, Tail};
 use super::lag::Position;
 use super::scan::follows;
+use super::stopwatch;
 use crate::id::{Sequence, TenantId};
 
 /// One group has at most this many records …
@@ -57,8 +58,6 @@ pub(super) struct Inbox {
     arrived: Condvar,
     /// The committer has nothing left.
     idle: Condvar,
-    /// The queue's length, to be looked at without its lock.
-    waiting: AtomicUsize,
 }
 
 struct Queue {
@@ -90,7 +89,6 @@ impl Inbox {
             state: Mutex::new(queue),
             arrived: Condvar::new(),
             idle: Condvar::new(),
-            waiting: AtomicUsize::new(0),
         }
     }
 
@@ -120,16 +118,10 @@ impl Inbox {
             return;
         }
         queue.records.push_back(pending);
-        self.waiting.store(queue.records.len(), Ordering::Relaxed);
         if std::mem::take(&mut queue.parked) {
             drop(queue);
             self.arrived.notify_one();
         }
-    }
-
-    /// How many records wait.
-    pub fn len(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Takes no more records from callers, and waits until those that came are dealt with.
@@ -163,7 +155,6 @@ impl Inbox {
         }
         if queue.door == Door::Abandoned {
             lost = std::mem::take(&mut queue.records);
-            self.waiting.store(0, Ordering::Relaxed);
         }
         drop(queue);
         self.arrived.notify_one();
@@ -172,16 +163,11 @@ impl Inbox {
     }
 
     /// Waits for work. With `seal`, only so long until the log counts as idle.
-    fn next(&self, seal: bool, spin: Duration) -> Turn {
+    fn next(&self, seal: bool) -> Turn {
         let mut queue = self.lock();
         queue.busy = false;
         if queue.records.is_empty() {
             self.idle.notify_all();
-            if !spin.is_zero() && queue.door == Door::Open {
-                drop(queue);
-                self.spin(spin);
-                queue = self.lock();
-            }
         }
         let nothing = |queue: &mut Queue| {
             let nothing =
@@ -202,7 +188,6 @@ impl Inbox {
             return Turn::Abandon;
         }
         let group = take_group(&mut queue.records);
-        self.waiting.store(queue.records.len(), Ordering::Relaxed);
         if !group.is_empty() {
             queue.busy = true;
             Turn::Write(group)
@@ -210,14 +195,6 @@ impl Inbox {
             Turn::Shutdown
         } else {
             Turn::Seal
-        }
-    }
-
-    /// Waits awake: a record that comes now needs no wake-up call.
-    fn spin(&self, spin: Duration) {
-        let began = Instant::now();
-        while self.waiting.load(Ordering::Relaxed) == 0 && began.elapsed() < spin {
-            std::hint::spin_loop();
         }
     }
 
@@ -292,11 +269,7 @@ impl Committer {
 
     fn serve(&mut self) -> Result<bool, Fatal> {
         loop {
-            match self
-                .shared
-                .inbox
-                .next(!self.sealed, self.shared.config.spin)
-            {
+            match self.shared.inbox.next(!self.sealed) {
                 Turn::Write(group) => {
                     self.shared.gate.wait_for_room(self.shared.config.lag_bytes);
                     self.commit(group)?;
@@ -426,7 +399,7 @@ impl Committer {
         self.file
             .write_at(&self.frame, offset)
             .map_err(fatal("written"))?;
-        let began = Instant::now();
+        let began = stopwatch::now();
         self.file.sync_data().map_err(fatal("synced"))?;
         self.shared
             .progress

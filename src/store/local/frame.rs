@@ -266,7 +266,7 @@ impl Header {
 #[allow(clippy::indexing_slicing, clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::store::golden;
+    use crate::golden;
 
     const AT: Tail = Tail {
         segment: 3,
@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn a_frame_is_frozen() {
         let (_, bytes) = frame(AT, Kind::Group, 2, b"two records");
-        golden::check("store_frame.hex", &bytes);
+        golden::check("store_frame.hex", &golden::hex(&bytes));
     }
 
     #[test]

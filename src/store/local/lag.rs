@@ -12,7 +12,7 @@ use super::super::ReadError;
 use super::super::record::Lsn;
 use super::super::row::{Op, TableSpec};
 use super::layout::full_key;
-use super::tables::{Order, Pair};
+use super::tables::Pair;
 use crate::id::TenantId;
 
 /// A full key, and the whole envelope that is now there, or that nothing is.
@@ -58,18 +58,14 @@ impl Changes {
         row.or_else(|| inside_any(&self.gone, key).then_some(None))
     }
 
-    fn range(&self, from: &[u8], to: Option<&[u8]>, order: Order) -> BoxedChanges<'_> {
+    fn range(&self, from: &[u8], to: Option<&[u8]>) -> BoxedChanges<'_> {
         use std::ops::Bound::{Excluded, Included, Unbounded};
         if to.is_some_and(|to| from >= to) {
             return Box::new(std::iter::empty());
         }
         let bounds = (Included(from), to.map_or(Unbounded, Excluded));
         let rows = self.rows.range::<[u8], _>(bounds);
-        let change = |(key, value): (&Vec<u8>, &Option<Vec<u8>>)| Ok((key.clone(), value.clone()));
-        match order {
-            Order::Ascending => Box::new(rows.map(change)),
-            Order::Descending => Box::new(rows.rev().map(change)),
-        }
+        Box::new(rows.map(|(key, value)| Ok((key.clone(), value.clone()))))
     }
 }
 
@@ -244,7 +240,6 @@ impl Lag {
         table: &TableSpec,
         from: &[u8],
         to: Option<&[u8]>,
-        order: Order,
         limit: usize,
     ) -> Result<Overlay, ReadError> {
         let none = Changes::default();
@@ -255,11 +250,8 @@ impl Lag {
             .and_then(|draining| draining.of(table))
             .unwrap_or(&none);
         let merged = over(
-            newer.range(from, to, order),
-            older
-                .range(from, to, order)
-                .filter(|row| stands(row, &newer.gone)),
-            order,
+            newer.range(from, to),
+            older.range(from, to).filter(|row| stands(row, &newer.gone)),
         );
         let mut rows = Vec::new();
         let mut puts = 0;
@@ -290,12 +282,11 @@ impl Overlay {
     pub fn merge(
         self,
         base: impl Iterator<Item = Result<Pair, ReadError>>,
-        order: Order,
         limit: usize,
     ) -> Result<Vec<Pair>, ReadError> {
         let base = base.map(|row| row.map(|(key, value)| (key, Some(value))));
         let base = base.filter(|row| stands(row, &self.gone));
-        over(self.rows.into_iter().map(Ok), base, order)
+        over(self.rows.into_iter().map(Ok), base)
             .filter_map(|row| match row {
                 Ok((key, value)) => value.map(|value| Ok((key, value))),
                 Err(error) => Some(Err(error)),
@@ -311,7 +302,7 @@ fn stands(row: &Result<Change, ReadError>, gone: &[(Vec<u8>, Vec<u8>)]) -> bool 
 }
 
 /// Two ordered sequences of changes as one; where both change a key, the newer counts.
-fn over<N, O>(newer: N, older: O, order: Order) -> Over<N, O>
+fn over<N, O>(newer: N, older: O) -> Over<N, O>
 where
     N: Iterator<Item = Result<Change, ReadError>>,
     O: Iterator<Item = Result<Change, ReadError>>,
@@ -319,14 +310,12 @@ where
     Over {
         newer: newer.peekable(),
         older: older.peekable(),
-        order,
     }
 }
 
 struct Over<N: Iterator, O: Iterator> {
     newer: Peekable<N>,
     older: Peekable<O>,
-    order: Order,
 }
 
 impl<N, O> Iterator for Over<N, O>
@@ -340,10 +329,7 @@ where
         let first = match (self.newer.peek(), self.older.peek()) {
             (None | Some(Ok(_)), None) | (Some(Err(_)), _) => Ordering::Less,
             (None, Some(_)) | (Some(Ok(_)), Some(Err(_))) => Ordering::Greater,
-            (Some(Ok((newer, _))), Some(Ok((older, _)))) => match self.order {
-                Order::Ascending => newer.cmp(older),
-                Order::Descending => older.cmp(newer),
-            },
+            (Some(Ok((newer, _))), Some(Ok((older, _)))) => newer.cmp(older),
         };
         match first {
             Ordering::Less => self.newer.next(),
@@ -437,20 +423,14 @@ mod tests {
             }
             let (from, to) = (vec![from], to.map(|to| vec![to]));
             let inside = |key: &[u8]| key >= from.as_slice() && to.as_deref().is_none_or(|to| key < to);
-            let pairs = |map: &BTreeMap<Vec<u8>, Vec<u8>>, order: Order| {
-                let mut pairs: Vec<_> = map.clone().into_iter().filter(|(key, _)| inside(key)).collect();
-                if order == Order::Descending {
-                    pairs.reverse();
-                }
-                pairs
+            let pairs = |map: BTreeMap<Vec<u8>, Vec<u8>>| {
+                map.into_iter().filter(|(key, _)| inside(key)).collect::<Vec<_>>()
             };
-            for order in [Order::Ascending, Order::Descending] {
-                let overlay = lag.overlay(&TABLE, &from, to.as_deref(), order, limit).unwrap();
-                let merged = overlay.merge(pairs(&base, order).into_iter().map(Ok), order, limit);
-                let mut expected = pairs(&model, order);
-                expected.truncate(limit);
-                prop_assert_eq!(merged.unwrap(), expected);
-            }
+            let overlay = lag.overlay(&TABLE, &from, to.as_deref(), limit).unwrap();
+            let merged = overlay.merge(pairs(base).into_iter().map(Ok), limit);
+            let mut expected = pairs(model);
+            expected.truncate(limit);
+            prop_assert_eq!(merged.unwrap(), expected);
             drop(lag.draining.take());
             let growing = lag.growing();
             let counted: usize = growing.tables().map(|(_, changes)| {

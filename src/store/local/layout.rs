@@ -17,7 +17,7 @@ use super::super::ReadError;
 use super::super::row::{Damaged, ENVELOPE, Envelope, Keyed, PIECES, TableSpec};
 use super::block::{self, Rows};
 use super::lag::{Change, Changes};
-use super::tables::{Order, Pair, Tables};
+use super::tables::{Pair, Tables};
 use crate::id::TenantId;
 
 /// The longest payload that lies in its row's place, and the length of a piece.
@@ -89,22 +89,19 @@ impl<'a> Layout<'a> {
         table: &'static TableSpec,
         from: &[u8],
         to: Option<&[u8]>,
-        order: Order,
     ) -> Result<impl Iterator<Item = Result<Pair, ReadError>> + use<'a>, ReadError> {
         let start = match table.keyed {
             Keyed::Natural => None,
             Keyed::Sequence => self.block_of(table, from)?.map(|(at, _)| at),
         };
-        let pairs = self
-            .0
-            .range(table, start.as_deref().unwrap_or(from), to, order);
+        let pairs = self.0.range(table, start.as_deref().unwrap_or(from), to);
         let (from, to) = (from.to_vec(), to.map(<[u8]>::to_vec));
         let inside =
             move |key: &[u8]| key >= from.as_slice() && to.as_deref().is_none_or(|to| key < to);
         let rows = pairs.flat_map(move |pair| match (pair, table.keyed) {
             (Err(error), _) => vec![Err(error.into())],
             (Ok(pair), Keyed::Natural) => vec![Ok(pair)],
-            (Ok((at, bytes)), Keyed::Sequence) => block_rows(table, &at, &bytes, order),
+            (Ok((at, bytes)), Keyed::Sequence) => block_rows(table, &at, &bytes),
         });
         Ok(rows
             .filter(move |row| row.as_ref().map_or(true, |(key, _)| inside(key)))
@@ -118,7 +115,7 @@ impl<'a> Layout<'a> {
     /// Makes the changes of one table; `Ok` when all of them are handed to it.
     pub fn apply(self, table: &'static TableSpec, changes: &Changes) -> Result<(), ReadError> {
         for (from, to) in changes.gone() {
-            let rows = self.rows(table, from, Some(to), Order::Ascending)?;
+            let rows = self.rows(table, from, Some(to))?;
             let gone = rows
                 .map(|row| Ok((row?.0, None)))
                 .collect::<Result<Vec<Change>, ReadError>>()?;
@@ -204,11 +201,7 @@ impl<'a> Layout<'a> {
         let Some((tenant, _)) = split_key(key) else {
             return Ok(None);
         };
-        let to = successor(key);
-        let mut below = self
-            .0
-            .range(table, tenant.as_bytes(), Some(&to), Order::Descending);
-        Ok(below.next().transpose()?)
+        Ok(self.0.last(table, tenant.as_bytes(), &successor(key))?)
     }
 
     /// Opens the block that a row with this key belongs in; a new one if there is none.
@@ -217,9 +210,7 @@ impl<'a> Layout<'a> {
         let found = self.block_of(table, key)?;
         let at = found.as_ref().map_or(key, |(at, _)| at).to_vec();
         let end = tenant_end(tenant);
-        let mut above = self
-            .0
-            .range(table, &successor(&at), end.as_deref(), Order::Ascending);
+        let mut above = self.0.range(table, &successor(&at), end.as_deref());
         let until = above.next().transpose()?.map(|(key, _)| key).or(end);
         let rows = match &found {
             Some((at, bytes)) => open_block(table, at, bytes)?,
@@ -290,22 +281,14 @@ fn open_block(table: &TableSpec, at: &[u8], bytes: &[u8]) -> Result<Rows, ReadEr
 }
 
 /// The rows of a block, in order, under their full keys.
-fn block_rows(
-    table: &TableSpec,
-    at: &[u8],
-    bytes: &[u8],
-    order: Order,
-) -> Vec<Result<Pair, ReadError>> {
+fn block_rows(table: &TableSpec, at: &[u8], bytes: &[u8]) -> Vec<Result<Pair, ReadError>> {
     let rows = match open_block(table, at, bytes) {
         Ok(rows) => rows,
         Err(error) => return vec![Err(error)],
     };
     let tenant = split_key(at).map_or(TenantId::ZERO, |(tenant, _)| tenant);
     let full = |(key, value): (Vec<u8>, Vec<u8>)| Ok((full_key(tenant, &key), value));
-    match order {
-        Order::Ascending => rows.into_iter().map(full).collect(),
-        Order::Descending => rows.into_iter().rev().map(full).collect(),
-    }
+    rows.into_iter().map(full).collect()
 }
 
 /// `tenant ‖ table ‖ key ‖ number`. As numbers have a fixed length, no two rows share one.
@@ -435,22 +418,15 @@ mod tests {
             full_key(tenant, &key(table, to)),
         );
         for to in [Some(to.as_slice()), tenant_end(tenant).as_deref(), None] {
-            let mut expected: Vec<_> = model
+            let expected: Vec<_> = model
                 .iter()
                 .filter(|(key, _)| **key >= from && to.is_none_or(|to| key.as_slice() < to))
                 .map(|(key, value)| (key.clone(), value.clone()))
                 .collect();
-            for order in [Order::Ascending, Order::Descending] {
-                let rows = layout.rows(table, &from, to, order).unwrap();
-                prop_assert_eq!(&rows.collect::<Result<Vec<_>, _>>().unwrap(), &expected);
-                expected.reverse();
-            }
+            let rows = layout.rows(table, &from, to).unwrap();
+            prop_assert_eq!(rows.collect::<Result<Vec<_>, _>>().unwrap(), expected);
         }
-        let pairs = |table| {
-            tables
-                .range(table, &[], None, Order::Ascending)
-                .map(Result::unwrap)
-        };
+        let pairs = |table| tables.range(table, &[], None).map(Result::unwrap);
         let pieces: usize = model.values().map(|value| piece_count(value)).sum();
         prop_assert_eq!(pairs(&PIECES).count(), pieces, "pieces left behind");
         prop_assert!(
@@ -488,10 +464,7 @@ mod tests {
             one.tables()
                 .for_each(|(table, changes)| Layout(&tables).apply(table, changes).unwrap());
         }
-        assert_eq!(
-            tables.range(&SEQUENCE, &[], None, Order::Ascending).count(),
-            4
-        );
+        assert_eq!(tables.range(&SEQUENCE, &[], None).count(), 4);
     }
 
     #[test]

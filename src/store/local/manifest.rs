@@ -1,4 +1,4 @@
-//! The manifest: which format the data folder has, and how often it was started.
+//! The manifest: which format the data directory has, and how often it was started.
 
 #![deny(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
@@ -38,7 +38,7 @@ impl From<io::Error> for BadManifest {
 }
 
 impl Manifest {
-    /// The manifest of this data folder; `None` if there is none yet.
+    /// The manifest of this data directory; `None` if there is none yet.
     pub fn load(disk: &dyn Disk, data: &Path) -> Result<Option<Self>, BadManifest> {
         match disk.read(&data.join(FILE)) {
             Ok(bytes) => Self::parse(&bytes).map(Some),

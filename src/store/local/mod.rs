@@ -19,6 +19,7 @@ mod replay;
 mod scan;
 mod schema;
 mod segment;
+mod stopwatch;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -28,7 +29,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -44,7 +45,6 @@ use segment::{Spare, Wal};
 use tables::{SledTables, Tables};
 
 pub(super) use layout::{full_key, split_key, successor, tenant_end};
-pub(super) use tables::Order;
 pub use tables::TableError;
 
 /// Opens the tables in a directory.
@@ -123,12 +123,12 @@ struct Running {
     committer: JoinHandle<bool>,
     applier: JoinHandle<()>,
     segments: JoinHandle<()>,
-    /// Held as long as the data folder is ours.
+    /// Held as long as the data directory is ours.
     lock: File,
 }
 
 impl Local {
-    /// Opens the data folder and starts the threads.
+    /// Opens the data directory and starts the threads.
     pub fn open(config: &StoreConfig, schema: &'static [TableSpec]) -> Result<Self, OpenError> {
         Self::open_with(config, schema, Seams::real())
     }
@@ -155,7 +155,6 @@ impl Local {
             first_start: scan.through.lsn == Lsn::ZERO,
             clean,
             rebuilt,
-            tenants: u64::try_from(scan.heads.len()).unwrap_or(u64::MAX),
             records: scan.through.lsn.get(),
             replayed: scan.through.lsn.get() - if rebuilt { 0 } else { scan.applied.get() },
         };
@@ -166,7 +165,8 @@ impl Local {
         progress
             .applied
             .store(scan.through.lsn.get(), Ordering::Relaxed);
-        progress.tenants.store(opened.tenants, Ordering::Relaxed);
+        let tenants = u64::try_from(scan.heads.len()).unwrap_or(u64::MAX);
+        progress.tenants.store(tenants, Ordering::Relaxed);
         let shared = Arc::new(Shared {
             config: config.clone(),
             schema,
@@ -194,7 +194,7 @@ impl Local {
             shared: Arc::clone(&shared),
             applied: scan.through,
             // What was replayed is in the tables and not synced.
-            checkpoint: (scan.applied < scan.through.lsn).then(Instant::now),
+            checkpoint: (scan.applied < scan.through.lsn).then(stopwatch::now),
         };
         let filler = Arc::clone(&shared);
         let running = Running {
@@ -229,7 +229,7 @@ impl Local {
         durable
     }
 
-    /// Brings everything to disk, tables included, and lets go of the data folder.
+    /// Brings everything to disk, tables included, and lets go of the data directory.
     pub fn close(&self) -> Result<(), CloseError> {
         let Some(running) = self.take_running() else {
             return Ok(());
@@ -306,9 +306,7 @@ impl Shared {
         StoreStats {
             durable: self.durable(),
             applied: Lsn::new(load(&progress.applied)),
-            queued: self.inbox.len(),
             lag_bytes: self.gate.with_lag(lag::Lag::bytes),
-            tenants: self.tenants(),
             groups: load(&progress.groups),
             syncs: load(&progress.syncs),
             sync_time: Duration::from_nanos(load(&progress.sync_nanos)),

@@ -7,7 +7,7 @@ use super::super::{Claim, ReadError};
 use super::Shared;
 use super::layout::{Layout, full_key, split_key, tenant_end};
 use super::scan::open_head;
-use super::tables::{Order, Pair};
+use super::tables::Pair;
 use crate::id::TenantId;
 
 impl Shared {
@@ -41,15 +41,14 @@ impl Shared {
         table: &'static TableSpec,
         from: &[u8],
         to: Option<&[u8]>,
-        order: Order,
         limit: usize,
     ) -> Result<Vec<Pair>, ReadError> {
         let tables = self.tables.read().expect("no holder of this lock panics");
         let tables = tables.as_deref().ok_or(ReadError::Closed)?;
         let overlay = self
             .gate
-            .with_lag(|lag| lag.overlay(table, from, to, order, limit))?;
-        overlay.merge(Layout(tables).rows(table, from, to, order)?, order, limit)
+            .with_lag(|lag| lag.overlay(table, from, to, limit))?;
+        overlay.merge(Layout(tables).rows(table, from, to)?, limit)
     }
 
     /// A tenant's head and hot rows, checked against each other.
@@ -69,9 +68,7 @@ impl Shared {
         let mut ledger = Ledger::new();
         let mut rows = Vec::new();
         for table in self.schema.hot() {
-            for (full, value) in
-                self.page(table, &from, to.as_deref(), Order::Ascending, usize::MAX)?
-            {
+            for (full, value) in self.page(table, &from, to.as_deref(), usize::MAX)? {
                 let key = split_key(&full).map_or(full.as_slice(), |(_, key)| key);
                 open_envelope(tenant, table, key, &value)?;
                 if let Some(envelope) = Envelope::read(&value) {

@@ -42,7 +42,7 @@ pub(super) struct Recovered {
     pub rebuilt: bool,
 }
 
-/// Opens the data folder.
+/// Opens the data directory.
 pub(super) fn recover(
     config: &StoreConfig,
     schema: &Schema,
@@ -61,7 +61,7 @@ pub(super) fn recover(
 
     let before = load_manifest(config, seams)?;
     if before.is_none() {
-        // The folder itself may be new.
+        // The directory itself may be new.
         let parent = data
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty());
@@ -160,7 +160,7 @@ fn load_manifest(config: &StoreConfig, seams: &Seams) -> Result<Option<Manifest>
         BadManifest::Io(error) => OpenError::io(&file, error),
         BadManifest::Newer(format) => OpenError::Newer {
             file,
-            what: format!("of data folder format {format}"),
+            what: format!("of data directory format {format}"),
         },
         BadManifest::Damaged => OpenError::Damaged {
             file,

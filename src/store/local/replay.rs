@@ -10,7 +10,7 @@ use super::layout::{Layout, full_key, split_key};
 use super::scan::{Scan, records};
 use super::schema::Schema;
 use super::segment::Wal;
-use super::tables::{Order, Tables};
+use super::tables::Tables;
 use crate::id::{Sequence, TenantId};
 use crate::store::head::Head;
 
@@ -177,7 +177,7 @@ fn check_known(
 /// The sequence of every head in the tables.
 fn heads(layout: Layout<'_>) -> Result<HashMap<TenantId, Sequence>, Doubt> {
     let mut heads = HashMap::new();
-    for row in layout.rows(&HEADS, &[], None, Order::Ascending)? {
+    for row in layout.rows(&HEADS, &[], None)? {
         let (key, value) = row?;
         let (tenant, row) =
             split_key(&key).ok_or_else(|| Doubt::Rebuild("a head without a tenant".to_owned()))?;
@@ -193,7 +193,7 @@ fn heads(layout: Layout<'_>) -> Result<HashMap<TenantId, Sequence>, Doubt> {
 fn check_heads(scan: &Scan, layout: Layout<'_>) -> Result<(), Doubt> {
     let doubt = |tenant| Doubt::Rebuild(format!("the head of tenant {tenant} is not the log's"));
     let mut left: HashMap<_, _> = scan.heads.iter().collect();
-    for row in layout.rows(&HEADS, &[], None, Order::Ascending)? {
+    for row in layout.rows(&HEADS, &[], None)? {
         let (key, value) = row?;
         let tenant = split_key(&key).map_or(TenantId::ZERO, |(tenant, _)| tenant);
         if left
@@ -210,7 +210,7 @@ fn check_heads(scan: &Scan, layout: Layout<'_>) -> Result<(), Doubt> {
 
 fn empty(tables: &dyn Tables, schema: &Schema) -> Result<bool, Doubt> {
     for table in schema.all() {
-        if let Some(row) = tables.range(table, &[], None, Order::Ascending).next() {
+        if let Some(row) = tables.range(table, &[], None).next() {
             row.map_err(ReadError::from)?;
             return Ok(false);
         }

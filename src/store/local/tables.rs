@@ -34,19 +34,14 @@ pub(super) type Pair = (Vec<u8>, Vec<u8>);
 /// Pairs in order.
 pub(super) type Pairs<'a> = Box<dyn Iterator<Item = Result<Pair, TableError>> + 'a>;
 
-/// Which end of a range comes first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) enum Order {
-    Ascending,
-    Descending,
-}
-
 /// Ordered keys and values, one tree per table.
 pub(super) trait Tables: Send + Sync {
     /// The value of a key.
     fn get(&self, table: &TableSpec, key: &[u8]) -> Result<Option<Vec<u8>>, TableError>;
     /// Every pair from `from` up to, and without, `to`.
-    fn range(&self, table: &TableSpec, from: &[u8], to: Option<&[u8]>, order: Order) -> Pairs<'_>;
+    fn range(&self, table: &TableSpec, from: &[u8], to: Option<&[u8]>) -> Pairs<'_>;
+    /// The last pair of that range.
+    fn last(&self, table: &TableSpec, from: &[u8], to: &[u8]) -> Result<Option<Pair>, TableError>;
     /// Sets or removes a key; what was there before.
     fn write(
         &self,
@@ -170,27 +165,30 @@ fn open_db(dir: &Path, cache_bytes: u64) -> Result<sled::Db, TableError> {
     Ok(opened.map_err(|_| TableError::Panicked)??)
 }
 
+/// A pair of sled's, as one of ours.
+fn own(found: sled::Result<(sled::IVec, sled::IVec)>) -> Result<Pair, TableError> {
+    let (key, value) = found?;
+    Ok((key.to_vec(), value.to_vec()))
+}
+
 impl Tables for SledTables {
     fn get(&self, table: &TableSpec, key: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
         Ok(self.tree(table).get(key)?.map(|value| value.to_vec()))
     }
 
-    fn range(&self, table: &TableSpec, from: &[u8], to: Option<&[u8]>, order: Order) -> Pairs<'_> {
+    fn range(&self, table: &TableSpec, from: &[u8], to: Option<&[u8]>) -> Pairs<'_> {
         let tree = self.tree(table);
         let range = match to {
             Some(to) if from >= to => return Box::new(std::iter::empty()),
             Some(to) => tree.range(from.to_vec()..to.to_vec()),
             None => tree.range(from.to_vec()..),
         };
-        let pair = |found: sled::Result<(sled::IVec, sled::IVec)>| {
-            found
-                .map(|(key, value)| (key.to_vec(), value.to_vec()))
-                .map_err(TableError::from)
-        };
-        match order {
-            Order::Ascending => Box::new(range.map(pair)),
-            Order::Descending => Box::new(range.rev().map(pair)),
-        }
+        Box::new(range.map(own))
+    }
+
+    fn last(&self, table: &TableSpec, from: &[u8], to: &[u8]) -> Result<Option<Pair>, TableError> {
+        let mut range = self.tree(table).range(from.to_vec()..to.to_vec());
+        range.next_back().map(own).transpose()
     }
 
     fn write(
@@ -246,18 +244,19 @@ impl Tables for MemoryTables {
             .cloned())
     }
 
-    fn range(&self, table: &TableSpec, from: &[u8], to: Option<&[u8]>, order: Order) -> Pairs<'_> {
+    fn range(&self, table: &TableSpec, from: &[u8], to: Option<&[u8]>) -> Pairs<'_> {
         let inside = |key: &[u8]| key >= from && to.is_none_or(|to| key < to);
         let pairs = self.0.lock().unwrap();
-        let mut found: Vec<_> = pairs
+        let found: Vec<_> = pairs
             .iter()
             .filter(|((id, key), _)| *id == table.id && inside(key))
             .map(|((_, key), value)| Ok((key.clone(), value.clone())))
             .collect();
-        if order == Order::Descending {
-            found.reverse();
-        }
         Box::new(found.into_iter())
+    }
+
+    fn last(&self, table: &TableSpec, from: &[u8], to: &[u8]) -> Result<Option<Pair>, TableError> {
+        self.range(table, from, Some(to)).last().transpose()
     }
 
     fn write(

@@ -3,9 +3,8 @@
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::intents::header;
 use super::reply::{answer, json};
-use super::{Front, auth, body};
+use super::{Front, auth, body, header};
 use crate::api::outcome;
 use crate::tenant::key::Scope;
 
@@ -14,17 +13,13 @@ pub async fn record(front: Data<Front>, http: HttpRequest, payload: Payload) -> 
     answer(&http, async {
         let holder = auth::holder(&front, &http, Scope::Outcome)?;
         let body = body::read(&http, payload).await?;
-        let report = outcome::record(&body, header(&http, "idempotency-key")?)?;
+        let report = outcome::record(&body, header::text(&http, "idempotency-key")?)?;
         let id = report.id.clone();
         let recorded = front
             .engine
-            .execute(holder.tenant, holder.caller(), report, body.len())
-            .await?;
-        json(&outcome::Answer::new(
-            id,
-            &recorded.reply,
-            &front.engine.rules().settings,
-        ))
+            .execute(holder.tenant, holder.caller(), report, body.len());
+        let settings = &front.engine.rules().settings;
+        json(&outcome::Answer::new(id, &recorded.await?.reply, settings))
     })
     .await
 }

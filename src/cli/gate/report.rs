@@ -9,9 +9,11 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Exit;
+use crate::decide::decision::Reason;
 use crate::decide::intent::{ChangeSet, Environment, Operation};
 use crate::decide::settings::Enforcement;
 use crate::decide::{Action, Category, Settings, outcomes_needed};
+use crate::id::{DecisionId, IntentId};
 use crate::tenant::standing::State;
 
 /// What a gate found.
@@ -44,16 +46,16 @@ pub struct Item {
     pub standing: Option<State>,
     /// Why, in one sentence.
     pub justification: String,
-    /// Why, in all sentences.
-    pub reasons: Vec<String>,
+    /// Why, with numbers.
+    pub reasons: Vec<Reason>,
     /// The risk that was used.
     pub risk_score: f64,
     /// The id it was asked under.
-    pub deterministic_id: Option<String>,
+    pub deterministic_id: Option<IntentId>,
     /// Its entry in the audit log.
-    pub decision_id: Option<String>,
+    pub decision_id: Option<DecisionId>,
     /// What a reviewer calls it, while it is pending.
-    pub review: Option<String>,
+    pub review: Option<DecisionId>,
     /// True if the answer was there before.
     pub replayed: bool,
 }
@@ -181,7 +183,7 @@ impl Report {
                     "  {operation:<8} {address}  [{environment}, risk {risk_score:.3}]"
                 );
                 for reason in &item.reasons {
-                    let _ = writeln!(text, "           - {reason}");
+                    let _ = writeln!(text, "           - {}", sentence(reason));
                 }
                 if let Some(review) = &item.review {
                     let _ = writeln!(text, "           review {review}");
@@ -228,7 +230,8 @@ impl Report {
                     ..
                 } = item;
                 let address = code(&item.address);
-                let why = cell(&item.reasons.join("; "));
+                let why: Vec<_> = item.reasons.iter().map(sentence).collect();
+                let why = cell(&why.join("; "));
                 let _ = writeln!(
                     text,
                     "| {operation} {address} | {environment} | {risk_score:.3} | {why} |"
@@ -286,6 +289,15 @@ impl Report {
         let value = json!({"schema": "arf.run/1", "change_set": self.change_set, "items": items});
         format!("{value:#}\n")
     }
+}
+
+/// A reason, naming its rule.
+fn sentence(reason: &Reason) -> String {
+    let policy = reason.policy.as_ref();
+    policy.map_or_else(
+        || reason.detail.clone(),
+        |policy| format!("{} (policy {policy})", reason.detail),
+    )
 }
 
 /// An address as Markdown code, whatever quotes are in it.

@@ -1,0 +1,48 @@
+//! A plan decided about here: by the default rules, and with nothing learned.
+
+use super::report::{Item, Readiness, Report};
+use crate::decide::intent::{ChangeSet, Intent};
+use crate::decide::{self, Evidence, Rules, SetSoFar};
+use crate::engine::clock;
+use crate::terraform::Change;
+
+/// Decides about every change, all in one set.
+pub(super) fn run(changes: &[Change<'_>], set: &ChangeSet) -> Report {
+    let (rules, at) = (Rules::built_in(), clock::now());
+    let mut so_far = SetSoFar::default();
+    let mut items = Vec::new();
+    for change in changes {
+        let intent = Intent {
+            change_set: Some(set.clone()),
+            ..change.intent.clone()
+        };
+        let evidence = Evidence {
+            change_set: so_far,
+            ..Evidence::default()
+        };
+        let decision = decide::decide(&intent, &evidence, rules, at);
+        so_far.intents += 1;
+        so_far.deletes += u32::from(intent.destroys());
+        items.push(Item {
+            address: change.address.to_owned(),
+            operation: change.operation,
+            environment: intent.environment,
+            category: decision.category,
+            action: decision.action,
+            standing: None,
+            justification: decision.justification,
+            reasons: decision.reasons,
+            risk_score: decision.risk_score,
+            deterministic_id: None,
+            decision_id: None,
+            review: None,
+            replayed: false,
+        });
+    }
+    Report {
+        change_set: None,
+        enforcement: rules.settings.enforcement,
+        readiness: Readiness::of(&items, |_| 0, &rules.settings),
+        items,
+    }
+}

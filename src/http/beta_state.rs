@@ -1,0 +1,23 @@
+//! What a tenant has learned.
+
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::reply::{answer, json};
+use super::{Front, auth};
+use crate::api::beta_state;
+use crate::api::page::List;
+use crate::tenant::key::Scope;
+
+/// `GET /api/v1/beta-state`
+pub async fn all(front: Data<Front>, http: HttpRequest) -> HttpResponse {
+    answer(&http, async {
+        let holder = auth::holder(&front, &http, Scope::Read)?;
+        let look = |tenant: &_, _: &_| Ok(beta_state::items(tenant));
+        let items = front
+            .engine
+            .inspect(holder.tenant, holder.caller(), Scope::Read, look);
+        json(&List::whole(items.await?))
+    })
+    .await
+}

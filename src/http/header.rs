@@ -1,0 +1,22 @@
+//! Headers that routes read.
+
+use actix_web::HttpRequest;
+
+use crate::api::problem::Problem;
+
+/// A header that must be text if it is there.
+pub fn text<'h>(http: &'h HttpRequest, name: &str) -> Result<Option<&'h str>, Problem> {
+    let header = http.headers().get(name).map(|value| value.to_str());
+    header
+        .transpose()
+        .map_err(|_| Problem::invalid(format!("the header `{name}` is not text")))
+}
+
+/// True if the short answer is preferred (`Prefer: return=minimal`, RFC 7240).
+pub fn prefers_minimal(http: &HttpRequest) -> bool {
+    let prefer = http.headers().get_all("prefer");
+    prefer
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|text| text.split(','))
+        .any(|preference| preference.trim().eq_ignore_ascii_case("return=minimal"))
+}

@@ -1,0 +1,85 @@
+//! The keys of a tenant, for operators.
+
+use actix_web::web::{Data, Path, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::reply::{Failure, answer, created, json};
+use super::{Front, auth, body, tenants};
+use crate::api::key;
+use crate::api::page::List;
+use crate::api::problem::Problem;
+use crate::id::KeyId;
+use crate::tenant::key::{CreateKey, RevokeKey, RotateKey, Scope};
+
+/// `POST /api/v1/admin/tenants/{tenant_id}/keys`
+pub async fn create(
+    front: Data<Front>,
+    http: HttpRequest,
+    path: Path<String>,
+    payload: Payload,
+) -> HttpResponse {
+    answer(&http, async {
+        let holder = auth::holder(&front, &http, Scope::Admin)?;
+        let tenant = tenants::id(&path)?;
+        let body = body::read(&http, payload).await?;
+        let command = CreateKey(key::create(&body)?);
+        let made = front
+            .engine
+            .execute(tenant, holder.caller(), command, body.len());
+        created(&key::Made::from(&made.await?.reply))
+    })
+    .await
+}
+
+/// `GET /api/v1/admin/tenants/{tenant_id}/keys`
+pub async fn list(front: Data<Front>, http: HttpRequest, path: Path<String>) -> HttpResponse {
+    answer(&http, async {
+        let holder = auth::holder(&front, &http, Scope::Admin)?;
+        let tenant = tenants::id(&path)?;
+        let look = |tenant: &_, _: &_| Ok(key::items(tenant));
+        let keys = front
+            .engine
+            .inspect(tenant, holder.caller(), Scope::Admin, look);
+        json(&List::whole(keys.await?))
+    })
+    .await
+}
+
+/// `DELETE /api/v1/admin/tenants/{tenant_id}/keys/{key_id}`
+pub async fn revoke(
+    front: Data<Front>,
+    http: HttpRequest,
+    path: Path<(String, String)>,
+) -> HttpResponse {
+    answer(&http, async {
+        let holder = auth::holder(&front, &http, Scope::Admin)?;
+        let (tenant, key) = (tenants::id(&path.0)?, id(&path.1)?);
+        let revoked = front
+            .engine
+            .execute(tenant, holder.caller(), RevokeKey(key), 0);
+        revoked.await?;
+        Ok(HttpResponse::NoContent().finish())
+    })
+    .await
+}
+
+/// `POST /api/v1/admin/tenants/{tenant_id}/keys/{key_id}/rotate`
+pub async fn rotate(
+    front: Data<Front>,
+    http: HttpRequest,
+    path: Path<(String, String)>,
+) -> HttpResponse {
+    answer(&http, async {
+        let holder = auth::holder(&front, &http, Scope::Admin)?;
+        let (tenant, key) = (tenants::id(&path.0)?, id(&path.1)?);
+        let rotated = front
+            .engine
+            .execute(tenant, holder.caller(), RotateKey(key), 0);
+        json(&key::Made::from(&rotated.await?.reply))
+    })
+    .await
+}
+
+fn id(text: &str) -> Result<KeyId, Failure> {
+    KeyId::parse(text).map_err(|_| Problem::not_found("key").into())
+}

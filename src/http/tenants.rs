@@ -1,0 +1,79 @@
+//! Tenants, for operators.
+
+use actix_web::web::{Data, Path, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::reply::{Failure, answer, created, json};
+use super::{Front, Query, auth, body};
+use crate::api::page::{List, Page};
+use crate::api::parameters::Parameters;
+use crate::api::problem::Problem;
+use crate::api::tenant::{self, Founded, Item};
+use crate::engine::clock;
+use crate::id::TenantId;
+use crate::query::tenants as query;
+use crate::tenant::key::Scope;
+use crate::tenant::lifecycle::FoundTenant;
+
+/// `POST /api/v1/admin/tenants`
+pub async fn found(front: Data<Front>, http: HttpRequest, payload: Payload) -> HttpResponse {
+    answer(&http, async {
+        let holder = auth::holder(&front, &http, Scope::Admin)?;
+        let body = body::read(&http, payload).await?;
+        let new = tenant::create(&body)?;
+        let id = TenantId::random(clock::random());
+        let command = FoundTenant {
+            keys: new.keys(),
+            name: new.name,
+            tier: new.tier,
+            retention_days: None,
+            created_by: new.created_by,
+            service: front.service.clone(),
+            public_key: front.engine.signer().public_key().to_string(),
+        };
+        let founded = front
+            .engine
+            .execute(id, holder.caller(), command, body.len());
+        created(&Founded::new(id, &founded.await?.reply))
+    })
+    .await
+}
+
+/// `GET /api/v1/admin/tenants`
+pub async fn list(front: Data<Front>, http: HttpRequest, given: Query) -> HttpResponse {
+    answer(&http, async {
+        auth::holder(&front, &http, Scope::Admin)?;
+        let parameters = Parameters::new(given.into_inner(), &["limit", "cursor"])?;
+        let Page { from, limit } = parameters.page()?;
+        let read = front
+            .engine
+            .read(move |reader| query::list(reader, from, limit));
+        let (found, next) = read.await?;
+        let items = found.iter().map(|(id, account)| Item::of(*id, account));
+        json(&List::new(items.collect(), next))
+    })
+    .await
+}
+
+/// `GET /api/v1/admin/tenants/{tenant_id}`
+pub async fn one(front: Data<Front>, http: HttpRequest, path: Path<String>) -> HttpResponse {
+    answer(&http, async {
+        auth::holder(&front, &http, Scope::Admin)?;
+        let id = id(&path)?;
+        let account = front
+            .engine
+            .read(move |reader| query::one(reader, id))
+            .await?;
+        json(&Item::of(id, &account.ok_or_else(no_such_tenant)?))
+    })
+    .await
+}
+
+/// The tenant that a path names.
+pub fn id(text: &str) -> Result<TenantId, Failure> {
+    TenantId::parse(text).map_err(|_| no_such_tenant().into())
+}
+
+fn no_such_tenant() -> Problem {
+    Problem::not_found("tenant")
+}
