@@ -78,6 +78,16 @@ pub enum BadConfig {
          put TLS in front and listen on loopback, or say --insecure-http"
     )]
     InTheClear(SocketAddr),
+    /// A number is out of its range.
+    #[error("`{name}` must be from {min} to {max}")]
+    Range {
+        /// Of what.
+        name: &'static str,
+        /// The least.
+        min: u64,
+        /// The most.
+        max: u64,
+    },
     /// The log filter is none.
     #[error("`log` must be a filter as `info` or `arf=debug`: {0}")]
     Log(String),
@@ -141,12 +151,12 @@ impl Config {
     }
 
     /// The store's part.
-    pub fn store(&self) -> StoreConfig {
+    pub fn store(&self) -> Result<StoreConfig, BadConfig> {
         let mut store = StoreConfig::new(self.data());
         if let Some(bytes) = self.store.segment_bytes {
-            store.segment_bytes = bytes;
+            store.segment_bytes = within("store.segment_bytes", bytes, 1 << 20, 1 << 30)?;
         }
-        store
+        Ok(store)
     }
 
     /// The engine's part.
@@ -164,16 +174,26 @@ impl Config {
     }
 
     /// The front's part.
-    pub fn http(&self) -> http::Config {
+    pub fn http(&self) -> Result<http::Config, BadConfig> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        http::Config {
-            // The committer, the tables and the kernel want the other half.
-            workers: self.workers.unwrap_or(processors / 2).max(1),
+        // The committer, the tables and the kernel want the other half.
+        let workers = self.workers.unwrap_or(processors / 2).max(1);
+        within("workers", workers as u64, 1, 256)?;
+        Ok(http::Config {
+            workers,
             connections: 2_048,
             request: Duration::from_secs(5),
             keep_alive: Duration::from_secs(75),
             shutdown: Duration::from_secs(30),
-        }
+        })
+    }
+}
+
+fn within(name: &'static str, value: u64, min: u64, max: u64) -> Result<u64, BadConfig> {
+    if (min..=max).contains(&value) {
+        Ok(value)
+    } else {
+        Err(BadConfig::Range { name, min, max })
     }
 }
 

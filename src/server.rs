@@ -64,16 +64,10 @@ impl Server {
     ///
     /// Has to run on an actix event loop; on return requests are answered.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
-        let address = config.listen()?;
-        let service = config.service()?;
-        // The address first: of two starts by mistake, the second touches no data.
-        let listen = |source| StartError::Listen { address, source };
-        let listener = TcpListener::bind(address).map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
-
-        let store_config = config.store();
+        let (address, service) = (config.listen()?, config.service()?);
+        let http = config.http()?;
+        let store_config = config.store()?;
         let store = Store::open(&store_config, crate::tenant::schema::TABLES)?;
-        tracing::info!(opened = ?store.opened(), "the store is open");
         let tenants = store.tenants();
         let data = std::path::absolute(&store_config.data)?;
         let signer = Signer::from_seed(&*keyfile::load_or_create_signing_key(&data)?);
@@ -86,12 +80,14 @@ impl Server {
         engine.rest();
         drop(seat);
 
+        let listen = |source| StartError::Listen { address, source };
+        let listener = TcpListener::bind(address).map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
         let front = Front {
             engine: engine.clone(),
             metrics: Metrics::default(),
             service,
         };
-        let config = config.http();
         Ok(Self {
             address,
             data,
@@ -99,8 +95,8 @@ impl Server {
             tenants,
             decisions,
             engine,
-            patience: config.shutdown,
-            http: http::serve(listener, front, config)?,
+            patience: http.shutdown,
+            http: http::serve(listener, front, http)?,
         })
     }
 

@@ -26,13 +26,29 @@ pub fn log_filter(directive: &str) -> Result<EnvFilter, impl std::error::Error +
 pub fn log_to_stderr(filter: EnvFilter) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr);
+        .log_internal_errors(false)
+        .with_writer(|| Unfailing(io::stderr()));
     // A second call, as in tests, leaves the first log in place.
     let _ = if io::stderr().is_terminal() {
         builder.with_target(false).try_init()
     } else {
         builder.json().flatten_event(true).try_init()
     };
+}
+
+/// A writer that drops what cannot be written: a full disk under the log must not stop the node.
+struct Unfailing<W>(W);
+
+impl<W: io::Write> io::Write for Unfailing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = self.0.write_all(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let _ = self.0.flush();
+        Ok(())
+    }
 }
 
 /// The numbers. Clones count together.
@@ -131,7 +147,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// An evaluation was answered, whatever the answer.
+    /// An evaluation was answered with a decision.
     pub fn scored(&self, duration: Duration) {
         self.scoring.observe(duration.as_secs_f64());
     }

@@ -12,12 +12,20 @@ use crate::time::Timestamp;
 pub struct Parameters(HashMap<String, String>);
 
 impl Parameters {
-    /// The parameters of a route that knows these, and `limit` and `cursor` if it is a list.
-    pub fn new(given: HashMap<String, String>, known: &[&'static str]) -> Result<Self, Problem> {
-        match given.keys().find(|name| !known.contains(&name.as_str())) {
-            Some(name) => Err(json::unknown_parameter(name, known)),
-            None => Ok(Self(given)),
+    /// The parameters of a route that knows these. One that is given twice is ambiguous, and refused.
+    pub fn new(given: Vec<(String, String)>, known: &[&'static str]) -> Result<Self, Problem> {
+        let mut parameters = HashMap::new();
+        for (name, value) in given {
+            if !known.contains(&name.as_str()) {
+                return Err(json::unknown_parameter(&name, known));
+            }
+            if parameters.insert(name.clone(), value).is_some() {
+                return Err(Problem::invalid(format!(
+                    "`{name}` must not be given twice"
+                )));
+            }
         }
+        Ok(Self(parameters))
     }
 
     /// The text of one.
@@ -80,6 +88,11 @@ mod tests {
             problem.detail,
             "unknown parameter `acton`; did you mean `action`?"
         );
+    }
+
+    #[test]
+    fn a_parameter_given_twice_is_refused() {
+        assert!(parameters(&[("dry_run", "true"), ("dry_run", "false")]).is_err());
     }
 
     #[test]

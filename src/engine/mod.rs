@@ -403,7 +403,7 @@ impl Engine {
         }
     }
 
-    /// What an actor answered; one that ended or panicked is discarded, so the next look loads anew.
+    /// What an actor answered. One that ended, panicked, or is of no tenant at all is discarded.
     fn settle<T>(
         &self,
         tenant: TenantId,
@@ -411,10 +411,12 @@ impl Engine {
         answered: Result<Result<T, Stopped>, actix::MailboxError>,
     ) -> Result<T, Stopped> {
         let answer = answered.unwrap_or(Err(Unavailable::TenantReloading.into()));
-        if matches!(
+        let of_no_use = matches!(
             answer,
-            Err(Stopped::Unavailable(Unavailable::TenantReloading))
-        ) {
+            Err(Stopped::Unavailable(Unavailable::TenantReloading)
+                | Stopped::Refused(Refusal::NotFound("tenant")))
+        );
+        if of_no_use {
             self.registry.discard(tenant, generation);
         }
         answer

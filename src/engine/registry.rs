@@ -148,6 +148,7 @@ impl Registry {
         if let Some(Entry::Active(active)) = state.entries.get(&tenant)
             && active.generation == generation
         {
+            active.vitals.discard();
             let settled = active.vitals.settled();
             state.entries.insert(tenant, Entry::Gone(settled));
         }

@@ -4,7 +4,7 @@
 //! caller waits for the record to be durable. An actor ends when nobody has its address any more.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +35,7 @@ pub type Settled = Shared<BoxFuture<'static, Result<Mark, Lost>>>;
 pub struct Vitals {
     /// Roughly how many bytes its state takes.
     pub weight: AtomicUsize,
+    discarded: AtomicBool,
     settled: Mutex<Settled>,
 }
 
@@ -44,6 +45,7 @@ impl Vitals {
         let settled = futures_util::future::ready(Ok(durable)).boxed().shared();
         Self {
             weight: AtomicUsize::new(0),
+            discarded: AtomicBool::new(false),
             settled: Mutex::new(settled),
         }
     }
@@ -54,6 +56,11 @@ impl Vitals {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Ends the actor's work, whoever still holds its address: what it knows is not what is durable.
+    pub fn discard(&self) {
+        self.discarded.store(true, Ordering::Release);
     }
 
     fn append(&self, settled: Settled) {
@@ -89,8 +96,9 @@ pub struct TenantActor {
     /// The number of the next command.
     next: Sequence,
     node: Node,
+    /// The last change of keys, or what waits for one.
+    keys_settled: Option<Settled>,
     vitals: Arc<Vitals>,
-    poisoned: bool,
 }
 
 impl TenantActor {
@@ -108,8 +116,8 @@ impl TenantActor {
             last_at: Timestamp::MIN,
             next: Sequence::FIRST,
             node,
+            keys_settled: None,
             vitals,
-            poisoned: false,
         };
         if let Some(claim) = claim {
             actor.take(claim)?;
@@ -174,9 +182,6 @@ impl TenantActor {
         if self.tenant.account().is_none() && !C::FOUNDS {
             return Err(Refusal::NotFound("tenant").into());
         }
-        if !self.node.store.writable() {
-            return Err(Unavailable::StorageFull.into());
-        }
         let stamp = self.stamp(caller);
         let watch = clock::stopwatch();
         caller.admit(&self.tenant, C::SCOPE, stamp.at)?;
@@ -195,6 +200,9 @@ impl TenantActor {
             Err(Leave::Refuse(refusal)) => return Err(refusal.into()),
         };
         let planning = watch.elapsed();
+        if !self.node.store.writable() {
+            return Err(Unavailable::StorageFull.into());
+        }
 
         let signer = &self.node.signer;
         let mut log = self.log.take().unwrap_or_else(|| {
@@ -257,24 +265,34 @@ impl TenantActor {
         })
     }
 
-    /// Keys are known to the directory before anybody is answered, whether or not the caller stays.
+    /// Keys are known to the directory before anybody is answered, whether or not the caller stays, and
+    /// in the tenant's order: while a change of keys is on its way, everything after it waits for it.
     fn settle(
-        &self,
+        &mut self,
         durable: impl Future<Output = Result<Mark, Lost>> + Send + 'static,
         rows: Vec<Edit>,
     ) -> Settled {
-        if !Directory::concerns(&rows) {
+        let changes_keys = Directory::concerns(&rows);
+        let before = self
+            .keys_settled
+            .take()
+            .filter(|keys| keys.peek().is_none());
+        if before.is_none() && !changes_keys {
             return durable.boxed().shared();
         }
         let (directory, tenant) = (self.node.directory.clone(), self.tenant.id);
         let settled = async move {
             let mark = durable.await?;
+            if let Some(before) = before {
+                before.await?;
+            }
             directory.fold(tenant, &rows);
             Ok(mark)
         }
         .boxed()
         .shared();
         actix::spawn(settled.clone().map(drop));
+        self.keys_settled = Some(settled.clone());
         settled
     }
 
@@ -290,12 +308,12 @@ impl TenantActor {
         context: &mut Context<Self>,
         job: impl FnOnce(&mut Self) -> Result<T, Stopped>,
     ) -> Result<T, Stopped> {
-        if self.poisoned {
+        if self.vitals.discarded.load(Ordering::Acquire) {
             return Err(Unavailable::TenantReloading.into());
         }
         catch_unwind(AssertUnwindSafe(|| job(self))).unwrap_or_else(|_| {
             tracing::error!(tenant = %self.tenant.id, "a command panicked; the tenant is reloaded");
-            self.poisoned = true;
+            self.vitals.discard();
             context.stop();
             Err(Unavailable::TenantReloading.into())
         })

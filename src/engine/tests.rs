@@ -10,7 +10,7 @@ use crate::audit::Fact;
 use crate::decide::intent::Text;
 use crate::store::StoreConfig;
 use crate::tenant::command::{Change, Plan};
-use crate::tenant::key::{CreateKey, NewKey, RevokeKey, Role, Scope};
+use crate::tenant::key::{CreateKey, NewKey, RevokeKey, Role, RotateKey, Scope};
 use crate::tenant::lifecycle::FoundTenant;
 use crate::tenant::schema::TABLES;
 use crate::tenant::usage::Tier;
@@ -210,6 +210,38 @@ fn the_directory_knows_a_key_before_its_maker_is_answered_and_forgets_it_likewis
         let engine = engine(&folder);
         let known = [kept, revoked].map(|hash| engine.holder(hash).is_some());
         assert_eq!(known, [true, false], "a restart knows the same keys");
+        engine.close().unwrap();
+    });
+}
+
+#[test]
+fn a_key_that_is_rotated_and_revoked_at_once_is_good_for_nothing() {
+    let folder = TempDir::new().unwrap();
+    run(async {
+        let engine = engine(&folder);
+        let _seat = engine.join_thread();
+        let founded = engine.execute(TENANT, Caller::Node, found(), 0);
+        founded.await.unwrap();
+        for _ in 0..40 {
+            let create = CreateKey(NewKey::with_role(Tier::Free, Role::Agent));
+            let made = engine.execute(TENANT, Caller::Node, create, 0);
+            let made = made.await.unwrap().reply;
+            // All in one group or in several, and polled in an order of their own.
+            let rotate = || engine.execute(TENANT, Caller::Node, RotateKey(made.key_id), 0);
+            let rotates = futures_util::future::join_all((0..5).map(|_| rotate()));
+            let revoke = async {
+                tokio::task::yield_now().await;
+                let revoke = RevokeKey(made.key_id);
+                engine.execute(TENANT, Caller::Node, revoke, 0).await
+            };
+            let notes = futures_util::future::join_all((0..5).map(|_| note(&engine)));
+            let (revoked, rotated, _) = tokio::join!(revoke, rotates, notes);
+            revoked.unwrap();
+            let rotated = rotated.iter().flatten().map(|one| one.reply.hash);
+            for hash in rotated.chain([made.hash]) {
+                assert_eq!(engine.holder(hash), None);
+            }
+        }
         engine.close().unwrap();
     });
 }

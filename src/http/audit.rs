@@ -4,10 +4,9 @@ use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::reply::{answer, json};
-use super::{Front, Query, auth};
+use super::{Front, auth, parameters};
 use crate::api::audit::{Detail, Item, filter};
 use crate::api::page::{List, Page};
-use crate::api::parameters::Parameters;
 use crate::api::problem::Problem;
 use crate::id::DecisionId;
 use crate::query::{Unreadable, audit as query, intents};
@@ -16,7 +15,7 @@ use crate::tenant::Tenant;
 use crate::tenant::key::Scope;
 
 /// `GET /api/v1/audit`
-pub async fn list(front: Data<Front>, http: HttpRequest, given: Query) -> HttpResponse {
+pub async fn list(front: Data<Front>, http: HttpRequest) -> HttpResponse {
     const KNOWN: &[&str] = &[
         "from",
         "to",
@@ -29,7 +28,7 @@ pub async fn list(front: Data<Front>, http: HttpRequest, given: Query) -> HttpRe
     ];
     answer(&http, async {
         let holder = auth::holder(&front, &http, Scope::AuditRead)?;
-        let parameters = Parameters::new(given.into_inner(), KNOWN)?;
+        let parameters = parameters::read(&http, KNOWN)?;
         let Page { from, limit } = parameters.page()?;
         let filter = filter(&parameters)?;
         let (tenant, id) = (holder.tenant, filter.deterministic_id.clone());
@@ -55,6 +54,7 @@ pub async fn list(front: Data<Front>, http: HttpRequest, given: Query) -> HttpRe
 pub async fn one(front: Data<Front>, http: HttpRequest, path: Path<String>) -> HttpResponse {
     answer(&http, async {
         let holder = auth::holder(&front, &http, Scope::AuditRead)?;
+        parameters::none(&http)?;
         let no_such = || Problem::not_found("audit entry");
         let id = DecisionId::parse(&path).map_err(|_| no_such())?;
         let tenant = holder.tenant;

@@ -4,7 +4,7 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::reply::{answer, json};
-use super::{Front, auth};
+use super::{Front, auth, parameters};
 use crate::api::beta_state;
 use crate::api::page::List;
 use crate::tenant::key::Scope;
@@ -13,6 +13,7 @@ use crate::tenant::key::Scope;
 pub async fn all(front: Data<Front>, http: HttpRequest) -> HttpResponse {
     answer(&http, async {
         let holder = auth::holder(&front, &http, Scope::Read)?;
+        parameters::none(&http)?;
         let look = |tenant: &_, _: &_| Ok(beta_state::items(tenant));
         let items = front
             .engine

@@ -18,5 +18,9 @@ pub fn prefers_minimal(http: &HttpRequest) -> bool {
     prefer
         .filter_map(|value| value.to_str().ok())
         .flat_map(|text| text.split(','))
-        .any(|preference| preference.trim().eq_ignore_ascii_case("return=minimal"))
+        .any(|preference| {
+            preference
+                .replace(['"', ' '], "")
+                .eq_ignore_ascii_case("return=minimal")
+        })
 }

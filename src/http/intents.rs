@@ -5,12 +5,11 @@ use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::reply::{Answer, Failure, answer, json};
-use super::{Front, Query, auth, body, header, trace};
+use super::{Front, auth, body, header, parameters, trace};
 use crate::api::decision::{NotShown, View};
 use crate::api::intent::{self, ParsedIntent};
 use crate::api::intents::{Detail, Item, OutcomeView, filter};
 use crate::api::page::{List, Page};
-use crate::api::parameters::Parameters;
 use crate::api::problem::Problem;
 use crate::engine::directory::Holder;
 use crate::engine::{Unavailable, clock};
@@ -31,12 +30,7 @@ enum Form {
 }
 
 /// `POST /api/v1/intents/evaluate`
-pub async fn evaluate(
-    front: Data<Front>,
-    http: HttpRequest,
-    given: Query,
-    payload: Payload,
-) -> HttpResponse {
+pub async fn evaluate(front: Data<Front>, http: HttpRequest, payload: Payload) -> HttpResponse {
     let watch = clock::stopwatch();
     let came = Came {
         at: clock::now(),
@@ -45,7 +39,7 @@ pub async fn evaluate(
     };
     let handler = async {
         let holder = auth::holder(&front, &http, Scope::Decide)?;
-        let parameters = Parameters::new(given.into_inner(), &["dry_run"])?;
+        let parameters = parameters::read(&http, &["dry_run"])?;
         let request = body::read(&http, payload).await?;
         let key = header::text(&http, "idempotency-key")?;
         let ParsedIntent { intent, id } = intent::evaluate(&request, key)?;
@@ -61,7 +55,9 @@ pub async fn evaluate(
         }
     };
     let response = answer(&http, handler).await;
-    front.metrics.scored(watch.elapsed());
+    if response.status().is_success() {
+        front.metrics.scored(watch.elapsed());
+    }
     response
 }
 
@@ -134,6 +130,7 @@ fn damaged(tenant: TenantId, sequence: Sequence, why: NotShown) -> Failure {
 pub async fn one(front: Data<Front>, http: HttpRequest, path: Path<String>) -> HttpResponse {
     answer(&http, async {
         let holder = auth::holder(&front, &http, Scope::Read)?;
+        parameters::none(&http)?;
         let no_such = || Problem::not_found("intent");
         let id = IntentId::parse(&path).map_err(|_| no_such())?;
         let tenant = holder.tenant;
@@ -161,7 +158,7 @@ pub async fn one(front: Data<Front>, http: HttpRequest, path: Path<String>) -> H
 }
 
 /// `GET /api/v1/intents`
-pub async fn list(front: Data<Front>, http: HttpRequest, given: Query) -> HttpResponse {
+pub async fn list(front: Data<Front>, http: HttpRequest) -> HttpResponse {
     const KNOWN: &[&str] = &[
         "environment",
         "action",
@@ -174,7 +171,7 @@ pub async fn list(front: Data<Front>, http: HttpRequest, given: Query) -> HttpRe
     ];
     answer(&http, async {
         let holder = auth::holder(&front, &http, Scope::Read)?;
-        let parameters = Parameters::new(given.into_inner(), KNOWN)?;
+        let parameters = parameters::read(&http, KNOWN)?;
         let Page { from, limit } = parameters.page()?;
         let (tenant, filter) = (holder.tenant, filter(&parameters)?);
         let look = move |tenant: &Tenant, stamp: &Stamp| {

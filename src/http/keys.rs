@@ -4,7 +4,7 @@ use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::reply::{Failure, answer, created, json};
-use super::{Front, auth, body, tenants};
+use super::{Front, auth, body, parameters, tenants};
 use crate::api::key;
 use crate::api::page::List;
 use crate::api::problem::Problem;
@@ -20,6 +20,7 @@ pub async fn create(
 ) -> HttpResponse {
     answer(&http, async {
         let holder = auth::holder(&front, &http, Scope::Admin)?;
+        parameters::none(&http)?;
         let tenant = tenants::id(&path)?;
         let body = body::read(&http, payload).await?;
         let command = CreateKey(key::create(&body)?);
@@ -35,6 +36,7 @@ pub async fn create(
 pub async fn list(front: Data<Front>, http: HttpRequest, path: Path<String>) -> HttpResponse {
     answer(&http, async {
         let holder = auth::holder(&front, &http, Scope::Admin)?;
+        parameters::none(&http)?;
         let tenant = tenants::id(&path)?;
         let look = |tenant: &_, _: &_| Ok(key::items(tenant));
         let keys = front
@@ -53,6 +55,7 @@ pub async fn revoke(
 ) -> HttpResponse {
     answer(&http, async {
         let holder = auth::holder(&front, &http, Scope::Admin)?;
+        parameters::none(&http)?;
         let (tenant, key) = (tenants::id(&path.0)?, id(&path.1)?);
         let revoked = front
             .engine
@@ -71,6 +74,7 @@ pub async fn rotate(
 ) -> HttpResponse {
     answer(&http, async {
         let holder = auth::holder(&front, &http, Scope::Admin)?;
+        parameters::none(&http)?;
         let (tenant, key) = (tenants::id(&path.0)?, id(&path.1)?);
         let rotated = front
             .engine

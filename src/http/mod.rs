@@ -12,12 +12,12 @@ mod intents;
 mod keys;
 mod operations;
 mod outcome;
+mod parameters;
 mod reply;
 mod tenants;
 mod trace;
 mod usage;
 
-use std::collections::HashMap;
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -25,15 +25,12 @@ use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
 use actix_web::rt::task::JoinHandle;
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, guard};
 
 use crate::api::problem::Problem;
 use crate::engine::Engine;
 use crate::telemetry::Metrics;
 use crate::tenant::key::Scope;
-
-/// Query parameters as they come.
-type Query = web::Query<HashMap<String, String>>;
 
 /// What every handler can reach.
 #[derive(Debug, Clone)]
@@ -117,20 +114,16 @@ async fn no_such_route(front: web::Data<Front>, http: HttpRequest) -> HttpRespon
 /// Every route, in the order of the contract.
 fn routes(config: &mut ServiceConfig) {
     let id = "/api/v1/admin/tenants/{tenant_id}";
+    // Guarded, so that an intent that is called `evaluate` can still be read.
+    let post =
+        |path, handler: actix_web::Route| web::resource(path).guard(guard::Post()).route(handler);
+    config.service(post("/api/v1/intents/evaluate", web::to(intents::evaluate)));
+    config.service(post("/api/v1/intents/outcome", web::to(outcome::record)));
     let mut route = |path: &str, routes: Vec<actix_web::Route>| {
-        let resource = routes
-            .into_iter()
-            .fold(web::resource(path), |all, one| all.route(one));
-        config.service(resource.default_service(web::to(no_such_route)));
+        let resource = web::resource(path).default_service(web::to(no_such_route));
+        let all = routes.into_iter().fold(resource, |all, one| all.route(one));
+        config.service(all);
     };
-    route(
-        "/api/v1/intents/evaluate",
-        vec![web::post().to(intents::evaluate)],
-    );
-    route(
-        "/api/v1/intents/outcome",
-        vec![web::post().to(outcome::record)],
-    );
     route("/api/v1/intents", vec![web::get().to(intents::list)]);
     route(
         "/api/v1/intents/{deterministic_id}",

@@ -4,7 +4,7 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::reply::{answer, json};
-use super::{Front, auth, body, header};
+use super::{Front, auth, body, header, parameters};
 use crate::api::outcome;
 use crate::tenant::key::Scope;
 
@@ -12,6 +12,7 @@ use crate::tenant::key::Scope;
 pub async fn record(front: Data<Front>, http: HttpRequest, payload: Payload) -> HttpResponse {
     answer(&http, async {
         let holder = auth::holder(&front, &http, Scope::Outcome)?;
+        parameters::none(&http)?;
         let body = body::read(&http, payload).await?;
         let report = outcome::record(&body, header::text(&http, "idempotency-key")?)?;
         let id = report.id.clone();

@@ -4,9 +4,8 @@ use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::reply::{Failure, answer, created, json};
-use super::{Front, Query, auth, body};
+use super::{Front, auth, body, parameters};
 use crate::api::page::{List, Page};
-use crate::api::parameters::Parameters;
 use crate::api::problem::Problem;
 use crate::api::tenant::{self, Founded, Item};
 use crate::engine::clock;
@@ -19,6 +18,7 @@ use crate::tenant::lifecycle::FoundTenant;
 pub async fn found(front: Data<Front>, http: HttpRequest, payload: Payload) -> HttpResponse {
     answer(&http, async {
         let holder = auth::holder(&front, &http, Scope::Admin)?;
+        parameters::none(&http)?;
         let body = body::read(&http, payload).await?;
         let new = tenant::create(&body)?;
         let id = TenantId::random(clock::random());
@@ -40,10 +40,10 @@ pub async fn found(front: Data<Front>, http: HttpRequest, payload: Payload) -> H
 }
 
 /// `GET /api/v1/admin/tenants`
-pub async fn list(front: Data<Front>, http: HttpRequest, given: Query) -> HttpResponse {
+pub async fn list(front: Data<Front>, http: HttpRequest) -> HttpResponse {
     answer(&http, async {
         auth::holder(&front, &http, Scope::Admin)?;
-        let parameters = Parameters::new(given.into_inner(), &["limit", "cursor"])?;
+        let parameters = parameters::read(&http, &["limit", "cursor"])?;
         let Page { from, limit } = parameters.page()?;
         let read = front
             .engine
@@ -59,6 +59,7 @@ pub async fn list(front: Data<Front>, http: HttpRequest, given: Query) -> HttpRe
 pub async fn one(front: Data<Front>, http: HttpRequest, path: Path<String>) -> HttpResponse {
     answer(&http, async {
         auth::holder(&front, &http, Scope::Admin)?;
+        parameters::none(&http)?;
         let id = id(&path)?;
         let account = front
             .engine

@@ -4,7 +4,7 @@ use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::reply::{answer, json};
-use super::{Front, auth, tenants};
+use super::{Front, auth, parameters, tenants};
 use crate::api::page::List;
 use crate::api::usage::Usage;
 use crate::stamp::Stamp;
@@ -16,6 +16,7 @@ use crate::tenant::key::Scope;
 pub async fn own(front: Data<Front>, http: HttpRequest) -> HttpResponse {
     answer(&http, async {
         let holder = auth::holder(&front, &http, Scope::Read)?;
+        parameters::none(&http)?;
         let look = move |tenant: &Tenant, stamp: &Stamp| {
             let key = tenant.keys().active(holder.key, stamp.at);
             Ok(Usage::of(
@@ -36,6 +37,7 @@ pub async fn own(front: Data<Front>, http: HttpRequest) -> HttpResponse {
 pub async fn of_tenant(front: Data<Front>, http: HttpRequest, path: Path<String>) -> HttpResponse {
     answer(&http, async {
         let holder = auth::holder(&front, &http, Scope::Admin)?;
+        parameters::none(&http)?;
         let tenant = tenants::id(&path)?;
         let look = |tenant: &Tenant, stamp: &Stamp| Ok(Usage::of_keys(tenant, stamp.at));
         let usage = front

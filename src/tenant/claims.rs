@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Tenant;
 use super::command::Refusal;
+use super::intents::IntentRow;
 use super::schema::TableRow;
 use crate::decide::Intent;
 use crate::decide::intent::{Environment, IntentType};
@@ -30,22 +31,36 @@ impl Claims {
 
     /// Refuses an intent that is outside them.
     pub fn check(&self, intent: &Intent) -> Result<(), Refusal> {
-        let environment = intent.environment;
-        let target = intent.target().unwrap_or(environment);
+        self.check_kind(intent.environment, intent.target(), intent.intent_type())?;
         let requester = intent.requester.as_str();
-        let kind = intent.intent_type();
-        let refuse = |what: String| Err(Refusal::ClaimNotAllowed(what));
-        for place in [environment, target] {
+        let fits = |pattern: &String| matches(pattern, requester);
+        if !self.requesters.is_empty() && !self.requesters.iter().any(fits) {
+            return Err(Refusal::ClaimNotAllowed("this requester".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Refuses the outcome of an intent that is outside them. Who wanted it is not known any more.
+    pub fn check_outcome(&self, intent: &IntentRow) -> Result<(), Refusal> {
+        self.check_kind(intent.environment, intent.target, intent.intent_type)
+    }
+
+    fn check_kind(
+        &self,
+        environment: Environment,
+        target: Option<Environment>,
+        kind: IntentType,
+    ) -> Result<(), Refusal> {
+        for place in [Some(environment), target].into_iter().flatten() {
             if !self.environments.is_empty() && !self.environments.contains(&place) {
-                return refuse(format!("the environment `{place}`"));
+                let what = format!("the environment `{place}`");
+                return Err(Refusal::ClaimNotAllowed(what));
             }
         }
         if !self.intent_types.is_empty() && !self.intent_types.contains(&kind) {
-            return refuse(format!("the intent type `{kind}`"));
-        }
-        let fits = |pattern: &String| matches(pattern, requester);
-        if !self.requesters.is_empty() && !self.requesters.iter().any(fits) {
-            return refuse("this requester".to_owned());
+            return Err(Refusal::ClaimNotAllowed(format!(
+                "the intent type `{kind}`"
+            )));
         }
         Ok(())
     }

@@ -170,6 +170,10 @@ impl Command for Evaluate {
 pub fn dry_run(ask: Evaluate, tenant: &Tenant, stamp: &Stamp) -> Result<Decided, Refusal> {
     let key = payer(tenant, stamp, &ask.intent)?;
     let names = Names::of(&ask, tenant.namer(), stamp);
+    let known = tenant.intents.by_id(names.id_name);
+    if known.is_some_and(|(_, row)| row.digest != names.digest) {
+        return Err(another_intent());
+    }
     let Judged {
         decision,
         counterfactual,
@@ -184,6 +188,10 @@ pub fn dry_run(ask: Evaluate, tenant: &Tenant, stamp: &Stamp) -> Result<Decided,
         at: stamp.at,
         standing: Standing::of(&row, &tenant.rules.settings, stamp.at),
     })
+}
+
+fn another_intent() -> Refusal {
+    Refusal::IdempotencyConflict("the deterministic id belongs to another intent")
 }
 
 /// The key that asks and pays, if it is for such intents.
@@ -278,8 +286,7 @@ impl Evaluate {
         stamp: &Stamp,
     ) -> Plan<Evaluated> {
         if row.digest != names.digest {
-            let told = "the deterministic id belongs to another intent";
-            return Err(Refusal::IdempotencyConflict(told).into());
+            return Err(another_intent().into());
         }
         let recalled = Evaluated::Recalled {
             decided: sequence,
@@ -439,6 +446,7 @@ impl Names {
             category: decision.category,
             action: decision.action,
             environment: intent.environment,
+            target: intent.target(),
             operation: intent.operation,
             risk: decision.risk_score,
             blend: decision.contributions.blend,

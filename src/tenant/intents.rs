@@ -67,6 +67,8 @@ pub struct IntentRow {
     pub action: Action,
     /// Where it takes effect.
     pub environment: Environment,
+    /// Where a deployment goes to.
+    pub target: Option<Environment>,
     /// What happens to the thing.
     pub operation: Option<Operation>,
     /// The risk that the decision used.

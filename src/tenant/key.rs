@@ -11,7 +11,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::Tenant;
 use super::claims::Claims;
-use super::command::{Change, Command, Plan, Refusal};
+use super::command::{Change, Command, Leave, Plan, Refusal};
 use super::schema::{Edit, Gone, Row, RowKey, TableRow};
 use super::usage::Tier;
 use crate::audit::Fact;
@@ -433,10 +433,17 @@ impl Command for RevokeKey {
     type Reply = ();
     const SCOPE: Scope = Scope::Admin;
 
-    fn apply(self, tenant: &Tenant, _: &Stamp) -> Plan<()> {
+    fn apply(self, tenant: &Tenant, stamp: &Stamp) -> Plan<()> {
         let (hash, row) = tenant.keys.find(self.0).ok_or(Refusal::NotFound("key"))?;
         if !row.is_active {
-            return Err(super::command::Leave::Recall(()));
+            return Err(Leave::Recall(()));
+        }
+        let administers = |key: &KeyRow| key.scopes.allow(Scope::Admin) && key.is_good(stamp.at);
+        let others = tenant.keys.rows.values().filter(|key| key.key_id != self.0);
+        if administers(row) && !others.into_iter().any(administers) {
+            let message = "it is the last key that administers; make another first".to_owned();
+            let pointer = "";
+            return Err(Refusal::Invalid { pointer, message }.into());
         }
         let row = KeyRow {
             is_active: false,

@@ -126,6 +126,10 @@ impl Command for RecordOutcome {
             .intents
             .by_id(id)
             .ok_or(Refusal::NotFound("intent"))?;
+        let reporter = stamp.caller.ok_or(Refusal::Unauthenticated)?;
+        if let Some(claims) = tenant.keys.claims(reporter) {
+            claims.check_outcome(intent)?;
+        }
         let idempotency_key = self
             .idempotency_key
             .as_ref()
@@ -135,7 +139,6 @@ impl Command for RecordOutcome {
             return Err(self.recall(outcome, intent.category, tenant));
         }
 
-        let reporter = stamp.caller.ok_or(Refusal::Unauthenticated)?;
         let lesson = Lesson::of(intent, self.success, reporter, tenant);
         let learned = lesson.not_learned.is_none();
         let mark = OutcomeMark {

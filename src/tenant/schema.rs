@@ -289,6 +289,7 @@ mod tests {
                     category: Category::Security,
                     action: Action::Escalate,
                     environment: Environment::Prod,
+                    target: Some(Environment::Staging),
                     operation: Some(Operation::Replace),
                     risk: 0.25,
                     blend: 1.0 / 6.0,

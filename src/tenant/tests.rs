@@ -510,6 +510,33 @@ fn a_key_with_claims_is_for_the_intents_they_name() {
 }
 
 #[test]
+fn a_key_with_claims_reports_only_on_the_intents_they_name() {
+    let mut world = World::new(Tier::Enterprise);
+    let claims = Claims {
+        environments: vec![Environment::Dev],
+        ..Claims::default()
+    };
+    let ci = NewKey::with_role(Tier::Free, Role::Ci);
+    let made = world.run(None, CreateKey(NewKey { claims, ..ci }));
+    world.decide("a", deploy("web"));
+    let refused = world.run(Some(made.unwrap().key_id), report("a", true));
+    assert!(matches!(refused, Err(Refusal::ClaimNotAllowed(_))));
+    assert_eq!(world.tenant.learning.counts(Category::Default).trials, 0);
+}
+
+#[test]
+fn the_last_key_that_administers_stays() {
+    let mut zero = World::new(Tier::Enterprise);
+    zero.tenant.id = TenantId::ZERO;
+    let operator = || CreateKey(NewKey::with_role(Tier::Enterprise, Role::Operator));
+    let first = zero.run(None, operator()).unwrap().key_id;
+    let refused = zero.run(None, RevokeKey(first)).unwrap_err();
+    assert!(matches!(refused, Refusal::Invalid { .. }));
+    zero.run(None, operator()).unwrap();
+    zero.run(None, RevokeKey(first)).unwrap();
+}
+
+#[test]
 fn operators_administer_and_strangers_find_nothing() {
     let world = World::new(Tier::Enterprise);
     let key = KeyId::from_bytes([5; 16]);

@@ -173,11 +173,11 @@ impl Report {
             for item in items {
                 let Item {
                     operation,
-                    address,
                     environment,
                     risk_score,
                     ..
                 } = item;
+                let address = plain(&item.address);
                 let _ = writeln!(
                     text,
                     "  {operation:<8} {address}  [{environment}, risk {risk_score:.3}]"
@@ -192,7 +192,7 @@ impl Report {
         }
         let approved = self.of(Action::Approve);
         if !approved.is_empty() {
-            let names: Vec<_> = approved.iter().map(|item| item.address.as_str()).collect();
+            let names: Vec<_> = approved.iter().map(|item| plain(&item.address)).collect();
             let _ = write!(text, "\nApproved: {}\n", names.join(", "));
         }
         if !self.readiness.is_empty() {
@@ -291,6 +291,16 @@ impl Report {
     }
 }
 
+/// An address as a terminal or a log may show it: what a plan calls its resources must not be able to
+/// end a line or move the cursor.
+fn plain(text: &str) -> String {
+    let escaped = |c: char| match c {
+        c if c.is_control() => c.escape_default().to_string(),
+        c => c.to_string(),
+    };
+    text.chars().map(escaped).collect()
+}
+
 /// A reason, naming its rule.
 fn sentence(reason: &Reason) -> String {
     let policy = reason.policy.as_ref();
@@ -302,10 +312,25 @@ fn sentence(reason: &Reason) -> String {
 
 /// An address as Markdown code, whatever quotes are in it.
 fn code(text: &str) -> String {
-    format!("`{}`", cell(&text.replace('`', "'")))
+    format!("`{}`", cell(&plain(text).replace('`', "'")))
 }
 
 /// Text that cannot end a table's cell.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace(['\n', '\r'], " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_plan_calls_its_resources_cannot_end_a_line() {
+        let address = "aws_instance.x[\"a\n::error::\u{1b}[2J|`\"]";
+        assert_eq!(
+            plain(address),
+            "aws_instance.x[\"a\\n::error::\\u{1b}[2J|`\"]"
+        );
+        assert!(!code(address).contains(['\n', '\u{1b}']));
+    }
 }

@@ -39,6 +39,10 @@ pub(in crate::store) trait LogFile: Send {
     fn len(&self) -> u64;
 }
 
+/// How many zeros a new file is filled with between two syncs. A commit that is synced meanwhile
+/// waits behind this much, and not behind a whole segment.
+const FILL_STEP: usize = 1 << 20;
+
 /// The disk there is.
 pub(in crate::store) struct RealDisk;
 
@@ -64,7 +68,6 @@ impl Disk for RealDisk {
     }
 
     fn create(&self, path: &Path, front: &[u8], len: u64) -> io::Result<Box<dyn LogFile>> {
-        const ZEROS: &[u8] = &[0; 256 * 1024];
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -73,11 +76,13 @@ impl Disk for RealDisk {
             .mode(0o600)
             .open(path)?;
         file.write_all_at(front, 0)?;
+        let zeros = vec![0; FILL_STEP];
         let mut written = len_u64(front);
         while let Some(left) = len.checked_sub(written).filter(|left| *left > 0) {
-            let step = ZEROS.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            let zeros = ZEROS.get(..step).unwrap_or(ZEROS);
+            let step = usize::try_from(left).map_or(FILL_STEP, |left| left.min(FILL_STEP));
+            let zeros = zeros.get(..step).unwrap_or(&zeros);
             file.write_all_at(zeros, written)?;
+            file.sync_data()?;
             written += len_u64(zeros);
         }
         file.sync_all()?;

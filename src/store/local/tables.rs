@@ -140,8 +140,9 @@ fn open_db(dir: &Path, cache_bytes: u64) -> Result<sled::Db, TableError> {
         .cache_capacity(cache_bytes)
         .use_compression(false)
         .segment_size(8 << 20)
-        // Only so that its garbage is collected; never trusted for durability.
-        .flush_every_ms(Some(1000));
+        // Only so that its garbage is collected; never trusted for durability. Rare, because it
+        // syncs the whole file each time and commits on the same disk wait for that.
+        .flush_every_ms(Some(5000));
     let open = move || {
         // sled lets go of its lock a little after it is dropped.
         for _ in 0..100 {
