@@ -52,21 +52,23 @@ fn main() {
     }
 
     let floor_micros = median(floor.iter().map(|syncs| syncs.p50_micros));
+    let floor_tail = median(floor.iter().map(|syncs| syncs.p99_micros));
     let floor_rate = median(floor.iter().map(|syncs| syncs.per_second));
     println!("medians of {ROUNDS} rounds in {}", place.display());
     println!(
-        "{:>22} {:>12} {:>10} {:>10} {:>12}",
-        "", "per second", "p50 us", "x floor", "p50 / floor"
+        "{:>22} {:>12} {:>10} {:>10} {:>10} {:>12}",
+        "", "per second", "p50 us", "p99 us", "x floor", "p50 / floor"
     );
     println!(
-        "{:>22} {floor_rate:>12.0} {floor_micros:>10.0} {:>10.2} {:>12.2}",
+        "{:>22} {floor_rate:>12.0} {floor_micros:>10.0} {floor_tail:>10.0} {:>10.2} {:>12.2}",
         "bare fdatasync, 4 KiB", 1.0, 1.0
     );
     for (in_flight, measured) in IN_FLIGHT.into_iter().zip(&commits) {
         let rate = median(measured.iter().map(|commits| commits.per_second));
         let micros = median(measured.iter().map(|commits| commits.p50_micros));
+        let tail = median(measured.iter().map(|commits| commits.p99_micros));
         println!(
-            "{:>22} {rate:>12.0} {micros:>10.0} {:>10.2} {:>12.2}",
+            "{:>22} {rate:>12.0} {micros:>10.0} {tail:>10.0} {:>10.2} {:>12.2}",
             format!("{in_flight} in flight"),
             rate / floor_rate,
             micros / floor_micros,
@@ -77,22 +79,29 @@ fn main() {
 struct Measured {
     per_second: f64,
     p50_micros: f64,
+    p99_micros: f64,
 }
 
 impl Measured {
     fn of(times: &[Duration], took: Duration) -> Self {
-        let micros = times.iter().map(|time| time.as_secs_f64() * 1e6);
+        let micros = || times.iter().map(|time| time.as_secs_f64() * 1e6);
         Self {
             per_second: times.len() as f64 / took.as_secs_f64(),
-            p50_micros: median(micros),
+            p50_micros: median(micros()),
+            p99_micros: percentile(micros(), 99),
         }
     }
 }
 
 fn median(numbers: impl Iterator<Item = f64>) -> f64 {
+    percentile(numbers, 50)
+}
+
+fn percentile(numbers: impl Iterator<Item = f64>, percent: usize) -> f64 {
     let mut numbers: Vec<_> = numbers.collect();
     numbers.sort_by(f64::total_cmp);
-    numbers.get(numbers.len() / 2).copied().unwrap_or(f64::NAN)
+    let at = numbers.len() * percent / 100;
+    numbers.get(at).copied().unwrap_or(f64::NAN)
 }
 
 /// The durability floor: overwriting zero-filled, synced space 4 KiB at a time.

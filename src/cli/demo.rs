@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Ended, Ending, Exit};
+use super::{Ended, Ending, Exit, line};
 use crate::api::intent::{self, ParsedIntent};
 use crate::audit::Signer;
 use crate::audit::verify::{ParsedEntry, check_log};
@@ -108,9 +108,9 @@ impl Demo {
     }
 
     async fn tell(&self, step: &Step) -> Result<(), Ended> {
-        println!("\n{}.", step.say);
+        line(&format!("\n{}.", step.say))?;
         if let Some(ask) = &step.ask {
-            show(&self.ask(ask).await?);
+            show(&self.ask(ask).await?)?;
         }
         if let Some(history) = &step.history {
             for _ in 0..history.count {
@@ -121,7 +121,7 @@ impl Demo {
             } else {
                 "failures"
             };
-            println!("  {} {outcome} recorded", history.count);
+            line(&format!("  {} {outcome} recorded", history.count))?;
         }
         Ok(())
     }
@@ -176,17 +176,17 @@ impl Demo {
             })
             .await
             .map_err(failed)?;
-        println!("\n{title}:");
-        println!(
+        line(&format!("\n{title}:"))?;
+        line(&format!(
             "  {:<10} {:>6} {:>9} {:>8}   90 % interval",
             "category", "trials", "failures", "mean"
-        );
+        ))?;
         for (category, counts, posterior) in rows {
             let (low, high) = (posterior.interval.low, posterior.interval.high);
-            println!(
+            line(&format!(
                 "  {category:<10} {:>6} {:>9} {:>8.4}   {low:.4} to {high:.4}",
                 counts.trials, counts.failures, posterior.mean
-            );
+            ))?;
         }
         Ok(())
     }
@@ -234,20 +234,20 @@ impl Demo {
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
-        println!(
+        line(&format!(
             "\nAudit: {} entries, every signature and commitment verified",
             checked.size
-        );
-        println!("  public key {key}\n  tree root  {root}");
+        ))?;
+        line(&format!("  public key {key}\n  tree root  {root}"))?;
         Ok(())
     }
 }
 
 /// One decision in two lines.
-fn show(decision: &Decision) {
+fn show(decision: &Decision) -> Result<(), Ended> {
     let action = decision.action.word().to_uppercase();
-    println!(
+    line(&format!(
         "  {action:<9} risk {:.3}   {}",
         decision.risk_score, decision.justification
-    );
+    ))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::remote::Remote;
-use super::{Ended, Ending, Exit};
+use super::{Ended, Ending, Exit, line};
 use crate::client::Answer;
 use crate::credentials::Credentials;
 
@@ -120,7 +120,7 @@ impl Show {
             Which::Api => credentials.api_key,
             Which::Reviewer => credentials.reviewer_key,
         };
-        println!("{}", secret.reveal());
+        line(secret.reveal())?;
         Ok(Exit::Fine)
     }
 }
@@ -140,7 +140,7 @@ impl Create {
         }
         let path = format!("/api/v1/admin/tenants/{}/keys", self.tenant);
         let made = good(client.post(&path, &Value::Object(body)))?;
-        show(&made, "key", self.json);
+        show(&made, "key", self.json)?;
         Ok(Exit::Fine)
     }
 }
@@ -154,7 +154,7 @@ impl Named {
         let (client, _) = self.remote.client(PATIENCE, NO_SERVER)?;
         let path = format!("{}/rotate", self.path());
         let rotated = good(client.post(&path, &Value::Object(Map::new())))?;
-        show(&rotated, "key", self.json);
+        show(&rotated, "key", self.json)?;
         Ok(Exit::Fine)
     }
 
@@ -162,7 +162,7 @@ impl Named {
         let (client, _) = self.remote.client(PATIENCE, NO_SERVER)?;
         good(client.delete(&self.path()))?;
         let answer = json!({"key_id": self.key_id, "is_active": false});
-        show(&answer, "key_id", self.json);
+        show(&answer, "key_id", self.json)?;
         Ok(Exit::Fine)
     }
 }
@@ -175,13 +175,13 @@ fn good(answer: Result<Answer, crate::client::NoAnswer>) -> Result<Value, Ended>
 }
 
 /// Prints the whole answer, or the one member that a script wants.
-fn show(answer: &Value, member: &str, whole: bool) {
+fn show(answer: &Value, member: &str, whole: bool) -> Result<(), Ended> {
     match answer
         .get(member)
         .and_then(Value::as_str)
         .filter(|_| !whole)
     {
-        Some(text) => println!("{text}"),
-        None => println!("{answer}"),
+        Some(text) => line(text),
+        None => line(&answer.to_string()),
     }
 }

@@ -1,12 +1,7 @@
 //! The command line: one file for each command, which has its arguments and runs.
 //!
 //! Prints to people on standard output, tells errors on standard error in one line, and ends with a
-//! code that scripts can rely on ([`Exit`]). The only code besides `server` that may print.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "this is the command line"
-)]
+//! code that scripts can rely on ([`Exit`]). The only code that prints.
 
 mod demo;
 mod gate;
@@ -14,6 +9,7 @@ mod key;
 mod remote;
 mod serve;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -61,6 +57,18 @@ impl Ended {
             message: why.to_string(),
         }
     }
+}
+
+/// Prints to standard output. A reader that is gone, or a full disk behind it, ends the command.
+fn print(text: &str) -> Result<(), Ended> {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| Ended::with(Exit::Failed, format!("standard output: {error}")))
+}
+
+/// Prints one line.
+fn line(text: &str) -> Result<(), Ended> {
+    print(&format!("{text}\n"))
 }
 
 /// What a command comes to.
@@ -118,7 +126,7 @@ pub fn run() -> ExitCode {
     match ended {
         Ok(exit) => exit.into(),
         Err(Ended { exit, message }) => {
-            eprintln!("arf: {message}");
+            let _ = writeln!(std::io::stderr(), "arf: {message}");
             exit.into()
         }
     }

@@ -1,5 +1,6 @@
 //! Where the server is and what key to speak to it with: flags, or the environment.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,7 +29,8 @@ impl Remote {
     /// The key, wherever it was given.
     pub fn key(&self) -> Result<Option<Secret>, Ended> {
         if let Some(key) = &self.key {
-            eprintln!("arf: --key shows in `ps`; better set ARF_KEY or use --key-file");
+            let told = "arf: --key shows in `ps`; better set ARF_KEY or use --key-file";
+            let _ = writeln!(std::io::stderr(), "{told}");
             return Ok(Some(Secret::from_text(key.trim())));
         }
         if let Some(path) = &self.key_file {

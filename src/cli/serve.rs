@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Ended, Ending, Exit};
+use super::{Ended, Ending, Exit, print};
 use crate::config::{BadConfig, Config};
-use crate::credentials::{BadCredentials, Credentials, Founding};
+use crate::credentials::{self, BadCredentials, Credentials, Founding};
 use crate::server::{Server, StartError};
 use crate::store::OpenError;
 use crate::telemetry;
@@ -46,7 +46,8 @@ pub fn run(args: &Args) -> Ending {
     telemetry::log_to_stderr(filter);
     actix::System::new().block_on(async {
         let server = Server::start(&config).await.map_err(ended)?;
-        args.greet(&server);
+        // A server whose output nobody reads serves all the same.
+        let _ = print(&args.greeting(&server));
         server.run_until(told_to_stop()).await.map_err(ended)?;
         Ok(Exit::Fine)
     })
@@ -97,69 +98,66 @@ impl Args {
         Ok(config)
     }
 
-    fn greet(&self, server: &Server) {
-        let data = server.data().display();
-        match server.founding() {
+    fn greeting(&self, server: &Server) -> String {
+        let (data, address) = (server.data().display(), server.address());
+        let state = match server.founding() {
             Founding::New(credentials) => {
-                println!("NEW data directory {data} (first start)");
-                self.introduce(credentials, server);
+                let first = self.introduction(credentials, server);
+                format!("NEW data directory {data} (first start)\n{first}")
             }
             Founding::Completed(credentials) => {
-                println!("NEW data directory {data} (an earlier first start was cut short)");
-                self.introduce(credentials, server);
+                let first = self.introduction(credentials, server);
+                format!("NEW data directory {data} (an earlier first start was cut short)\n{first}")
             }
-            Founding::Incomplete => {
-                println!(
-                    "opened {data}: an earlier first start was cut short and {file} is gone; \
-                     only tenant zero is there, and nobody has its key. \
-                     Start with an empty directory instead.",
-                    file = crate::credentials::FILE
-                );
-            }
+            Founding::Incomplete => format!(
+                "opened {data}: an earlier first start was cut short and {} is gone; only tenant \
+                 zero is there, and nobody has its key. Start with an empty directory instead.\n",
+                credentials::FILE
+            ),
             Founding::Done => {
                 let (tenants, decisions) = server.found();
                 let noun = |count, one: &str| {
                     let plural = if count == 1 { "" } else { "s" };
                     format!("{} {one}{plural}", thousands(count))
                 };
-                println!(
-                    "opened {data}: {}, {}",
-                    noun(tenants, "tenant"),
-                    noun(decisions, "decision")
-                );
+                let (tenants, decisions) = (noun(tenants, "tenant"), noun(decisions, "decision"));
+                format!("opened {data}: {tenants}, {decisions}\n")
             }
-        }
-        println!("listening on http://{}", server.address());
+        };
+        format!("{state}listening on http://{address}\n")
     }
 
     /// What a newcomer needs: the keys, once, and a first request to paste.
-    fn introduce(&self, credentials: &Credentials, server: &Server) {
-        if self.no_print_keys {
-            println!(
-                "keys: in {}",
-                server.data().join(crate::credentials::FILE).display()
-            );
+    fn introduction(&self, credentials: &Credentials, server: &Server) -> String {
+        let keys = if self.no_print_keys {
+            let file = server.data().join(credentials::FILE);
+            format!("  keys          in {}", file.display())
         } else {
-            println!("  operator key  {}", credentials.operator_key.reveal());
-            println!("  api key       {}", credentials.api_key.reveal());
-            println!("  reviewer key  {}", credentials.reviewer_key.reveal());
-        }
-        println!("  tenant        {} (default)", credentials.tenant_id);
-        println!();
-        println!("Ask for a first decision:");
-        println!();
-        println!(
-            "  export ARF_SERVER=http://{} ARF_KEY=$({} key show api --data {})",
-            server.address(),
-            quoted(&std::env::current_exe().unwrap_or_else(|_| PathBuf::from("arf"))),
-            quoted(server.data()),
-        );
-        println!("  curl -s $ARF_SERVER/api/v1/intents/evaluate \\");
-        println!(
-            "    -H \"Authorization: Bearer $ARF_KEY\" -H 'Content-Type: application/json' \\"
-        );
-        println!("    -d '{FIRST_REQUEST}'");
-        println!();
+            format!(
+                "  operator key  {}\n  api key       {}\n  reviewer key  {}",
+                credentials.operator_key.reveal(),
+                credentials.api_key.reveal(),
+                credentials.reviewer_key.reveal()
+            )
+        };
+        let executable = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("arf"));
+        format!(
+            r#"{keys}
+  tenant        {tenant} (default)
+
+Ask for a first decision:
+
+  export ARF_SERVER=http://{address} ARF_KEY=$({executable} key show api --data {data})
+  curl -s $ARF_SERVER/api/v1/intents/evaluate \
+    -H "Authorization: Bearer $ARF_KEY" -H 'Content-Type: application/json' \
+    -d '{FIRST_REQUEST}'
+
+"#,
+            tenant = credentials.tenant_id,
+            address = server.address(),
+            executable = quoted(&executable),
+            data = quoted(server.data()),
+        )
     }
 }
 

@@ -36,6 +36,9 @@ pub enum NotAPlan {
         "not a plan: no `resource_changes`; `terraform show -json FILE` makes it from the plan"
     )]
     NoResourceChanges,
+    /// Making it failed half-way, so it does not say all that would change.
+    #[error("not a whole plan: `terraform plan` failed (`errored` is true)")]
+    Errored,
     /// It has a change that does not say what changes.
     #[error("not a plan: `resource_changes[{index}]` has no {member}")]
     NoMember {
@@ -81,6 +84,8 @@ impl Resource {
 #[derive(Deserialize)]
 struct Document {
     #[serde(default)]
+    errored: bool,
+    #[serde(default)]
     resource_changes: Value,
     #[serde(default)]
     variables: Value,
@@ -93,6 +98,9 @@ impl Plan {
     pub fn read(bytes: &[u8]) -> Result<Self, NotAPlan> {
         let text = decode(bytes)?;
         let mut document = parse(&text)?;
+        if document.errored {
+            return Err(NotAPlan::Errored);
+        }
         let Value::Array(changes) = document.resource_changes.take() else {
             return Err(NotAPlan::NoResourceChanges);
         };
@@ -229,6 +237,10 @@ mod tests {
                 "no `resource_changes`",
             ),
             (b"{\"resource_changes\": {}}", "no `resource_changes`"),
+            (
+                b"{\"resource_changes\": [], \"errored\": true}",
+                "not a whole plan",
+            ),
             (
                 b"{\"resource_changes\": [7]}",
                 "`resource_changes[0]` has no `address`",

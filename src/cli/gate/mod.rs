@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::remote::Remote;
-use super::{Ended, Ending, Exit};
+use super::{Ended, Ending, Exit, print};
 use crate::decide::Action;
 use crate::decide::intent::{ChangeSet, Environment, Text};
 use crate::decide::settings::Enforcement;
@@ -147,7 +147,7 @@ pub fn run(args: &Args) -> Ending {
     };
     match &args.out {
         Some(path) => write(path, &text)?,
-        None => print!("{text}"),
+        None => print(&text)?,
     }
     if let Some(path) = &args.save {
         write(path, &report.run())?;
