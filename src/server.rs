@@ -70,7 +70,11 @@ impl Server {
         let store = Store::open(&store_config, crate::tenant::schema::TABLES)?;
         let tenants = store.tenants();
         let data = std::path::absolute(&store_config.data)?;
-        let signer = Signer::from_seed(&*keyfile::load_or_create_signing_key(&data)?);
+        let key = match tenants {
+            0 => keyfile::load_or_create_signing_key(&data)?,
+            _ => keyfile::load_signing_key(&data)?,
+        };
+        let signer = Signer::from_seed(&key);
         let decisions = intents::count(&store.reader())?;
         let engine = Engine::new(store, signer, config.engine())?;
 

@@ -37,6 +37,15 @@ pub enum KeyFileError {
         /// What it should be.
         expected: &'static str,
     },
+    /// It is gone.
+    #[error(
+        "{} is missing, and entries must not be signed by another key; restore it from a backup",
+        path.display()
+    )]
+    Missing {
+        /// Which file.
+        path: PathBuf,
+    },
     /// The operating system refused.
     #[error(
         "{} cannot be {what}: {source}; make it readable and writable for this user alone",
@@ -52,16 +61,24 @@ pub enum KeyFileError {
     },
 }
 
-/// The key that signs this node's entries, from `<data>/signing.key`; made at the first call. The
-/// file is one line: `arf-signing-key/v1 <base64 of 32 bytes>`.
-pub fn load_or_create_signing_key(data: &Path) -> Result<Zeroizing<[u8; 32]>, KeyFileError> {
+/// The key that signs this node's entries, from `<data>/signing.key`. The file is one line:
+/// `arf-signing-key/v1 <base64 of 32 bytes>`.
+pub fn load_signing_key(data: &Path) -> Result<Zeroizing<[u8; 32]>, KeyFileError> {
     let path = data.join(SIGNING_KEY);
-    match read_private(&path) {
-        Ok(text) => parse_signing_key(&text).ok_or(KeyFileError::Malformed {
-            path,
-            expected: "one line `arf-signing-key/v1 <base64 of 32 bytes>`",
-        }),
-        Err(KeyFileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+    if !path.exists() {
+        return Err(KeyFileError::Missing { path });
+    }
+    let text = read_private(&path)?;
+    parse_signing_key(&text).ok_or(KeyFileError::Malformed {
+        path,
+        expected: "one line `arf-signing-key/v1 <base64 of 32 bytes>`",
+    })
+}
+
+/// The same, made if there is none: only for a node that has signed nothing yet.
+pub fn load_or_create_signing_key(data: &Path) -> Result<Zeroizing<[u8; 32]>, KeyFileError> {
+    match load_signing_key(data) {
+        Err(KeyFileError::Missing { path }) => {
             let mut key = Zeroizing::new([0; 32]);
             let random = getrandom::fill(key.as_mut_slice());
             random.map_err(|error| io_error(&path, "made", error.into()))?;
@@ -71,7 +88,7 @@ pub fn load_or_create_signing_key(data: &Path) -> Result<Zeroizing<[u8; 32]>, Ke
             write_private(&path, line.as_bytes())?;
             Ok(key)
         }
-        Err(error) => Err(error),
+        loaded => loaded,
     }
 }
 

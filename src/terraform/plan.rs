@@ -37,7 +37,7 @@ pub enum NotAPlan {
     )]
     NoResourceChanges,
     /// Making it failed half-way, so it does not say all that would change.
-    #[error("not a whole plan: `terraform plan` failed (`errored` is true)")]
+    #[error("not a plan to apply: making it failed half-way (`errored` is true)")]
     Errored,
     /// It has a change that does not say what changes.
     #[error("not a plan: `resource_changes[{index}]` has no {member}")]
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn what_is_not_a_plan_gets_one_clear_line() {
-        let cases: [(&[u8], &str); 17] = [
+        let cases: [(&[u8], &str); 18] = [
             (b"", "the file is empty"),
             (b"\xEF\xBB\xBF \n", "the file is empty"),
             (b"PK\x03\x04\0\0", "the plan itself"),
@@ -239,7 +239,7 @@ mod tests {
             (b"{\"resource_changes\": {}}", "no `resource_changes`"),
             (
                 b"{\"resource_changes\": [], \"errored\": true}",
-                "not a whole plan",
+                "making it failed half-way",
             ),
             (
                 b"{\"resource_changes\": [7]}",

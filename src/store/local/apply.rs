@@ -163,6 +163,17 @@ impl Gate {
 
 const NO_PANIC: &str = "no holder of this lock panics";
 
+/// Fails the tables when their thread panics: nothing drains the lag any more.
+struct FailIfPanicked<'a>(&'a Gate);
+
+impl Drop for FailIfPanicked<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail();
+        }
+    }
+}
+
 /// The thread that writes the tables.
 pub(super) struct Applier {
     pub shared: Arc<Shared>,
@@ -175,7 +186,9 @@ pub(super) struct Applier {
 impl Applier {
     /// Applies until told to end.
     pub fn run(mut self) {
-        let config = &self.shared.clone().config;
+        let shared = Arc::clone(&self.shared);
+        let _nobody_waits_in_vain = FailIfPanicked(&shared.gate);
+        let config = &shared.config;
         loop {
             match self
                 .shared

@@ -88,9 +88,9 @@ impl Spare {
         }
     }
 
-    /// Whether the last attempt to make a segment failed: the disk is full, or worse.
+    /// Whether no segment can be had: the disk is full, or worse.
     pub fn failed(&self) -> bool {
-        matches!(*self.lock(), State::Failed { .. })
+        matches!(*self.lock(), State::Failed { .. } | State::Stopped)
     }
 
     /// Takes the next segment, at least `len` bytes long, and orders the one after it, of `usual`
@@ -134,6 +134,7 @@ impl Spare {
 
     /// Makes segments as they are wanted, until stopped.
     pub fn run(&self, wal: &Wal) {
+        let _nobody_waits_in_vain = Stop(self);
         let mut state = self.lock();
         loop {
             match *state {
@@ -177,6 +178,15 @@ impl Spare {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// Stops making segments when their thread ends, even by a panic.
+struct Stop<'a>(&'a Spare);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
     }
 }
 
