@@ -190,8 +190,8 @@ impl Engine {
         })
     }
 
-    /// Lets actors live on the calling thread until the seat is dropped; see [`Threads::join`]. At
-    /// least one thread has to.
+    /// Lets actors live on the calling thread, which runs an actix event loop, until the seat is
+    /// dropped. At least one thread has to.
     pub fn join_thread(&self) -> Seat {
         self.threads.join()
     }

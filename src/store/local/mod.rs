@@ -3,7 +3,7 @@
 //! A record's way, a file a step: [`commit`] makes it durable ([`frame`] in a [`segment`] of the
 //! [`disk`]), [`lag`] keeps its rows readable, [`apply`] brings them to the [`tables`], whose
 //! [`layout`] packs them into [`block`]s. [`read`] looks at lag and tables as one. After a stop
-//! [`recover`] has the log [`scan`]ned and what the tables lack [`replay`]ed.
+//! [`recover`](mod@recover) has the log [`scan`]ned and what the tables lack [`replay`]ed.
 
 mod apply;
 mod block;
