@@ -229,7 +229,7 @@ impl Engine {
             .await
             .map_err(|lost| self.lost(tenant, generation, lost))?;
         Ok(Committed {
-            reply,
+            reply: reply?,
             receipt,
             planning,
             _mark: mark,
@@ -262,7 +262,7 @@ impl Engine {
         settled
             .await
             .map_err(|lost| self.lost(tenant, generation, lost))?;
-        Ok(seen)
+        Ok(seen?)
     }
 
     /// Reads what is stored, off the event loop.

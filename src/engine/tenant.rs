@@ -16,7 +16,7 @@ use super::admission::Slot;
 use super::directory::Directory;
 use super::registry::Lease;
 use super::{Receipt, Stopped, Unavailable, clock};
-use crate::audit::{Log, Signer, TooLarge};
+use crate::audit::{Log, Signer};
 use crate::id::Sequence;
 use crate::stamp::Stamp;
 use crate::store::open_envelope;
@@ -172,7 +172,8 @@ impl TenantActor {
         Stamp::new(at, self.next, caller.key(), clock::random())
     }
 
-    /// Plans, numbers, signs, takes in and appends: the one place where a tenant changes.
+    /// Runs a command. What it comes to may show what is not durable yet, a refusal no less than an
+    /// answer, so all of it waits until everything appended so far is settled.
     fn run<C: Command>(
         &mut self,
         command: C,
@@ -184,49 +185,58 @@ impl TenantActor {
         }
         let stamp = self.stamp(caller);
         let watch = clock::stopwatch();
-        caller.admit(&self.tenant, C::SCOPE, stamp.at)?;
-        let Change { rows, fact, reply } = match command.apply(&self.tenant, &stamp) {
-            Ok(change) => change,
-            Err(Leave::Recall(reply)) => {
-                let planning = watch.elapsed();
-                let settled = self.vitals.settled();
-                return Ok(Begun {
-                    reply,
-                    receipt: None,
-                    settled,
-                    planning,
-                });
-            }
-            Err(Leave::Refuse(refusal)) => return Err(refusal.into()),
+        let admitted = caller.admit(&self.tenant, C::SCOPE, stamp.at);
+        let plan = match admitted {
+            Ok(()) => command.apply(&self.tenant, &stamp),
+            Err(refusal) => Err(refusal.into()),
         };
         let planning = watch.elapsed();
+        let (reply, receipt) = match plan {
+            Ok(change) => {
+                let (reply, receipt) = self.commit::<C>(change, &stamp, slot)?;
+                (Ok(reply), Some(receipt))
+            }
+            Err(Leave::Recall(reply)) => (Ok(reply), None),
+            Err(Leave::Refuse(refusal)) => (Err(refusal), None),
+        };
+        Ok(Begun {
+            reply,
+            receipt,
+            settled: self.vitals.settled(),
+            planning,
+        })
+    }
+
+    /// Numbers, signs, takes in and appends a change: the one place where a tenant changes.
+    fn commit<C: Command>(
+        &mut self,
+        change: Change<C::Reply>,
+        stamp: &Stamp,
+        slot: Slot,
+    ) -> Result<(C::Reply, Receipt), Stopped> {
         if !self.node.store.writable() {
             return Err(Unavailable::StorageFull.into());
         }
-
+        let Change { rows, fact, reply } = change;
         let signer = &self.node.signer;
         let mut log = self.log.take().unwrap_or_else(|| {
             let origin = lifecycle::log_begun_by(&rows).expect("founding begins a log");
-            Log::begin(
-                origin.to_owned(),
-                self.tenant.id,
-                stamp.sequence,
-                signer.clone(),
-            )
+            let (tenant, origin) = (self.tenant.id, origin.to_owned());
+            Log::begin(origin, tenant, stamp.sequence, signer.clone())
         });
-        let appended = log.append(fact, &stamp);
-        let refused = |error: TooLarge| Refusal::Invalid {
-            pointer: "",
-            message: error.to_string(),
-        };
+        let appended = log.append(fact, stamp);
         // A log that was to begin with an entry that cannot be made does not begin.
         let log = if appended.is_ok() || !C::FOUNDS {
             &*self.log.insert(log)
         } else {
             &log
         };
-        let (entry, opening) = appended.map_err(refused)?;
-        let receipt = Receipt::of(&entry, signer.kid(), &stamp);
+        let (entry, opening) = appended.map_err(|error| Refusal::Invalid {
+            pointer: "",
+            message: error.to_string(),
+        })?;
+        let receipt = Receipt::of(&entry, signer.kid(), stamp);
+
         let ops: Vec<_> = rows.iter().map(|edit| edit.op(self.tenant.id)).collect();
         for (edit, op) in rows.iter().zip(&ops) {
             self.tenant.absorb(edit);
@@ -244,9 +254,9 @@ impl TenantActor {
             root: log.root(),
             range: log.range().to_vec(),
         };
-        let opening = opening.map(|opening| opening.encode());
+        let (tenant, opening) = (self.tenant.id, opening.map(|opening| opening.encode()));
         let record = Record::new(
-            self.tenant.id,
+            tenant,
             stamp.sequence,
             ops,
             entry.into_bytes(),
@@ -255,14 +265,9 @@ impl TenantActor {
         );
         let durable = self.node.store.append(record, slot);
         let settled = self.settle(durable, rows);
-        self.vitals.append(settled.clone());
+        self.vitals.append(settled);
         self.weigh();
-        Ok(Begun {
-            reply,
-            receipt: Some(receipt),
-            settled,
-            planning,
-        })
+        Ok((reply, receipt))
     }
 
     /// Keys are known to the directory before anybody is answered, whether or not the caller stays, and
@@ -332,7 +337,7 @@ impl Actor for TenantActor {
 /// A command that was carried out in memory and is on its way to the disk.
 pub struct Begun<R> {
     /// For the caller, once it is settled.
-    pub reply: R,
+    pub reply: Result<R, Refusal>,
     /// Of its entry, if it made one.
     pub receipt: Option<Receipt>,
     /// When the caller may have it.
@@ -389,7 +394,7 @@ where
     T: 'static,
     F: 'static,
 {
-    type Result = Result<(T, Settled), Stopped>;
+    type Result = Result<(Result<T, Refusal>, Settled), Stopped>;
 }
 
 impl<F, T> Handler<Inspect<F>> for TenantActor
@@ -411,8 +416,8 @@ where
                 return Err(Refusal::NotFound("tenant").into());
             }
             let stamp = actor.stamp(caller);
-            caller.admit(&actor.tenant, scope, stamp.at)?;
-            let seen = look(&actor.tenant, &stamp)?;
+            let admitted = caller.admit(&actor.tenant, scope, stamp.at);
+            let seen = admitted.and_then(|()| look(&actor.tenant, &stamp));
             Ok((seen, actor.vitals.settled()))
         }))
     }
