@@ -6,31 +6,29 @@ use super::attribute::Attribute;
 
 /// The region that the resource names, else the one that its provider is configured for.
 pub(super) fn region(resource: Attribute<'_>, provider: &str, plan: &Regions) -> Option<String> {
-    let named = ["region", "location"]
+    let word = |name| resource.at(name).word();
+    ["region", "location"]
         .into_iter()
-        .find_map(|name| resource.at(name).word());
-    named
-        .or_else(|| {
-            resource
-                .at("availability_zone")
-                .word()
-                .map(|zone| of_aws_zone(&zone))
-        })
-        .or_else(|| resource.at("zone").word().map(|zone| of_google_zone(&zone)))
+        .find_map(word)
+        .or_else(|| of_aws_zone(&word("availability_zone")?))
+        .or_else(|| of_google_zone(&word("zone")?))
         .or_else(|| plan.of_provider(provider))
 }
 
 /// `us-east-1` of `us-east-1a`.
-fn of_aws_zone(zone: &str) -> String {
-    zone.trim_end_matches(|char: char| char.is_ascii_lowercase())
-        .to_owned()
+fn of_aws_zone(zone: &str) -> Option<String> {
+    let region = zone.trim_end_matches(|char: char| char.is_ascii_lowercase());
+    named(region)
 }
 
 /// `europe-west1` of `europe-west1-b`.
-fn of_google_zone(zone: &str) -> String {
-    zone.rsplit_once('-')
-        .map_or(zone, |(region, _)| region)
-        .to_owned()
+fn of_google_zone(zone: &str) -> Option<String> {
+    named(zone.rsplit_once('-').map_or(zone, |(region, _)| region))
+}
+
+/// Something that is no zone may leave nothing.
+fn named(region: &str) -> Option<String> {
+    (!region.is_empty()).then(|| region.to_owned())
 }
 
 /// The regions that providers are configured for: name of the provider, region.
@@ -82,6 +80,8 @@ mod tests {
         let regions = Regions::read(&providers, &json!({"region": {"value": "eu-west-1"}}));
         let cases = [
             (json!({"region": "us-east-1"}), "aws", Some("us-east-1")),
+            (json!({"zone": "-0"}), "other", None),
+            (json!({"availability_zone": "abc"}), "other", None),
             (
                 json!({"location": "France Central"}),
                 "azurerm",

@@ -147,7 +147,7 @@ fn open_db(dir: &Path, cache_bytes: u64) -> Result<sled::Db, TableError> {
         // sled lets go of its lock a little after it is dropped.
         for _ in 0..100 {
             match config.open() {
-                Err(sled::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(sled::Error::Io(error)) if is_locked(&error) => {
                     std::thread::park_timeout(Duration::from_millis(50));
                 }
                 other => return other,
@@ -164,6 +164,11 @@ fn open_db(dir: &Path, cache_bytes: u64) -> Result<sled::Db, TableError> {
         })?
         .join();
     Ok(opened.map_err(|_| TableError::Panicked)??)
+}
+
+/// sled 0.34.7 says only in words that it is the lock it could not get.
+fn is_locked(error: &io::Error) -> bool {
+    error.to_string().contains("could not acquire lock")
 }
 
 /// A pair of sled's, as one of ours.
