@@ -160,9 +160,12 @@ impl Config {
     }
 
     /// The engine's part.
-    pub fn engine(&self) -> engine::Config {
+    pub fn engine(&self) -> Result<engine::Config, BadConfig> {
         let default = engine::Config::default();
-        engine::Config {
+        if let Some(deadline) = self.engine.deadline_ms {
+            within("engine.deadline_ms", deadline, 1, 600_000)?;
+        }
+        Ok(engine::Config {
             deadline: self
                 .engine
                 .deadline_ms
@@ -170,14 +173,14 @@ impl Config {
             idle: self.engine.idle_s.map_or(default.idle, Duration::from_secs),
             active_bytes: self.engine.active_bytes.unwrap_or(default.active_bytes),
             ..default
-        }
+        })
     }
 
     /// The front's part.
     pub fn http(&self) -> Result<http::Config, BadConfig> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         // The committer, the tables and the kernel want the other half.
-        let workers = self.workers.unwrap_or(processors / 2).max(1);
+        let workers = self.workers.unwrap_or((processors / 2).max(1));
         within("workers", workers as u64, 1, 256)?;
         Ok(http::Config {
             workers,

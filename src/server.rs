@@ -65,7 +65,7 @@ impl Server {
     /// Has to run on an actix event loop; on return requests are answered.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let (address, service) = (config.listen()?, config.service()?);
-        let http = config.http()?;
+        let (http, engine_config) = (config.http()?, config.engine()?);
         let store_config = config.store()?;
         let store = Store::open(&store_config, crate::tenant::schema::TABLES)?;
         let tenants = store.tenants();
@@ -76,7 +76,7 @@ impl Server {
         };
         let signer = Signer::from_seed(&key);
         let decisions = intents::count(&store.reader())?;
-        let engine = Engine::new(store, signer, config.engine())?;
+        let engine = Engine::new(store, signer, engine_config)?;
 
         let seat = engine.join_thread();
         let founding = credentials::first_start(&engine, &data, &service, tenants).await?;

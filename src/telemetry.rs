@@ -11,6 +11,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets, linear_buckets};
 use prometheus_client::registry::{Registry, Unit};
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
 
 use crate::decide::Action;
@@ -22,18 +23,22 @@ pub fn log_filter(directive: &str) -> Result<EnvFilter, impl std::error::Error +
     EnvFilter::builder().parse(directive)
 }
 
-/// Sends the log to standard error: lines for a terminal, JSON for everything else.
-pub fn log_to_stderr(filter: EnvFilter) {
+/// Sends the log to standard error: lines for a terminal, JSON for everything else. Written by a
+/// thread of its own, which drops lines rather than hold anybody up; what is left of them is written
+/// when the guard is dropped.
+pub fn log_to_stderr(filter: EnvFilter) -> WorkerGuard {
+    let (writer, guard) = tracing_appender::non_blocking(Unfailing(io::stderr()));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .log_internal_errors(false)
-        .with_writer(|| Unfailing(io::stderr()));
+        .with_writer(writer);
     // A second call, as in tests, leaves the first log in place.
     let _ = if io::stderr().is_terminal() {
         builder.with_target(false).try_init()
     } else {
         builder.json().flatten_event(true).try_init()
     };
+    guard
 }
 
 /// A writer that drops what cannot be written: a full disk under the log must not stop the node.

@@ -43,7 +43,7 @@ pub fn run(args: &Args) -> Ending {
     let filter = config
         .log()
         .map_err(|error| Ended::with(Exit::Config, error))?;
-    telemetry::log_to_stderr(filter);
+    let _log = telemetry::log_to_stderr(filter);
     actix::System::new().block_on(async {
         let server = Server::start(&config).await.map_err(ended)?;
         // A server whose output nobody reads serves all the same.

@@ -40,9 +40,16 @@ impl Claims {
         Ok(())
     }
 
-    /// Refuses the outcome of an intent that is outside them. Who wanted it is not known any more.
-    pub fn check_outcome(&self, intent: &IntentRow) -> Result<(), Refusal> {
-        self.check_kind(intent.environment, intent.target, intent.intent_type)
+    /// Refuses `key` the outcome of an intent that is outside them. Rows do not tell who wanted an
+    /// intent; one that the key asked about itself was checked then.
+    pub fn check_outcome(&self, key: KeyId, intent: &IntentRow) -> Result<(), Refusal> {
+        self.check_kind(intent.environment, intent.target, intent.intent_type)?;
+        if self.requesters.is_empty() || intent.caller == key {
+            Ok(())
+        } else {
+            let what = "outcomes of intents that it did not ask about".to_owned();
+            Err(Refusal::ClaimNotAllowed(what))
+        }
     }
 
     fn check_kind(

@@ -128,7 +128,7 @@ impl Command for RecordOutcome {
             .ok_or(Refusal::NotFound("intent"))?;
         let reporter = stamp.caller.ok_or(Refusal::Unauthenticated)?;
         if let Some(claims) = tenant.keys.claims(reporter) {
-            claims.check_outcome(intent)?;
+            claims.check_outcome(reporter, intent)?;
         }
         let idempotency_key = self
             .idempotency_key

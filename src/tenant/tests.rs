@@ -512,16 +512,29 @@ fn a_key_with_claims_is_for_the_intents_they_name() {
 #[test]
 fn a_key_with_claims_reports_only_on_the_intents_they_name() {
     let mut world = World::new(Tier::Enterprise);
-    let claims = Claims {
+    let of_dev = Claims {
         environments: vec![Environment::Dev],
         ..Claims::default()
     };
-    let ci = NewKey::with_role(Tier::Free, Role::Ci);
-    let made = world.run(None, CreateKey(NewKey { claims, ..ci }));
+    let of_agents = Claims {
+        requesters: vec!["agent".into()],
+        ..Claims::default()
+    };
     world.decide("a", deploy("web"));
-    let refused = world.run(Some(made.unwrap().key_id), report("a", true));
-    assert!(matches!(refused, Err(Refusal::ClaimNotAllowed(_))));
+    for claims in [of_dev, of_agents.clone()] {
+        let ci = NewKey::with_role(Tier::Free, Role::Ci);
+        let made = world.run(None, CreateKey(NewKey { claims, ..ci }));
+        let refused = world.run(Some(made.unwrap().key_id), report("a", true));
+        assert!(matches!(refused, Err(Refusal::ClaimNotAllowed(_))));
+    }
     assert_eq!(world.tenant.learning.counts(Category::Default).trials, 0);
+
+    let ci = NewKey::with_role(Tier::Free, Role::Ci);
+    let claims = of_agents;
+    let made = world.run(None, CreateKey(NewKey { claims, ..ci }));
+    let key = Some(made.unwrap().key_id);
+    world.run(key, ask("own", deploy("web"))).unwrap();
+    assert!(world.run(key, report("own", true)).is_ok());
 }
 
 #[test]

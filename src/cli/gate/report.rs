@@ -292,10 +292,11 @@ impl Report {
 }
 
 /// An address as a terminal or a log may show it: what a plan calls its resources must not be able to
-/// end a line or move the cursor.
+/// end a line, move the cursor or turn the text around.
 fn plain(text: &str) -> String {
+    let unseen = |c: char| matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}');
     let escaped = |c: char| match c {
-        c if c.is_control() => c.escape_default().to_string(),
+        c if c.is_control() || unseen(c) => c.escape_unicode().to_string(),
         c => c.to_string(),
     };
     text.chars().map(escaped).collect()
@@ -329,7 +330,7 @@ mod tests {
         let address = "aws_instance.x[\"a\n::error::\u{1b}[2J|`\"]";
         assert_eq!(
             plain(address),
-            "aws_instance.x[\"a\\n::error::\\u{1b}[2J|`\"]"
+            "aws_instance.x[\"a\\u{a}::error::\\u{1b}[2J|`\"]"
         );
         assert!(!code(address).contains(['\n', '\u{1b}']));
     }

@@ -252,15 +252,24 @@ fn settle_tables(
         }
     }
 
+    if doubtful {
+        // Why they are of no use is known, and the disk may be full of them.
+        disk.remove(&at(TABLES)).map_err(io(at(TABLES)))?;
+    }
     disk.remove(&at(TABLES_NEW)).map_err(io(at(TABLES_NEW)))?;
-    let tables = open(TABLES_NEW)?;
-    replay::fill(wal, scan, schema, tables.as_ref()).map_err(|doubt| match doubt {
-        Doubt::Refuse(error) => error,
-        Doubt::Rebuild(why) => OpenError::Rebuild { why },
+    let build = || {
+        let tables = open(TABLES_NEW)?;
+        replay::fill(wal, scan, schema, tables.as_ref()).map_err(|doubt| match doubt {
+            Doubt::Refuse(error) => error,
+            Doubt::Rebuild(why) => OpenError::Rebuild { why },
+        })?;
+        Ok::<_, OpenError>(tables.sync()?)
+    };
+    build().inspect_err(|_| {
+        // Half-built tables must not keep the room that the next start needs.
+        let _ = disk.remove(&at(TABLES_NEW));
     })?;
-    tables.sync()?;
-    drop(tables);
-    if present {
+    if present && !doubtful {
         let aside = at(QUARANTINE).join(format!("{TABLES}-{boot_epoch}"));
         disk.create_dir(&at(QUARANTINE))
             .map_err(io(at(QUARANTINE)))?;
