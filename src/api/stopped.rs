@@ -22,7 +22,6 @@ fn refused(refusal: &Refusal, now: Timestamp) -> Problem {
         Refusal::NotFound(what) => Problem::not_found(what),
         Refusal::IdempotencyConflict(_) => Problem::new(Code::IdempotencyConflict, detail),
         Refusal::OutcomeConflict => Problem::new(Code::OutcomeConflict, detail),
-        Refusal::Expired => Problem::new(Code::Expired, detail),
         Refusal::QuotaExceeded { resets_at, .. } => Problem::new(Code::QuotaExceeded, detail)
             .retry_after(resets_at.since(now).as_secs().max(1))
             .with("resets_at", resets_at.to_string()),
@@ -39,7 +38,6 @@ impl From<Unavailable> for Problem {
             Unavailable::StorageFull => Code::StorageFull,
             Unavailable::TenantCorrupt => Code::TenantCorrupt,
             Unavailable::TenantReloading => Code::TenantReloading,
-            Unavailable::Rebuilding => Code::Rebuilding,
             Unavailable::ShuttingDown => Code::ShuttingDown,
         };
         Self::new(code, why.to_string())

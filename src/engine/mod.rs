@@ -23,13 +23,12 @@ use thiserror::Error;
 
 use crate::audit::{Entry, Kid, Signer};
 use crate::decide::Rules;
-use crate::id::{DecisionId, Sequence, TenantId};
+use crate::id::{DecisionId, TenantId};
 use crate::stamp::Stamp;
 use crate::store::{CloseError, Lost, Mark, ReadError, Reader, Store, StoreStats};
 use crate::tenant::Tenant;
 use crate::tenant::command::{Caller, Command, Refusal};
 use crate::tenant::key::{KeyHash, Scope};
-use crate::time::Timestamp;
 
 use admission::{Admission, Limits, Slot};
 use directory::{Directory, Holder};
@@ -60,9 +59,6 @@ pub enum Unavailable {
     /// The tenant is on its way back into memory.
     #[error("the tenant is being reloaded; whether the request was carried out is not known")]
     TenantReloading,
-    /// Cold rows are still being rebuilt.
-    #[error("what was asked for is still being rebuilt")]
-    Rebuilding,
     /// The node is going down.
     #[error("the node is shutting down")]
     ShuttingDown,
@@ -84,8 +80,6 @@ pub enum Stopped {
 pub struct Receipt {
     /// The entry's id.
     pub decision_id: DecisionId,
-    /// Its number in the tenant.
-    pub sequence: Sequence,
     /// Its number in the log.
     pub index: u64,
     /// Its leaf in the tree.
@@ -94,20 +88,16 @@ pub struct Receipt {
     pub kid: Kid,
     /// The signature.
     pub signature: [u8; 64],
-    /// Its time.
-    pub at: Timestamp,
 }
 
 impl Receipt {
-    fn of(entry: &Entry, kid: Kid, stamp: &Stamp) -> Self {
+    fn of(entry: &Entry, kid: Kid) -> Self {
         Self {
             decision_id: entry.decision_id(),
-            sequence: stamp.sequence,
             index: entry.index(),
             leaf_hash: *entry.leaf_hash(),
             kid,
             signature: *entry.signature(),
-            at: stamp.at,
         }
     }
 }

@@ -235,7 +235,7 @@ impl TenantActor {
             pointer: "",
             message: error.to_string(),
         })?;
-        let receipt = Receipt::of(&entry, signer.kid(), stamp);
+        let receipt = Receipt::of(&entry, signer.kid());
 
         let ops: Vec<_> = rows.iter().map(|edit| edit.op(self.tenant.id)).collect();
         for (edit, op) in rows.iter().zip(&ops) {

@@ -8,9 +8,10 @@ use tempfile::TempDir;
 use super::*;
 use crate::audit::Fact;
 use crate::decide::intent::Text;
+use crate::id::Sequence;
 use crate::store::StoreConfig;
 use crate::tenant::command::{Change, Plan};
-use crate::tenant::key::{CreateKey, NewKey, RevokeKey, Role, RotateKey, Scope};
+use crate::tenant::key::{CreateKey, Granted, NewKey, RevokeKey, Role, RotateKey, Scope};
 use crate::tenant::lifecycle::FoundTenant;
 use crate::tenant::schema::TABLES;
 use crate::tenant::usage::Tier;
@@ -46,6 +47,12 @@ fn found() -> FoundTenant {
         service: "arf.invalid".into(),
         public_key: "key".into(),
     }
+}
+
+/// Founds the tenant of these tests, and gives its first key.
+async fn founded(engine: &Engine) -> Granted {
+    let founded = engine.execute(TENANT, Caller::Node, found(), 0);
+    founded.await.unwrap().reply.remove(0)
 }
 
 /// A command that only leaves an entry.
@@ -96,10 +103,7 @@ fn commands_are_numbered_without_holes_through_panics_rests_and_restarts() {
             .await
             .unwrap_err();
         assert_eq!(unfounded, Refusal::NotFound("tenant").into());
-        engine
-            .execute(TENANT, Caller::Node, found(), 0)
-            .await
-            .unwrap();
+        founded(&engine).await;
         assert_eq!(note(&engine).await, 1);
 
         let panicked = engine
@@ -140,10 +144,7 @@ fn many_at_once_activate_a_tenant_once_and_get_a_number_each() {
     run(async {
         let engine = engine(&folder);
         let _seat = engine.join_thread();
-        engine
-            .execute(TENANT, Caller::Node, found(), 0)
-            .await
-            .unwrap();
+        founded(&engine).await;
         for round in 0..20 {
             engine.rest();
             let notes = futures_util::future::join_all((0..300).map(|_| note(&engine))).await;
@@ -193,8 +194,7 @@ fn the_directory_knows_a_key_before_its_maker_is_answered_and_forgets_it_likewis
     let (kept, revoked) = run(async {
         let engine = engine(&folder);
         let _seat = engine.join_thread();
-        let founded = engine.execute(TENANT, Caller::Node, found(), 0);
-        let kept = founded.await.unwrap().reply.remove(0).hash;
+        let kept = founded(&engine).await.hash;
         let create = CreateKey(NewKey::with_role(Tier::Free, Role::Agent));
         let made = engine.execute(TENANT, Caller::Node, create, 0);
         let made = made.await.unwrap().reply;
@@ -220,8 +220,7 @@ fn a_key_that_is_rotated_and_revoked_at_once_is_good_for_nothing() {
     run(async {
         let engine = engine(&folder);
         let _seat = engine.join_thread();
-        let founded = engine.execute(TENANT, Caller::Node, found(), 0);
-        founded.await.unwrap();
+        founded(&engine).await;
         for _ in 0..40 {
             let create = CreateKey(NewKey::with_role(Tier::Free, Role::Agent));
             let made = engine.execute(TENANT, Caller::Node, create, 0);
@@ -252,10 +251,7 @@ fn a_caller_that_leaves_has_its_command_carried_out_or_not_begun() {
     run(async {
         let engine = engine(&folder);
         let _seat = engine.join_thread();
-        engine
-            .execute(TENANT, Caller::Node, found(), 0)
-            .await
-            .unwrap();
+        founded(&engine).await;
         // Polled once, then dropped: it may have been handed over or not.
         for _ in 0..50 {
             let command = engine.execute(TENANT, Caller::Node, Note, 0);
@@ -279,10 +275,7 @@ fn what_was_seen_is_durable_when_it_is_answered() {
     run(async {
         let engine = engine(&folder);
         let _seat = engine.join_thread();
-        engine
-            .execute(TENANT, Caller::Node, found(), 0)
-            .await
-            .unwrap();
+        founded(&engine).await;
         let writes = (0..100).map(|_| note(&engine));
         let looks = (0..100).map(|_| async {
             let look = |_: &Tenant, stamp: &Stamp| Ok(stamp.sequence);

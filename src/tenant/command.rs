@@ -75,9 +75,6 @@ pub enum Refusal {
     /// The intent has the other outcome.
     #[error("the intent has an outcome already, and it is the other one")]
     OutcomeConflict,
-    /// What is left of it is too little to answer.
-    #[error("what was decided under this id is past its retention")]
-    Expired,
     /// The key's quota is used up.
     #[error("the quota of {limit} evaluations a month is used up")]
     QuotaExceeded {

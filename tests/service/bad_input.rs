@@ -5,25 +5,13 @@ use std::net::TcpStream;
 
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, Server};
+use crate::harness::{PATIENCE, Server, deployment};
 
 const BODY_MAX: usize = 65_536;
 
-fn intent(more: Value) -> Value {
-    let mut intent = json!({
-        "environment": "dev", "requester": "ci",
-        "service_name": "api", "change_scope": "canary", "deployment_target": "dev",
-    });
-    intent
-        .as_object_mut()
-        .unwrap()
-        .extend(more.as_object().unwrap().clone());
-    intent
-}
-
 /// An intent whose text has one member more.
 fn raw(member: &str) -> String {
-    let text = intent(json!({})).to_string();
+    let text = deployment(json!({})).to_string();
     format!("{},{member}}}", &text[..text.len() - 1])
 }
 
@@ -220,7 +208,7 @@ fn a_bad_intent_is_refused_with_what_is_wrong_and_where() {
     ci.post_bytes("intents/evaluate", &[], garbage)
         .problem(400, "malformed_json");
     assert_eq!(ci.footprint(), before);
-    ci.post("intents/evaluate?dry_run=perhaps", &intent(json!({})))
+    ci.post("intents/evaluate?dry_run=perhaps", &deployment(json!({})))
         .problem(422, "invalid_request");
     assert_eq!(ci.footprint(), before);
     // 32 deep is deep enough.
@@ -253,7 +241,7 @@ fn a_body_may_have_64_kib_and_not_a_byte_more() {
     let server = Server::start();
     let ci = server.ci();
     let padded = |len: usize| {
-        let text = intent(json!({"deterministic_id": "large"})).to_string();
+        let text = deployment(json!({"deterministic_id": "large"})).to_string();
         format!("{text}{}", " ".repeat(len - text.len()))
     };
     let before = ci.footprint();
@@ -307,7 +295,7 @@ fn a_body_that_hides_its_length_is_refused_all_the_same() {
 fn a_bad_report_is_refused() {
     let server = Server::start();
     let ci = server.ci();
-    ci.evaluate(&intent(json!({"deterministic_id": "known"})));
+    ci.evaluate(&deployment(json!({"deterministic_id": "known"})));
     let before = ci.footprint();
     for (body, pointer) in [
         (json!({}), "/deterministic_id"),
@@ -362,7 +350,7 @@ fn a_body_that_is_not_called_json_is_not_read() {
     let server = Server::start();
     let ci = server.ci();
     let before = ci.footprint();
-    let body = intent(json!({})).to_string();
+    let body = deployment(json!({})).to_string();
     for kind in [
         "text/plain",
         "application/x-www-form-urlencoded",
@@ -437,5 +425,5 @@ fn what_the_server_is_sent_by_mistake_does_not_stop_it() {
         let accepted = answer.starts_with(b"HTTP/1.1 2") || answer.starts_with(b"HTTP/1.1 5");
         assert!(!accepted, "{}", String::from_utf8_lossy(&answer));
     }
-    server.ci().evaluate(&intent(json!({})));
+    server.ci().evaluate(&deployment(json!({})));
 }

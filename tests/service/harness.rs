@@ -803,3 +803,16 @@ fn compare(at: &str, actual: &Value, expected: &Value, differences: &mut Vec<Str
         (a, b) => differences.push(format!("{at}: {a}, expected {b}")),
     }
 }
+
+/// A small deployment to dev, with `more` over it.
+pub fn deployment(more: Value) -> Value {
+    let mut intent = json!({
+        "environment": "dev", "requester": "ci",
+        "service_name": "api", "change_scope": "canary", "deployment_target": "dev",
+    });
+    intent
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    intent
+}

@@ -2,19 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server, until};
-
-fn intent(more: Value) -> Value {
-    let mut intent = json!({
-        "environment": "dev", "requester": "ci",
-        "service_name": "api", "change_scope": "canary", "deployment_target": "dev",
-    });
-    intent
-        .as_object_mut()
-        .unwrap()
-        .extend(more.as_object().unwrap().clone());
-    intent
-}
+use crate::harness::{Client, Server, deployment, until};
 
 /// Every route that wants a key of a tenant.
 const ROUTES: &[(&str, &str)] = &[
@@ -81,7 +69,7 @@ fn a_role_allows_its_scopes_and_no_more() {
     let tenant = server.credentials().tenant_id;
     server
         .ci()
-        .evaluate(&intent(json!({"deterministic_id": "known"})));
+        .evaluate(&deployment(json!({"deterministic_id": "known"})));
     let outcome = json!({"deterministic_id": "known", "success": true});
     // Scopes by route: evaluate, outcome, audit, admin; the other reads are for every key.
     let rows = [
@@ -93,7 +81,7 @@ fn a_role_allows_its_scopes_and_no_more() {
     ];
     let check = |name: &str, client: &Client, allowed: [bool; 4]| {
         let answers = [
-            client.post("intents/evaluate", &intent(json!({}))),
+            client.post("intents/evaluate", &deployment(json!({}))),
             client.post("intents/outcome", &outcome),
             client.get("audit"),
             client.get("admin/tenants"),
@@ -186,7 +174,7 @@ fn a_revoked_key_is_good_for_nothing() {
     let server = Server::start();
     let tenant = server.credentials().tenant_id;
     let (id, client) = server.key(&tenant, &json!({"tier": "enterprise", "name": "laptop"}));
-    client.evaluate(&intent(json!({"deterministic_id": "before"})));
+    client.evaluate(&deployment(json!({"deterministic_id": "before"})));
     let path = format!("admin/tenants/{tenant}/keys/{id}");
     let operator = server.operator();
     for _ in 0..2 {
@@ -242,7 +230,7 @@ fn an_expired_key_is_good_for_nothing() {
     });
     assert!(chrono::Utc::now() >= soon, "it expired before its time");
     client
-        .post("intents/evaluate", &intent(json!({})))
+        .post("intents/evaluate", &deployment(json!({})))
         .problem(401, "unauthenticated");
 }
 
@@ -254,7 +242,7 @@ fn a_rotated_key_has_a_new_secret_and_the_same_id() {
         &tenant,
         &json!({"tier": "pro", "role": "agent", "name": "n"}),
     );
-    old.evaluate(&intent(json!({})));
+    old.evaluate(&deployment(json!({})));
     let path = format!("admin/tenants/{tenant}/keys/{id}/rotate");
     let answer = server.operator().post(&path, &json!({}));
     assert!([200, 201].contains(&answer.status), "{answer:?}");
@@ -264,7 +252,7 @@ fn a_rotated_key_has_a_new_secret_and_the_same_id() {
     old.get("usage").problem(401, "unauthenticated");
     // Rotation does not give the quota back, and leaves the rights as they are.
     assert_eq!(new.get("usage").expect(200)["used"], 1);
-    new.evaluate(&intent(json!({})));
+    new.evaluate(&deployment(json!({})));
     assert_eq!(new.get("usage").expect(200)["used"], 2);
     new.post(
         "intents/outcome",
@@ -305,12 +293,12 @@ fn a_key_with_claims_may_ask_for_what_they_cover() {
         "environment": "dev", "requester": "ci",
         "principal": "p", "permission_level": "read", "resource_scope": "/a/b",
     });
-    let prod = intent(json!({"environment": "prod"}));
-    let robot = intent(json!({"requester": "team-a/robot"}));
+    let prod = deployment(json!({"environment": "prod"}));
+    let robot = deployment(json!({"requester": "team-a/robot"}));
     let rows = [
         (
             json!({"environments": ["dev", "test"]}),
-            intent(json!({})),
+            deployment(json!({})),
             true,
         ),
         (
@@ -329,7 +317,7 @@ fn a_key_with_claims_may_ask_for_what_they_cover() {
         (json!({"requesters": ["*"]}), robot.clone(), true),
         (
             json!({"intent_types": ["deploy_config"]}),
-            intent(json!({})),
+            deployment(json!({})),
             true,
         ),
         (json!({"intent_types": ["deploy_config"]}), grant, false),
@@ -358,7 +346,7 @@ fn a_key_with_claims_may_ask_for_what_they_cover() {
         );
     }
     // A deployment into production from elsewhere is one into production.
-    let into_prod = intent(json!({"deployment_target": "prod"}));
+    let into_prod = deployment(json!({"deployment_target": "prod"}));
     claimed(json!({"environments": ["dev"]}))
         .post("intents/evaluate", &into_prod)
         .problem(403, "claim_not_allowed");
@@ -384,7 +372,7 @@ fn another_tenants_things_do_not_exist() {
     let server = Server::start();
     let ours = server.ci();
     let (their_tenant, theirs) = server.found("neighbours", "enterprise");
-    let answer = theirs.evaluate(&intent(json!({"deterministic_id": "secret"})));
+    let answer = theirs.evaluate(&deployment(json!({"deterministic_id": "secret"})));
     let decision = answer["decision_id"].as_str().unwrap();
     let before = theirs.footprint();
 
@@ -398,7 +386,7 @@ fn another_tenants_things_do_not_exist() {
     .problem(404, "not_found");
     assert_eq!(theirs.footprint(), before);
     // The same id is ours to use for something else.
-    ours.evaluate(&intent(
+    ours.evaluate(&deployment(
         json!({"deterministic_id": "secret", "environment": "prod"}),
     ));
     assert_eq!(
@@ -467,7 +455,7 @@ fn the_operator_sees_tenants_and_keys_and_no_secret() {
         (&json!("ci"), &json!("pro"), &json!(true))
     );
     assert_eq!(key["last_used_at"], Value::Null);
-    client.evaluate(&intent(json!({})));
+    client.evaluate(&deployment(json!({})));
     let keys = operator
         .get(&format!("admin/tenants/{tenant}/keys"))
         .expect(200);
