@@ -4,7 +4,7 @@
 //! where the disk stands: refuse a write, fail a sync, run out of space.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -14,6 +14,12 @@ pub(in crate::store) trait Disk: Send + Sync {
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
     /// All of a file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// Up to `len` bytes of a file from `offset` on; fewer where it ends.
+    fn read_at(&self, path: &Path, offset: u64, len: usize) -> io::Result<Vec<u8>>;
+    /// How long a file is.
+    fn len(&self, path: &Path) -> io::Result<u64>;
+    /// How many bytes this user may still write to the file system that `dir` is on.
+    fn free(&self, dir: &Path) -> io::Result<u64>;
     /// A new or emptied file that begins with `front` and is filled up to `len` bytes with zeros
     /// that are really written (not a hole, not an unwritten extent), and synced.
     fn create(&self, path: &Path, front: &[u8], len: u64) -> io::Result<Box<dyn LogFile>>;
@@ -29,7 +35,7 @@ pub(in crate::store) trait Disk: Send + Sync {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 }
 
-/// A file of a known length that is written in place.
+/// A file that is written in place, or behind its end, which then grows.
 pub(in crate::store) trait LogFile: Send {
     /// Writes all of `bytes` at `offset`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
@@ -65,6 +71,24 @@ impl Disk for RealDisk {
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         fs::read(path)
+    }
+
+    fn read_at(&self, path: &Path, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(offset))?;
+        let mut bytes = Vec::with_capacity(len);
+        file.take(u64::try_from(len).unwrap_or(u64::MAX))
+            .read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn len(&self, path: &Path) -> io::Result<u64> {
+        Ok(fs::metadata(path)?.len())
+    }
+
+    fn free(&self, dir: &Path) -> io::Result<u64> {
+        let volume = rustix::fs::statvfs(dir)?;
+        Ok(volume.f_bavail.saturating_mul(volume.f_frsize))
     }
 
     fn create(&self, path: &Path, front: &[u8], len: u64) -> io::Result<Box<dyn LogFile>> {
