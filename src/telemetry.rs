@@ -98,6 +98,14 @@ const READINGS: &[Reading] = &[
     ("tables_lag_bytes", "Rows not yet in the tables", |health| {
         health.store.lag_bytes as f64
     }),
+    ("disk_free_bytes", "Room left on the disk", |health| {
+        health.store.free_bytes as f64
+    }),
+    (
+        "disk_watermark_bytes",
+        "Writes stop while less than this is free",
+        |health| health.store.watermark_bytes as f64,
+    ),
     ("tenants_active", "Tenants in memory", |health| {
         health.active_tenants as f64
     }),

@@ -226,6 +226,10 @@ pub struct StoreStats {
     pub sync_time: Duration,
     /// Bytes written to the log.
     pub log_bytes: u64,
+    /// Bytes that may still be written to the disk.
+    pub free_bytes: u64,
+    /// Writes stop while less than this is free.
+    pub watermark_bytes: u64,
 }
 
 /// The store does not open.
@@ -426,8 +430,8 @@ impl Store {
         Reader(Arc::clone(self.0.shared()))
     }
 
-    /// Whether records can be expected to become durable. Not while there is no room for the log,
-    /// and not after a failed write to the tables.
+    /// Whether records can be expected to become durable. Not while the disk has
+    /// little room left, and not after a failed write to the tables.
     pub fn writable(&self) -> bool {
         self.0.shared().writable()
     }

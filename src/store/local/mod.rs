@@ -19,6 +19,7 @@ mod replay;
 mod scan;
 mod schema;
 mod segment;
+mod space;
 mod stopwatch;
 mod tables;
 #[cfg(test)]
@@ -42,6 +43,7 @@ use frame::Kind;
 use recover::{Recovered, recover};
 use schema::Schema;
 use segment::{Spare, Wal};
+use space::Space;
 use tables::{SledTables, Tables};
 
 pub(super) use layout::{full_key, split_key, successor, tenant_end};
@@ -84,6 +86,7 @@ pub(super) struct Shared {
     inbox: Inbox,
     gate: Gate,
     spare: Spare,
+    space: Space,
     /// `None` once closed. Locked for writing while a generation begins to drain, and to close.
     tables: RwLock<Option<Box<dyn Tables>>>,
     progress: Progress,
@@ -174,10 +177,12 @@ impl Local {
             inbox: Inbox::new(),
             gate: Gate::new(scan.through),
             spare: Spare::new(tail.segment + 1, wal.segment_bytes, spare),
+            space: Space::new(),
             wal,
             tables: RwLock::new(Some(tables)),
             progress,
         });
+        shared.look_at_space();
         let committer = Committer {
             shared: Arc::clone(&shared),
             file,
@@ -201,7 +206,7 @@ impl Local {
             committer: spawn(config, "arf-commit", move || committer.run())?,
             applier: spawn(config, "arf-tables", move || applier.run())?,
             segments: spawn(config, "arf-segments", move || {
-                filler.spare.run(&filler.wal)
+                filler.spare.run(&filler.wal, || filler.look_at_space())
             })?,
             lock,
         };
@@ -296,7 +301,12 @@ impl Shared {
 
     /// Whether writing makes sense.
     pub fn writable(&self) -> bool {
-        !self.spare.failed() && !self.gate.failed()
+        !self.spare.failed() && !self.space.low() && !self.gate.failed()
+    }
+
+    /// Finds out whether there is room for what writes bring with them.
+    fn look_at_space(&self) {
+        self.space.look(self.seams.disk.as_ref(), &self.config, 0);
     }
 
     /// Numbers for whoever watches.
@@ -311,6 +321,8 @@ impl Shared {
             syncs: load(&progress.syncs),
             sync_time: Duration::from_nanos(load(&progress.sync_nanos)),
             log_bytes: load(&progress.log_bytes),
+            free_bytes: self.space.free().0,
+            watermark_bytes: self.space.free().1,
         }
     }
 }

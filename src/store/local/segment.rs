@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use super::disk::{Disk, LogFile};
 
-/// How long to wait before a segment that could not be made is tried again.
+/// How long to wait before a segment that could not be made is tried again, and before the disk is
+/// looked at again.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The log's directory and the names in it.
@@ -132,18 +133,22 @@ impl Spare {
         self.changed.notify_all();
     }
 
-    /// Makes segments as they are wanted, until stopped.
-    pub fn run(&self, wal: &Wal) {
+    /// Makes segments as they are wanted, until stopped, and has the disk `watch`ed.
+    pub fn run(&self, wal: &Wal, watch: impl Fn()) {
         let _nobody_waits_in_vain = Stop(self);
         let mut state = self.lock();
         loop {
             match *state {
                 State::Stopped => return,
                 State::Ready { .. } => {
-                    state = self
-                        .changed
-                        .wait(state)
-                        .expect("no holder of this lock panics");
+                    let waited = self.changed.wait_timeout(state, RETRY);
+                    let (waited, timeout) = waited.expect("no holder of this lock panics");
+                    state = waited;
+                    if timeout.timed_out() {
+                        drop(state);
+                        watch();
+                        state = self.lock();
+                    }
                 }
                 State::Failed { number, len } => {
                     let waited = self.changed.wait_timeout(state, RETRY);
@@ -151,6 +156,7 @@ impl Spare {
                     if matches!(*state, State::Failed { .. }) {
                         // Still failed while it is tried, so that nobody waits for it.
                         drop(state);
+                        watch();
                         let made = make(wal, number, len);
                         state = self.lock();
                         self.put(&mut state, number, len, made);
@@ -158,6 +164,7 @@ impl Spare {
                 }
                 State::Wanted { number, len } => {
                     drop(state);
+                    watch();
                     let made = make(wal, number, len);
                     state = self.lock();
                     self.put(&mut state, number, len, made);

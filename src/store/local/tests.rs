@@ -777,6 +777,7 @@ struct Faults {
     sync: AtomicBool,
     write: AtomicBool,
     create: AtomicBool,
+    full: AtomicBool,
 }
 
 struct FaultyDisk(Arc<Faults>);
@@ -836,7 +837,10 @@ impl Disk for FaultyDisk {
         RealDisk.len(path)
     }
     fn free(&self, dir: &Path) -> io::Result<u64> {
-        RealDisk.free(dir)
+        match self.0.full.load(Ordering::SeqCst) {
+            true => Ok(config(dir).lag_bytes as u64),
+            false => RealDisk.free(dir),
+        }
     }
     fn create(&self, path: &Path, front: &[u8], len: u64) -> io::Result<Box<dyn LogFile>> {
         fault(&self.0.create)?;
@@ -958,6 +962,25 @@ fn a_full_disk_stops_writes_and_does_not_hang_and_goes_on_when_there_is_room() {
     f.close();
     f.open();
     f.check();
+}
+
+#[test]
+fn writes_stop_before_the_disk_is_full_and_go_on_by_themselves() {
+    let mut f = Fixture::new();
+    let (faults, fatal) = open_faulty(&mut f);
+    f.write([1]);
+    assert!(f.store().writable());
+    faults.full.store(true, Ordering::SeqCst);
+    eventually("the disk is looked at", || !f.store().writable());
+    let stats = f.store().stats();
+    assert!(stats.free_bytes < stats.watermark_bytes, "{stats:?}");
+    f.write([1, 2]);
+    f.check();
+    faults.full.store(false, Ordering::SeqCst);
+    eventually("there is room again", || f.store().writable());
+    f.write([1]);
+    f.check();
+    assert!(fatal.try_recv().is_err());
 }
 
 /// What is about to be done to the tables.
