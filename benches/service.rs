@@ -13,22 +13,22 @@
 
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpServer, web};
+use harness::{Server, ask, evaluation};
 use serde_json::Value;
+
+mod harness;
 
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_millis(1_000);
 const CONNECTIONS: [usize; 2] = [1, 64];
-
-const INTENT: &str = r#"{"intent_type":"deploy_config","environment":"staging","requester":"bench","service_name":"payments","change_scope":"canary","deployment_target":"staging","operation":"update"}"#;
 
 fn main() {
     let rounds = if std::env::args().any(|argument| argument == "--bench") {
@@ -37,18 +37,13 @@ fn main() {
         1
     };
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let (_server, address, key) = serve(folder.path());
-    let echo = echo();
-    let request = |path: &str| {
-        format!(
-            "POST {path} HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {key}\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n{INTENT}",
-            INTENT.len()
-        )
-    };
+    let server = Server::start(&folder.path().join("db"));
     let targets = [
-        (echo, request("/")),
-        (address, request("/api/v1/intents/evaluate")),
+        (echo(), evaluation("/", &server.key)),
+        (
+            server.address.clone(),
+            evaluation("/api/v1/intents/evaluate", &server.key),
+        ),
     ];
 
     println!("medians of {rounds} rounds of {ROUND:?}");
@@ -73,44 +68,6 @@ fn main() {
 fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_by(f64::total_cmp);
     numbers[numbers.len() / 2]
-}
-
-/// A child that does not outlive the benchmark.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may be gone already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// The real binary on a new data folder; its address, and a key without a quota.
-fn serve(folder: &Path) -> (Server, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_arf"));
-    command.args([
-        "serve",
-        "--listen",
-        "127.0.0.1:0",
-        "--no-print-keys",
-        "--data",
-    ]);
-    let mut child = command.arg(folder).stdout(Stdio::piped()).spawn().unwrap();
-    let stdout = BufReader::new(child.stdout.take().unwrap());
-    let server = Server(child);
-    let address = stdout
-        .lines()
-        .map_while(Result::ok)
-        .find_map(|line| line.strip_prefix("listening on http://").map(str::to_owned))
-        .expect("the server says where it listens");
-    let credentials = std::fs::read(folder.join("credentials.json")).unwrap();
-    let credentials: Value = serde_json::from_slice(&credentials).unwrap();
-    (
-        server,
-        address,
-        credentials["api_key"].as_str().unwrap().to_owned(),
-    )
 }
 
 /// A server that reads JSON and answers it, with as many threads as the real one; its address.
@@ -177,51 +134,4 @@ fn rate(address: &str, request: &str, connections: usize) -> f64 {
         }
         rate
     })
-}
-
-/// Sends one request and reads the whole answer, which must be a 200 with a length.
-async fn ask(stream: &TcpStream, request: &[u8], buffer: &mut Vec<u8>) {
-    let would_block = |error: &std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
-    let mut rest = request;
-    while !rest.is_empty() {
-        stream.writable().await.unwrap();
-        match stream.try_write(rest) {
-            Ok(sent) => rest = &rest[sent..],
-            Err(error) => assert!(would_block(&error), "{error}"),
-        }
-    }
-    buffer.clear();
-    while !is_whole(buffer) {
-        stream.readable().await.unwrap();
-        let filled = buffer.len();
-        buffer.resize(filled + 8_192, 0);
-        let read = match stream.try_read(&mut buffer[filled..]) {
-            Ok(read) => {
-                assert_ne!(read, 0, "the connection was closed");
-                read
-            }
-            Err(error) => {
-                assert!(would_block(&error), "{error}");
-                0
-            }
-        };
-        buffer.truncate(filled + read);
-    }
-}
-
-fn is_whole(answer: &[u8]) -> bool {
-    let Some(head) = answer.windows(4).position(|window| window == b"\r\n\r\n") else {
-        return false;
-    };
-    let text = std::str::from_utf8(&answer[..head]).unwrap();
-    assert!(
-        text.starts_with("HTTP/1.1 200"),
-        "{}",
-        String::from_utf8_lossy(answer)
-    );
-    let length = text
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length: "))
-        .unwrap();
-    answer.len() == head + 4 + length.parse::<usize>().unwrap()
 }

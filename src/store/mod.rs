@@ -157,6 +157,8 @@ use tokio::sync::oneshot;
 pub use head::Head;
 pub use ledger::Ledger;
 pub use local::TableError;
+#[cfg(fuzzing)]
+pub use local::fuzz;
 pub use record::{Lsn, Record};
 pub use row::{Damaged, ENTRIES, Keyed, Load, OPENINGS, Op, Stored, TableSpec, open_envelope};
 

@@ -10,6 +10,8 @@ mod block;
 mod commit;
 mod disk;
 mod frame;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod lag;
 mod layout;
 mod manifest;
