@@ -5,19 +5,22 @@ use std::path::Path;
 
 /// Compares with `tests/golden/<name>`; writes it instead where `UPDATE_GOLDEN` is set.
 pub(crate) fn check(name: &str, text: &str) {
+    let golden = kept(name, text);
+    assert_eq!(
+        text, golden,
+        "tests/golden/{name} differs; UPDATE_GOLDEN=1 rewrites it"
+    );
+}
+
+/// What `tests/golden/<name>` holds, for formats that may be written in more than one way.
+pub(crate) fn kept(name: &str, text: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden")
         .join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, text).unwrap();
     }
-    let golden = std::fs::read_to_string(&path).unwrap();
-    assert_eq!(
-        text,
-        golden,
-        "{} differs; UPDATE_GOLDEN=1 rewrites it",
-        path.display()
-    );
+    std::fs::read_to_string(&path).unwrap()
 }
 
 /// Bytes in hexadecimal, 32 in a line.

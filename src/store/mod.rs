@@ -36,7 +36,8 @@
 //! ```text
 //! 0   u8    table id
 //! 1   u16   version of the table's schema
-//! 3   u8    codec: 0 plain; 1 zstd and 16.. zstd with that dictionary are reserved
+//! 3   u8    codec: 0 plain; 16.. zstd with the dictionary of that number, data/defaults/dict/16.zstd
+//!           for openings and 17.zstd for entries; 1 (zstd without a dictionary) is reserved
 //! 4   u32   length of the stored payload
 //! 8   u32   crc32 of table name ‖ tenant (16) ‖ key ‖ bytes 0..8 ‖ stored payload
 //! 12  ...   stored payload
@@ -133,6 +134,7 @@
 //!   a file system with working `flock`.
 
 pub mod codec;
+mod compress;
 mod cursor;
 mod head;
 pub mod keyfile;

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use thiserror::Error;
 
+use super::compress;
 use super::cursor::Cursor;
 use crate::id::TenantId;
 
@@ -185,9 +186,6 @@ fn hex(bytes: &[u8]) -> String {
 pub(super) const ENVELOPE: usize = 12;
 /// Of those, the ones its checksum covers.
 const COVERED: usize = 8;
-/// The codec of a payload stored as it is, the only one there is. 1 and 16 and up are kept for
-/// zstd.
-const PLAIN: u8 = 0;
 
 /// The fields before an envelope's payload.
 pub(super) struct Envelope {
@@ -230,11 +228,16 @@ fn seal_envelope(
     version: u16,
     payload: &[u8],
 ) -> Vec<u8> {
+    let compressed = compress::compress(table, payload);
+    let (codec, payload) = match &compressed {
+        Some((codec, stored)) => (*codec, stored.as_slice()),
+        None => (compress::PLAIN, payload),
+    };
     let len = u32::try_from(payload.len()).expect("a row is shorter than 4 GiB");
     let mut value = Vec::with_capacity(ENVELOPE + payload.len());
     value.push(table.id);
     value.extend(version.to_le_bytes());
-    value.push(PLAIN);
+    value.push(codec);
     value.extend(len.to_le_bytes());
     let mut crc = key_crc(tenant, table, key);
     crc.update(&value);
@@ -274,12 +277,10 @@ pub fn open_envelope(
     if envelope.table != table.id {
         return Err(damaged("it belongs to another table"));
     }
-    if envelope.codec != PLAIN {
-        return Err(damaged("unknown codec"));
-    }
+    let payload = compress::decompress(envelope.codec, payload).map_err(damaged)?;
     Ok(Stored {
         version: envelope.version,
-        payload: payload.to_vec(),
+        payload,
     })
 }
 

@@ -689,7 +689,9 @@ fn out_of_order_is_lost_and_in_order_goes_on() {
 fn long_rows_and_records_longer_than_a_segment() {
     let mut f = Fixture::new();
     let id = tenant(1);
-    let long = vec![b'x'; 100_000];
+    // Not to be compressed.
+    let hash = |n: u32| crc32fast::hash(&n.to_le_bytes()) as u8;
+    let long: Vec<u8> = (0..100_000).map(hash).collect();
     let rows = vec![
         Op::put(id, FACTS, b"long".to_vec(), 1, &long[..20_000]),
         Op::put(id, INTENTS, 0u64.to_be_bytes().to_vec(), 1, &long[..5_000]),
