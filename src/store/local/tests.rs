@@ -690,8 +690,15 @@ fn long_rows_and_records_longer_than_a_segment() {
     let mut f = Fixture::new();
     let id = tenant(1);
     // Not to be compressed.
-    let hash = |n: u32| crc32fast::hash(&n.to_le_bytes()) as u8;
-    let long: Vec<u8> = (0..100_000).map(hash).collect();
+    let mut random = 1_u64;
+    let long: Vec<u8> = std::iter::repeat_with(|| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random as u8
+    })
+    .take(100_000)
+    .collect();
     let rows = vec![
         Op::put(id, FACTS, b"long".to_vec(), 1, &long[..20_000]),
         Op::put(id, INTENTS, 0u64.to_be_bytes().to_vec(), 1, &long[..5_000]),
