@@ -59,7 +59,8 @@ impl Head {
         let due = cursor.u8()?;
         let moment = Timestamp::from_micros(cursor.i64()?);
         let next_due = match due {
-            0 => None,
+            // One spelling only: what would be written otherwise was not written here.
+            0 if moment == Timestamp::default() => None,
             1 => Some(moment),
             _ => return None,
         };
