@@ -156,7 +156,7 @@ use tokio::sync::oneshot;
 
 pub use head::Head;
 pub use ledger::Ledger;
-pub use local::TableError;
+pub use local::{Change, Facts, ReadOnly, TableError, Told, Visit};
 pub use record::{Lsn, Record};
 pub use row::{Damaged, ENTRIES, Keyed, Load, OPENINGS, Op, Stored, TableSpec, open_envelope};
 
@@ -270,6 +270,9 @@ pub enum OpenError {
         /// What happened.
         source: io::Error,
     },
+    /// A row in the log is not what was put, or a tenant's rows are not those of its head.
+    #[error(transparent)]
+    Row(#[from] Damaged),
     /// The tables could not be opened even when new.
     #[error("the tables cannot be made: {0}")]
     Tables(#[from] TableError),
@@ -511,6 +514,11 @@ impl Reader {
     ) -> Result<Option<Vec<u8>>, ReadError> {
         let stored = self.get(tenant, &OPENINGS, &sequence.get().to_be_bytes())?;
         Ok(stored.map(|stored| stored.payload))
+    }
+
+    /// A tenant's head and hot rows, checked against each other; `None` if it has no records.
+    pub fn claim(&self, tenant: TenantId) -> Result<Option<Claim>, ReadError> {
+        self.0.claim(tenant)
     }
 
     /// Shows every row of a table, of all tenants, in order of tenant and key, until `show` breaks.

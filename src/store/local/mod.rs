@@ -14,6 +14,7 @@ mod lag;
 mod layout;
 mod manifest;
 mod read;
+mod readonly;
 mod recover;
 mod replay;
 mod scan;
@@ -40,11 +41,13 @@ use commit::{Committer, Fatal, Inbox, Pending};
 use disk::{Disk, RealDisk};
 use frame::Kind;
 use recover::{Recovered, recover};
+use scan::Scan;
 use schema::Schema;
 use segment::{Spare, Wal};
 use tables::{SledTables, Tables};
 
 pub(super) use layout::{full_key, split_key, successor, tenant_end};
+pub use readonly::{Change, Facts, ReadOnly, Told, Visit};
 pub use tables::TableError;
 
 /// Opens the tables in a directory.
@@ -102,6 +105,17 @@ struct Progress {
 }
 
 impl Progress {
+    /// Of a log whose every record is in the tables.
+    fn at(scan: &Scan) -> Self {
+        let through = scan.through.lsn.get();
+        Self {
+            durable: through.into(),
+            applied: through.into(),
+            tenants: u64::try_from(scan.heads.len()).unwrap_or(u64::MAX).into(),
+            ..Self::default()
+        }
+    }
+
     fn synced(&self, took: Duration, bytes: u64) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.syncs.fetch_add(1, Ordering::Relaxed);
@@ -158,15 +172,7 @@ impl Local {
             records: scan.through.lsn.get(),
             replayed: scan.through.lsn.get() - if rebuilt { 0 } else { scan.applied.get() },
         };
-        let progress = Progress::default();
-        progress
-            .durable
-            .store(scan.through.lsn.get(), Ordering::Relaxed);
-        progress
-            .applied
-            .store(scan.through.lsn.get(), Ordering::Relaxed);
-        let tenants = u64::try_from(scan.heads.len()).unwrap_or(u64::MAX);
-        progress.tenants.store(tenants, Ordering::Relaxed);
+        let progress = Progress::at(&scan);
         let shared = Arc::new(Shared {
             config: config.clone(),
             schema,

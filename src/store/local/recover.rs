@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::{OpenError, StoreConfig};
 use super::Seams;
-use super::disk::{LogFile, len_u64};
+use super::disk::{Disk, LogFile, len_u64};
 use super::frame::{Kind, Tail};
 use super::manifest::{BadManifest, Manifest};
 use super::replay::{self, Doubt};
@@ -16,8 +16,8 @@ use super::schema::Schema;
 use super::segment::Wal;
 use super::tables::{TableError, Tables};
 
-const LOCK: &str = "LOCK";
-const WAL: &str = "wal";
+pub(super) const LOCK: &str = "LOCK";
+pub(super) const WAL: &str = "wal";
 const TABLES: &str = "tables";
 const TABLES_NEW: &str = "tables.new";
 const QUARANTINE: &str = "quarantine";
@@ -59,8 +59,8 @@ pub(super) fn recover(
         .map_err(|error| OpenError::io(&wal.dir, error))?;
     let lock = lock(data)?;
 
-    let before = load_manifest(config, seams)?;
-    if before.is_none() {
+    let (scan, Before { epoch, clean }) = examine(data, &wal, schema)?;
+    if epoch.is_none() {
         // The directory itself may be new.
         let parent = data
             .parent()
@@ -69,22 +69,7 @@ pub(super) fn recover(
         disk.sync_dir(parent)
             .map_err(|error| OpenError::io(parent, error))?;
     }
-    let scan = Scan::read(&wal, schema)?;
-    let epoch_before = match before {
-        Some(manifest) if manifest.boot_epoch >= scan.tail.epoch => manifest.boot_epoch,
-        None if scan.last.is_none() => 0,
-        Some(_) | None => {
-            let why = "the log is of a later start than this file";
-            return Err(scan.damaged(data.join("MANIFEST"), 0, None, why));
-        }
-    };
-    // A SHUTDOWN frame of an earlier epoch says nothing of the start after it.
-    let clean =
-        scan.last == Some(Kind::Shutdown) && scan.tail.epoch == epoch_before || before.is_none();
-    if clean && let Some(torn) = &scan.torn {
-        return Err(scan.damaged(torn.file.clone(), torn.offset, None, torn.why));
-    }
-    let boot_epoch = epoch_before.saturating_add(1);
+    let boot_epoch = epoch.unwrap_or(0).saturating_add(1);
     Manifest { boot_epoch }
         .save(disk.as_ref(), data)
         .map_err(|error| OpenError::io(data, error))?;
@@ -109,6 +94,39 @@ pub(super) fn recover(
         clean,
         rebuilt,
     })
+}
+
+/// What the last stop left, as far as the manifest and the log tell.
+pub(super) struct Before {
+    /// The number of the last start; `None` if there was none.
+    pub epoch: Option<u32>,
+    /// The last stop was an orderly one, or there was none.
+    pub clean: bool,
+}
+
+/// Reads manifest and log, and holds them against each other. Changes nothing.
+pub(super) fn examine(
+    data: &Path,
+    wal: &Wal,
+    schema: &Schema,
+) -> Result<(Scan, Before), OpenError> {
+    let before = load_manifest(data, wal.disk.as_ref())?;
+    let scan = Scan::read(wal, schema)?;
+    let epoch = match before {
+        Some(manifest) if manifest.boot_epoch >= scan.tail.epoch => Some(manifest.boot_epoch),
+        None if scan.last.is_none() => None,
+        Some(_) | None => {
+            let why = "the log is of a later start than this file";
+            return Err(scan.damaged(data.join("MANIFEST"), 0, None, why));
+        }
+    };
+    // A SHUTDOWN frame of an earlier epoch says nothing of the start after it.
+    let clean =
+        epoch.is_none_or(|epoch| scan.last == Some(Kind::Shutdown) && scan.tail.epoch == epoch);
+    if clean && let Some(torn) = &scan.torn {
+        return Err(scan.damaged(torn.file.clone(), torn.offset, None, torn.why));
+    }
+    Ok((scan, Before { epoch, clean }))
 }
 
 /// Sets aside what the log ends in: if it turns out to have been more than an unfinished write, it
@@ -154,9 +172,9 @@ fn lock(data: &Path) -> Result<File, OpenError> {
     }
 }
 
-fn load_manifest(config: &StoreConfig, seams: &Seams) -> Result<Option<Manifest>, OpenError> {
-    let file = config.data.join("MANIFEST");
-    Manifest::load(seams.disk.as_ref(), &config.data).map_err(|bad| match bad {
+fn load_manifest(data: &Path, disk: &dyn Disk) -> Result<Option<Manifest>, OpenError> {
+    let file = data.join("MANIFEST");
+    Manifest::load(disk, data).map_err(|bad| match bad {
         BadManifest::Io(error) => OpenError::io(&file, error),
         BadManifest::Newer(format) => OpenError::Newer {
             file,

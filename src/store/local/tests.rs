@@ -647,6 +647,78 @@ fn one_process_at_a_time() {
     f.open();
 }
 
+/// Every file below a directory, with its bytes.
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            let bytes = fs::read(&path).unwrap();
+            found.insert(path, bytes);
+        }
+    }
+    found
+}
+
+#[test]
+fn what_is_only_looked_at_is_shown_whole_and_left_as_it_is() {
+    let mut f = Fixture::new();
+    (0..4).for_each(|_| f.write((0..75).map(|n| n % 3)));
+    assert!(matches!(
+        ReadOnly::open(f.dir.path(), &SCHEMA),
+        Err(OpenError::InUse { .. })
+    ));
+    for crash in [true, false] {
+        if crash {
+            f.kill();
+            // Leftovers of the crash, which a start would clear away.
+            fs::write(f.path("wal").join("00000000000000ff.new"), "half").unwrap();
+        } else {
+            f.close();
+        }
+        let before = files(f.dir.path());
+        let seen = ReadOnly::open(f.dir.path(), &SCHEMA).unwrap();
+        let facts = seen.facts();
+        assert_eq!((facts.clean, facts.tenants), (!crash, 3));
+        assert!(facts.segments > 1 && facts.last.get() >= 300, "{facts:?}");
+        assert!(matches!(f.refuses(), OpenError::InUse { .. }));
+        seen.check_rows(&mut |_, _| {}).unwrap();
+        let scratch = tempfile::tempdir().unwrap();
+        let reader = seen.reader(scratch.path()).unwrap();
+        let heads: BTreeMap<_, _> = seen.heads().collect();
+        assert_eq!(heads.len(), f.tenants.len());
+        for (id, expected) in &f.tenants {
+            let claim = reader.claim(*id).unwrap().unwrap();
+            assert_eq!(claim.head, heads[id]);
+            assert_eq!(claim.ledger.hash(), expected.ledger.hash());
+            for number in 0..expected.next {
+                let entry = reader.entry(*id, Sequence::new(number)).unwrap();
+                assert_eq!(entry, Some(format!("entry {number}").into_bytes()));
+            }
+        }
+        drop((seen, reader));
+        assert!(files(f.dir.path()) == before, "something was changed");
+        f.open();
+        f.check();
+    }
+}
+
+#[test]
+fn a_look_finds_rows_that_are_not_those_of_the_head() {
+    let mut f = Fixture::new();
+    f.write([1; 20]);
+    let extra = Op::put(tenant(1), FACTS, vec![99], 1, b"in no record");
+    let expected = f.tenants.get_mut(&tenant(1)).unwrap();
+    expected.ledger.fold(tenant(1), &extra);
+    f.write([1]);
+    f.close();
+    let seen = ReadOnly::open(f.dir.path(), &SCHEMA).unwrap();
+    let error = seen.check_rows(&mut |_, _| {}).unwrap_err();
+    assert!(matches!(error, OpenError::Row(_)), "{error}");
+}
+
 #[test]
 fn a_closed_store_says_so() {
     let mut f = Fixture::new();
