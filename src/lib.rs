@@ -34,6 +34,7 @@
 //! | [`api`] | JSON in and out, problems | knows actix |
 //! | [`http`] | routes, limits, auth; names actix-web, alone | knows what a decision is made of |
 //! | [`terraform`] | a plan as intents | lets an attribute's value out |
+//! | [`transfer`] | rows as NDJSON and SQL | knows where they come from or go to |
 //! | [`cli`] | one file for each command | |
 //!
 //! # Invariants by absence
@@ -74,4 +75,5 @@ pub mod telemetry;
 pub mod tenant;
 pub mod terraform;
 pub mod time;
+pub mod transfer;
 mod word;

@@ -4,8 +4,10 @@
 //! code that scripts can rely on ([`Exit`]). The only code that prints.
 
 mod demo;
+mod export;
 mod gate;
 mod key;
+mod progress;
 mod remote;
 mod serve;
 
@@ -90,6 +92,8 @@ enum Command {
     Serve(serve::Args),
     /// Show what it does, on examples and a throw-away engine
     Demo(demo::Args),
+    /// Write everything that is stored to files that others read
+    Export(export::Args),
     /// Ask about every change of a Terraform plan
     Gate(gate::Args),
     /// Make, show, rotate and revoke API keys
@@ -120,6 +124,7 @@ pub fn run() -> ExitCode {
         None => serve::run(&arf.serve),
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Demo(args)) => demo::run(&args),
+        Some(Command::Export(args)) => export::run(&args),
         Some(Command::Gate(args)) => gate::run(&args),
         Some(Command::Key(args)) => key::run(&args),
     };

@@ -1,0 +1,40 @@
+//! How far long work is: a bar with the time that is left, on standard error, where that is a
+//! terminal. Elsewhere nothing: a log of a thousand percentages helps nobody.
+
+use std::io::IsTerminal as _;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
+
+/// A bar that is there until the function is dropped. The function takes what is done and what there
+/// is in all, in any unit: the layers below are handed it as `&mut dyn FnMut(u64, u64)`.
+pub fn bar(what: &'static str) -> impl FnMut(u64, u64) {
+    let target = if std::io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let style = ProgressStyle::with_template("{msg} [{bar:30}] {percent:>3} %, {eta} left")
+        .expect("the template is sound")
+        .progress_chars("=> ");
+    let bar = ProgressBar::with_draw_target(Some(0), target)
+        .with_style(style)
+        .with_message(what)
+        .with_finish(ProgressFinish::AndClear);
+    move |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bar;
+
+    #[test]
+    fn any_numbers_can_be_told() {
+        let mut told = bar("testing");
+        for (done, total) in [(0, 0), (1, 3), (3, 3), (7, 3), (u64::MAX, u64::MAX)] {
+            told(done, total);
+        }
+    }
+}
