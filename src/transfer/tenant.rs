@@ -82,6 +82,8 @@ impl<'a> Kept<'a> {
                 Row::BetaRow(key, row) => drop(beta.insert(key, row)),
                 Row::ComponentRow(key, row) => drop(components.insert(key, row)),
                 Row::ChangeSetRow(key, row) => drop(change_sets.insert(key, row)),
+                // The entries say it too: a genesis names the log before it.
+                Row::FormerLogRow(..) => {}
                 Row::UsageLogRow(..) => return Err(damaged("a cold row is among the hot ones")),
             }
         }
