@@ -198,8 +198,13 @@ impl Fixture {
         eventually("the lag is empty", || self.store().stats().lag_bytes == 0);
     }
 
+    fn wait_until_whole(&self) {
+        eventually("the tables are whole", || !self.store().stats().rebuilding);
+    }
+
     /// Everything that was acknowledged is there, and nothing else.
     fn check(&self) {
+        self.wait_until_whole();
         let reader = self.store().reader();
         assert_eq!(self.store().tenants(), self.tenants.len() as u64);
         for (id, expected) in &self.tenants {
@@ -334,16 +339,12 @@ fn a_torn_tail_is_cut_off_wherever_it_tore() {
         ends.push(tail);
     }
     let schema = Schema::new(&SCHEMA);
-    let wal = Wal {
-        disk: Arc::new(RealDisk),
-        dir: f.path("wal"),
-        segment_bytes: whole.len() as u64,
-    };
+    let wal = Wal::new(Arc::new(RealDisk), f.path("wal"), whole.len() as u64);
     for cut in 0..=tail.offset as usize {
         let mut torn = whole.clone();
         torn[cut..].fill(0);
         fs::write(f.segment(1), &torn).unwrap();
-        let scan = scan::Scan::read(&wal, &schema).unwrap();
+        let scan = scan::Scan::read(&wal, &schema, None).unwrap();
         let set_aside = scan.torn.as_ref().map_or(&[][..], |torn| &torn.bytes);
         let end = scan.tail.offset as usize + set_aside.len();
         assert_eq!(&torn[scan.tail.offset as usize..end], set_aside);
