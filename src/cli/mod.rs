@@ -5,6 +5,7 @@
 
 mod backup;
 mod demo;
+mod doctor;
 mod export;
 mod gate;
 mod key;
@@ -104,6 +105,8 @@ enum Command {
     Backup(backup::Args),
     /// Make a data directory out of a backup
     Restore(restore::Args),
+    /// Explain the state of a data directory
+    Doctor(doctor::Args),
 }
 
 /// Version and git commit.
@@ -135,6 +138,7 @@ pub fn run() -> ExitCode {
         Some(Command::Key(args)) => key::run(&args),
         Some(Command::Backup(args)) => backup::run(&args),
         Some(Command::Restore(args)) => restore::run(&args),
+        Some(Command::Doctor(args)) => doctor::run(&args),
     };
     match ended {
         Ok(exit) => exit.into(),

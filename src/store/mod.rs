@@ -157,8 +157,8 @@ use tokio::sync::oneshot;
 pub use head::Head;
 pub use ledger::Ledger;
 pub use local::{
-    Backup, BackupError, Change, Copied, Facts, ReadOnly, Restoring, TableError, Told, Visit,
-    backups_in, remove_old_backups,
+    Backup, BackupError, Change, Copied, FORMAT, Facts, ReadOnly, Restoring, Survey, TableError,
+    TablesAre, Told, Visit, backups_in, remove_old_backups,
 };
 pub use record::{Lsn, Record};
 pub use row::{Damaged, ENTRIES, Keyed, Load, OPENINGS, Op, Stored, TableSpec, open_envelope};

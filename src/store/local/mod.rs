@@ -34,6 +34,7 @@ mod segment;
 mod settle;
 mod snapshot;
 mod stopwatch;
+mod survey;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -63,8 +64,10 @@ use tables::{SledTables, Tables};
 
 pub use backup::{Backup, BackupError, Copied, backups_in, remove_old_backups};
 pub(super) use layout::{full_key, split_key, successor, tenant_end};
+pub use manifest::FORMAT;
 pub use readonly::{Change, Facts, ReadOnly, Told, Visit};
 pub use restore::Restoring;
+pub use survey::{Survey, TablesAre};
 pub use tables::TableError;
 
 /// Opens the tables in a directory.

@@ -14,11 +14,11 @@ use super::schema::Schema;
 use super::segment::Wal;
 use super::tables::{TableError, Tables};
 
-const TABLES: &str = "tables";
+pub(super) const TABLES: &str = "tables";
 /// Present if a write to the tables failed: they are built anew at the next start.
-const DOUBTFUL: &str = "tables.doubtful";
+pub(super) const DOUBTFUL: &str = "tables.doubtful";
 /// Present while rows of a rebuild are missing in the tables: a start that finds it begins again.
-const REBUILDING: &str = "tables.rebuilding";
+pub(super) const REBUILDING: &str = "tables.rebuilding";
 
 /// Tables that can be claimed from and written to.
 pub(super) struct Settled {
