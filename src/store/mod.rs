@@ -23,8 +23,12 @@
 //! tables.doubtful          a write to the tables failed: the next start builds them anew
 //! quarantine/tables-<n>/   tables that start n replaced; never read, never removed
 //! quarantine/wal-<n>       what start n found behind the last frame; never read, never removed
+//! restore.new/             a data directory being restored, before it is moved up
 //! *.new, *.wal.new         files being made; leftovers mean nothing
 //! ```
+//!
+//! A backup is such a directory without tables, ended in order, and with `backup.json`; see
+//! `local/backup.rs`.
 //!
 //! # Layouts
 //!
