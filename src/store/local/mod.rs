@@ -30,6 +30,8 @@ mod schema;
 mod segment;
 mod settle;
 mod snapshot;
+#[cfg(test)]
+mod snapshots_tests;
 mod stopwatch;
 mod tables;
 #[cfg(test)]
