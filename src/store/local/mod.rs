@@ -33,6 +33,8 @@ mod schema;
 mod segment;
 mod settle;
 mod snapshot;
+#[cfg(test)]
+mod snapshots_tests;
 mod stopwatch;
 mod survey;
 mod tables;
