@@ -138,6 +138,7 @@ pub fn ended(error: BackupError) -> Ended {
     let exit = match &error {
         BackupError::NotEmpty { .. }
         | BackupError::Unfinished { .. }
+        | BackupError::NoRoom { .. }
         | BackupError::NoData { .. }
         | BackupError::Closed
         | BackupError::Io { .. }

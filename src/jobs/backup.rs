@@ -169,7 +169,8 @@ impl Backups {
                 NotMade::Taken(error.to_string())
             }
             BackupError::Closed => NotMade::ShuttingDown,
-            BackupError::NoData { .. }
+            BackupError::NoRoom { .. }
+            | BackupError::NoData { .. }
             | BackupError::NotABackup { .. }
             | BackupError::Damaged { .. }
             | BackupError::Open(_)

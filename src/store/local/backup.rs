@@ -25,6 +25,7 @@ use thiserror::Error;
 
 use super::super::{OpenError, TableSpec};
 use super::Shared;
+use super::disk::{Disk as _, RealDisk, len_u64};
 use super::frame::{HEADER, Kind, Tail};
 use super::manifest::{self, Manifest};
 use super::readonly::{ReadOnly, Told, newest_whole, untouched};
@@ -89,6 +90,20 @@ pub enum BackupError {
     Unfinished {
         /// The directory under its unfinished name.
         dir: PathBuf,
+    },
+    /// It would take room that the log wants.
+    #[error(
+        "{}: there is no room: {free} bytes are free, {wants} are wanted, what the log may need next \
+         included",
+        dir.display()
+    )]
+    NoRoom {
+        /// Where to.
+        dir: PathBuf,
+        /// How many bytes are free there.
+        free: u64,
+        /// How many are wanted.
+        wants: u64,
     },
     /// There is nothing to copy.
     #[error("{} holds no data", data.display())]
@@ -180,7 +195,7 @@ impl Backup {
         told: Told<'_>,
     ) -> Result<(Self, ReadOnly), BackupError> {
         let backup = Self::read(dir)?;
-        let seen = backup.check_files(dir, Schema::new(schema), told)?;
+        let seen = backup.check_files(dir, Schema::new(schema), &|| true, told)?;
         let facts = seen.facts();
         let tenants = u64::try_from(facts.tenants).unwrap_or(u64::MAX);
         let said = (backup.lsn, backup.tenants);
@@ -197,6 +212,7 @@ impl Backup {
         &self,
         dir: &Path,
         schema: Schema,
+        open: &dyn Fn() -> bool,
         told: Told<'_>,
     ) -> Result<ReadOnly, BackupError> {
         let damaged = |file: &str, why: &str| BackupError::Damaged {
@@ -212,7 +228,7 @@ impl Backup {
             }
             let mut read = |bytes: u64| {
                 told("checking the copy", done + bytes, total);
-                Ok(())
+                open().then_some(()).ok_or(BackupError::Closed)
             };
             let found = copy(&path, None, u64::MAX, &mut read)?;
             if found != *copied {
@@ -297,6 +313,8 @@ pub(super) struct Source<'a> {
     /// Names of private files that go with it, if they are there.
     pub secrets: &'a [&'a str],
     pub schema: &'a Schema,
+    /// How many bytes must be free besides, for the log.
+    pub reserve: u64,
     /// Whether to go on.
     pub open: &'a dyn Fn() -> bool,
 }
@@ -340,7 +358,13 @@ impl Source<'_> {
 
     fn fill(&self, dir: &Path, made_at: Timestamp, told: Told<'_>) -> Result<Backup, BackupError> {
         let lens = self.files(told)?;
-        let total = lens.iter().map(|(_, len)| len).sum();
+        let total: u64 = lens.iter().map(|(_, len)| len).sum();
+        let free = RealDisk.free(dir).map_err(BackupError::io(dir))?;
+        let wants = total.saturating_add(self.reserve);
+        if free < wants {
+            let dir = dir.to_owned();
+            return Err(BackupError::NoRoom { dir, free, wants });
+        }
         let (mut files, mut done) = (BTreeMap::new(), 0);
         for below in [WAL, snapshot::DIR] {
             let below = dir.join(below);
@@ -386,7 +410,7 @@ impl Source<'_> {
             boot_epoch: end.epoch,
         };
         manifest
-            .save(&super::disk::RealDisk, dir)
+            .save(&RealDisk, dir)
             .map_err(BackupError::io(dir))?;
         let path = dir.join(manifest::FILE);
         files.insert(
@@ -404,7 +428,7 @@ impl Source<'_> {
             files,
             sha256: String::new(),
         };
-        let seen = backup.check_files(dir, self.schema.clone(), told)?;
+        let seen = backup.check_files(dir, self.schema.clone(), self.open, told)?;
         if seen.scan.tail != end {
             return Err(BackupError::Damaged {
                 file: self.data.join(segment_name(end.segment)),
@@ -467,6 +491,7 @@ impl Shared {
         let _hold = self.hold_files();
         // In this order: what a snapshot covers is before the end of the log.
         let snapshots = self.keeper.kept();
+        let newest = snapshots.last().map_or(0, |newest| newest.bytes);
         let source = Source {
             data: &self.config.data,
             wal: untouched(self.wal.dir.clone()),
@@ -475,6 +500,8 @@ impl Shared {
             ended: false,
             secrets,
             schema: &self.schema,
+            // Two segments and the next snapshot: it may be the same disk.
+            reserve: 2 * self.config.segment_bytes + newest + newest / 5,
             open: &|| self.inbox.is_open(),
         };
         source.copy_to(dir, made_at, told)
@@ -501,6 +528,7 @@ impl ReadOnly {
             ended,
             secrets,
             schema: &self.schema,
+            reserve: 0,
             open: &|| true,
         };
         source.copy_to(dir, made_at, told)
@@ -530,7 +558,7 @@ pub(super) fn copy(
         if let (Some(file), Some(path)) = (&mut target, to) {
             file.write_all(chunk).map_err(BackupError::io(path))?;
         }
-        bytes += super::disk::len_u64(chunk);
+        bytes += len_u64(chunk);
         read(bytes)?;
     }
     if let (Some(file), Some(path)) = (&target, to) {
@@ -557,7 +585,7 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), BackupError> {
 
 /// The names in a directory; none if it is not there.
 pub(super) fn names(dir: &Path) -> Result<Vec<String>, BackupError> {
-    super::disk::Disk::list(&super::disk::RealDisk, dir).map_err(BackupError::io(dir))
+    RealDisk.list(dir).map_err(BackupError::io(dir))
 }
 
 fn segment_name(number: u64) -> String {
