@@ -3,10 +3,15 @@
 //! Prints to people on standard output, tells errors on standard error in one line, and ends with a
 //! code that scripts can rely on ([`Exit`]). The only code that prints.
 
+mod backup;
 mod demo;
+mod doctor;
+mod export;
 mod gate;
 mod key;
+mod progress;
 mod remote;
+mod restore;
 mod serve;
 
 use std::io::Write as _;
@@ -90,10 +95,18 @@ enum Command {
     Serve(serve::Args),
     /// Show what it does, on examples and a throw-away engine
     Demo(demo::Args),
+    /// Write everything that is stored to files that others read
+    Export(export::Args),
     /// Ask about every change of a Terraform plan
     Gate(gate::Args),
     /// Make, show, rotate and revoke API keys
     Key(key::Args),
+    /// Make a backup
+    Backup(backup::Args),
+    /// Make a data directory out of a backup
+    Restore(restore::Args),
+    /// Explain the state of a data directory
+    Doctor(doctor::Args),
 }
 
 /// Version and git commit.
@@ -120,8 +133,12 @@ pub fn run() -> ExitCode {
         None => serve::run(&arf.serve),
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Demo(args)) => demo::run(&args),
+        Some(Command::Export(args)) => export::run(&args),
         Some(Command::Gate(args)) => gate::run(&args),
         Some(Command::Key(args)) => key::run(&args),
+        Some(Command::Backup(args)) => backup::run(&args),
+        Some(Command::Restore(args)) => restore::run(&args),
+        Some(Command::Doctor(args)) => doctor::run(&args),
     };
     match ended {
         Ok(exit) => exit.into(),

@@ -63,7 +63,10 @@ fn ended(error: StartError) -> Ended {
         StartError::Open(OpenError::InUse { .. }) => Exit::InUse,
         StartError::Open(OpenError::Io { .. } | OpenError::Tables(_)) => Exit::Failed,
         StartError::Open(
-            OpenError::Damaged { .. } | OpenError::Newer { .. } | OpenError::Rebuild { .. },
+            OpenError::Damaged { .. }
+            | OpenError::Row(_)
+            | OpenError::Newer { .. }
+            | OpenError::Rebuild { .. },
         )
         | StartError::Read(_) => Exit::Damaged,
         StartError::Listen { .. } | StartError::Io(_) => Exit::Failed,

@@ -93,6 +93,14 @@ pub(super) fn compress(table: &TableSpec, payload: &[u8]) -> Option<(u8, Vec<u8>
     (stored.len() < payload.len()).then_some((codec, stored))
 }
 
+/// Whether payloads may be stored with `codec`.
+pub(super) fn knows(codec: u8) -> bool {
+    codec == PLAIN
+        || DICTIONARIES
+            .iter()
+            .any(|dictionary| dictionary.codec == codec)
+}
+
 /// The payload that was stored with `codec`.
 pub(super) fn decompress(codec: u8, stored: &[u8]) -> Result<Vec<u8>, &'static str> {
     if codec == PLAIN {

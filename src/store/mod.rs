@@ -23,8 +23,12 @@
 //! tables.doubtful          a write to the tables failed: the next start builds them anew
 //! quarantine/tables-<n>/   tables that start n replaced; never read, never removed
 //! quarantine/wal-<n>       what start n found behind the last frame; never read, never removed
+//! restore.new/             a data directory being restored, before it is moved up
 //! *.new, *.wal.new         files being made; leftovers mean nothing
 //! ```
+//!
+//! A backup is such a directory without tables, ended in order, and with `backup.json`; see
+//! `local/backup.rs`.
 //!
 //! # Layouts
 //!
@@ -158,13 +162,17 @@ use tokio::sync::oneshot;
 
 pub use head::Head;
 pub use ledger::Ledger;
-pub use local::TableError;
 #[cfg(fuzzing)]
 pub use local::fuzz;
+pub use local::{
+    Backup, BackupError, Change, Copied, FORMAT, Facts, ReadOnly, Restoring, Survey, TableError,
+    TablesAre, Told, Visit, backups_in, remove_old_backups,
+};
 pub use record::{Lsn, Record};
 pub use row::{Damaged, ENTRIES, Keyed, Load, OPENINGS, Op, Stored, TableSpec, open_envelope};
 
 use crate::id::{Sequence, TenantId};
+use crate::time::Timestamp;
 use local::{Local, full_key, split_key, successor, tenant_end};
 
 /// Where the store lives and how much it may take.
@@ -182,6 +190,8 @@ pub struct StoreConfig {
     pub lag_bytes: usize,
     /// sled's cache. It takes a multiple of it.
     pub table_cache_bytes: u64,
+    /// How much log makes a new snapshot due; more once half of the last one is more.
+    pub snapshot_bytes: u64,
 }
 
 impl StoreConfig {
@@ -194,6 +204,7 @@ impl StoreConfig {
             tables_every: Duration::from_millis(100),
             lag_bytes: 64 << 20,
             table_cache_bytes: 64 << 20,
+            snapshot_bytes: 1 << 30,
         }
     }
 }
@@ -207,9 +218,10 @@ pub struct Opened {
     pub clean: bool,
     /// The tables were there, and were built anew because they were not what the log says.
     pub rebuilt: bool,
-    /// How many records the log holds.
+    /// How many records there are, in snapshot and log.
     pub records: u64,
-    /// How many of them came after the last checkpoint, and were written to the tables again.
+    /// How many of them were written to the tables from the log: those after the last checkpoint, or,
+    /// of tables that are built anew, after the snapshot.
     pub replayed: u64,
 }
 
@@ -234,6 +246,19 @@ pub struct StoreStats {
     pub free_bytes: u64,
     /// Writes stop while less than this is free.
     pub watermark_bytes: u64,
+    /// Bytes of all segments there are, used or not.
+    pub log_on_disk: u64,
+    /// Snapshots made.
+    pub snapshots_made: u64,
+    /// Snapshots that could not be made.
+    pub snapshots_failed: u64,
+    /// The last record in the newest snapshot.
+    pub snapshot: Option<Lsn>,
+    /// How many bytes the newest snapshot takes.
+    pub snapshot_bytes: u64,
+    /// Whether old rows are on their way back to the tables; reads of what is not there yet end with
+    /// [`ReadError::Rebuilding`].
+    pub rebuilding: bool,
 }
 
 /// The store does not open.
@@ -278,6 +303,9 @@ pub enum OpenError {
         /// What happened.
         source: io::Error,
     },
+    /// A row in the log is not what was put, or a tenant's rows are not those of its head.
+    #[error(transparent)]
+    Row(#[from] Damaged),
     /// The tables could not be opened even when new.
     #[error("the tables cannot be made: {0}")]
     Tables(#[from] TableError),
@@ -311,6 +339,9 @@ pub enum ReadError {
     /// The tables could not be read.
     #[error("the tables cannot be read: {0}")]
     Tables(#[from] TableError),
+    /// What is not there may still be on its way back: the tables are being built anew.
+    #[error("the tables are being rebuilt")]
+    Rebuilding,
     /// The store is closed.
     #[error("the store is closed")]
     Closed,
@@ -445,6 +476,19 @@ impl Store {
         self.0.shared().stats()
     }
 
+    /// Copies everything that is durable now to `dir`, which must be empty or not there, with those
+    /// of the private files `secrets` that are there, and reads the copy back. Commits go on
+    /// meanwhile. Blocks for as long as that takes.
+    pub fn backup(
+        &self,
+        dir: &Path,
+        made_at: Timestamp,
+        secrets: &[&str],
+        told: Told<'_>,
+    ) -> Result<Backup, BackupError> {
+        self.0.shared().backup(dir, made_at, secrets, told)
+    }
+
     /// Writes what is queued, brings the tables up to it, ends the log in order and lets go of the
     /// data directory. What is appended from now on is lost, and reads end with
     /// [`ReadError::Closed`]. Blocks. Closing again does nothing.
@@ -519,6 +563,11 @@ impl Reader {
     ) -> Result<Option<Vec<u8>>, ReadError> {
         let stored = self.get(tenant, &OPENINGS, &sequence.get().to_be_bytes())?;
         Ok(stored.map(|stored| stored.payload))
+    }
+
+    /// A tenant's head and hot rows, checked against each other; `None` if it has no records.
+    pub fn claim(&self, tenant: TenantId) -> Result<Option<Claim>, ReadError> {
+        self.0.claim(tenant)
     }
 
     /// Shows every row of a table, of all tenants, in order of tenant and key, until `show` breaks.

@@ -254,6 +254,26 @@ pub fn open_envelope(
     key: &[u8],
     value: &[u8],
 ) -> Result<Stored, Damaged> {
+    let (envelope, stored) = check_envelope(tenant, table, key, value)?;
+    let payload = compress::decompress(envelope.codec, stored).map_err(|why| Damaged {
+        table: table.name,
+        tenant,
+        key: key.to_vec(),
+        why,
+    })?;
+    Ok(Stored {
+        version: envelope.version,
+        payload,
+    })
+}
+
+/// As [`open_envelope`], with the payload as it is stored: neither copied nor decompressed.
+pub(super) fn check_envelope<'v>(
+    tenant: TenantId,
+    table: &TableSpec,
+    key: &[u8],
+    value: &'v [u8],
+) -> Result<(Envelope, &'v [u8]), Damaged> {
     let damaged = |why| Damaged {
         table: table.name,
         tenant,
@@ -277,11 +297,10 @@ pub fn open_envelope(
     if envelope.table != table.id {
         return Err(damaged("it belongs to another table"));
     }
-    let payload = compress::decompress(envelope.codec, payload).map_err(damaged)?;
-    Ok(Stored {
-        version: envelope.version,
-        payload,
-    })
+    if !compress::knows(envelope.codec) {
+        return Err(damaged("unknown codec"));
+    }
+    Ok((envelope, payload))
 }
 
 #[cfg(test)]

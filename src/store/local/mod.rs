@@ -2,34 +2,51 @@
 //!
 //! A record's way, a file a step: [`commit`] makes it durable ([`frame`] in a [`segment`] of the
 //! [`disk`]), [`lag`] keeps its rows readable, [`apply`] brings them to the [`tables`], whose
-//! [`layout`] packs them into [`block`]s. [`read`] looks at lag and tables as one. After a stop
-//! [`recover`](mod@recover) has the log [`scan`]ned and what the tables lack [`replay`]ed.
+//! [`layout`] packs them into [`block`]s. [`read`] looks at lag and tables as one.
+//!
+//! So that the log does not grow for ever, [`keep`] has a [`snapshot`] made from time to time: the
+//! one before it, [`merge`]d with the log behind it, which is read [`frames`] by frame.
+//!
+//! After a stop [`recover`](mod@recover) has the log behind the newest snapshot [`scan`]ned and
+//! [`settle`]s the tables: what they lack is [`replay`]ed, or they are [`rebuild`](mod@rebuild)t.
 
 mod apply;
+mod backup;
 mod block;
 mod commit;
 mod disk;
 mod frame;
+mod frames;
 #[cfg(fuzzing)]
 pub mod fuzz;
+mod keep;
 mod lag;
 mod layout;
 mod manifest;
+mod merge;
 mod read;
+mod readonly;
+mod rebuild;
 mod recover;
 mod replay;
+mod restore;
 mod scan;
 mod schema;
 mod segment;
+mod settle;
+mod snapshot;
+#[cfg(test)]
+mod snapshots_tests;
 mod space;
 mod stopwatch;
+mod survey;
 mod tables;
 #[cfg(test)]
 mod tests;
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -41,14 +58,22 @@ use super::{CloseError, Mark, OpenError, Opened, StoreConfig, StoreStats, TableS
 use apply::{Applier, Gate};
 use commit::{Committer, Fatal, Inbox, Pending};
 use disk::{Disk, RealDisk};
-use frame::Kind;
+use frame::{Kind, Tail};
+use keep::Keeper;
+use rebuild::Erased;
 use recover::{Recovered, recover};
+use scan::Scan;
 use schema::Schema;
 use segment::{Spare, Wal};
 use space::Space;
 use tables::{SledTables, Tables};
 
+pub use backup::{Backup, BackupError, Copied, backups_in, remove_old_backups};
 pub(super) use layout::{full_key, split_key, successor, tenant_end};
+pub use manifest::FORMAT;
+pub use readonly::{Change, Facts, ReadOnly, Told, Visit};
+pub use restore::Restoring;
+pub use survey::{Survey, TablesAre};
 pub use tables::TableError;
 
 /// Opens the tables in a directory.
@@ -89,8 +114,15 @@ pub(super) struct Shared {
     gate: Gate,
     spare: Spare,
     space: Space,
+    /// Where the log goes on: everything before it is durable.
+    position: Mutex<Tail>,
     /// `None` once closed. Locked for writing while a generation begins to drain, and to close.
     tables: RwLock<Option<Box<dyn Tables>>>,
+    /// Whether old rows are still to come to the tables.
+    rebuilding: AtomicBool,
+    keeper: Keeper,
+    /// The number of this start.
+    epoch: u32,
     progress: Progress,
 }
 
@@ -104,9 +136,22 @@ struct Progress {
     syncs: AtomicU64,
     sync_nanos: AtomicU64,
     log_bytes: AtomicU64,
+    snapshots_made: AtomicU64,
+    snapshots_failed: AtomicU64,
 }
 
 impl Progress {
+    /// Of a log whose every record is in the tables.
+    fn at(scan: &Scan) -> Self {
+        let through = scan.through.lsn.get();
+        Self {
+            durable: through.into(),
+            applied: through.into(),
+            tenants: u64::try_from(scan.heads.len()).unwrap_or(u64::MAX).into(),
+            ..Self::default()
+        }
+    }
+
     fn synced(&self, took: Duration, bytes: u64) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.syncs.fetch_add(1, Ordering::Relaxed);
@@ -127,7 +172,8 @@ struct Running {
     /// Ends with whether it wrote a SHUTDOWN frame.
     committer: JoinHandle<bool>,
     applier: JoinHandle<()>,
-    segments: JoinHandle<()>,
+    /// Those that make segments, make snapshots and bring back rows that a start left for later.
+    helpers: Vec<JoinHandle<()>>,
     /// Held as long as the data directory is ours.
     lock: File,
 }
@@ -149,29 +195,21 @@ impl Local {
             lock,
             wal,
             scan,
+            origin,
             tail,
             file,
             spare,
-            tables,
+            settled,
             clean,
-            rebuilt,
         } = recovered;
         let opened = Opened {
             first_start: scan.through.lsn == Lsn::ZERO,
             clean,
-            rebuilt,
+            rebuilt: settled.replaced,
             records: scan.through.lsn.get(),
-            replayed: scan.through.lsn.get() - if rebuilt { 0 } else { scan.applied.get() },
+            replayed: scan.through.lsn.get() - settled.known.get(),
         };
-        let progress = Progress::default();
-        progress
-            .durable
-            .store(scan.through.lsn.get(), Ordering::Relaxed);
-        progress
-            .applied
-            .store(scan.through.lsn.get(), Ordering::Relaxed);
-        let tenants = u64::try_from(scan.heads.len()).unwrap_or(u64::MAX);
-        progress.tenants.store(tenants, Ordering::Relaxed);
+        let progress = Progress::at(&scan);
         let shared = Arc::new(Shared {
             config: config.clone(),
             schema,
@@ -181,7 +219,11 @@ impl Local {
             spare: Spare::new(tail.segment + 1, wal.segment_bytes, spare),
             space: Space::new(),
             wal,
-            tables: RwLock::new(Some(tables)),
+            position: Mutex::new(tail),
+            tables: RwLock::new(Some(settled.tables)),
+            rebuilding: AtomicBool::new(settled.rebuilding),
+            keeper: Keeper::new(origin.snapshots.clone(), scan.sealed, scan.applied),
+            epoch: tail.epoch,
             progress,
         });
         shared.look_at_space();
@@ -202,14 +244,23 @@ impl Local {
             applied: scan.through,
             // What was replayed is in the tables and not synced.
             checkpoint: (scan.applied < scan.through.lsn).then(stopwatch::now),
+            erased: settled.rebuilding.then(Erased::default),
         };
+        let mut helpers = Vec::new();
+        if settled.rebuilding {
+            let (shared, hold) = (Arc::clone(&shared), shared.hold_files());
+            let back = move || rebuild::back(&shared, &origin, hold);
+            helpers.push(spawn(config, "arf-rebuild", back)?);
+        }
         let filler = Arc::clone(&shared);
+        let fill = move || filler.spare.run(&filler.wal, || filler.look_at_space());
+        helpers.push(spawn(config, "arf-segments", fill)?);
+        let keeper = Arc::clone(&shared);
+        helpers.push(spawn(config, "arf-snapshots", move || keep::run(&keeper))?);
         let running = Running {
             committer: spawn(config, "arf-commit", move || committer.run())?,
             applier: spawn(config, "arf-tables", move || applier.run())?,
-            segments: spawn(config, "arf-segments", move || {
-                filler.spare.run(&filler.wal, || filler.look_at_space())
-            })?,
+            helpers,
             lock,
         };
         Ok(Self {
@@ -242,12 +293,13 @@ impl Local {
             return Ok(());
         };
         let shared = &self.shared;
+        shared.keeper.stop();
         shared.inbox.close();
         shared.gate.finish();
         let applied = running.applier.join().is_ok() && !shared.gate.failed();
         shared.inbox.finish();
         let shut_down = running.committer.join().unwrap_or(false);
-        self.let_go(running.segments, running.lock);
+        self.let_go(running.helpers, running.lock);
         match (shut_down, applied) {
             (false, _) => Err(CloseError::Log),
             (true, false) => Err(CloseError::Tables),
@@ -263,9 +315,11 @@ impl Local {
     }
 
     /// The last steps of every end. The lock goes last: whoever gets it finds nothing open.
-    fn let_go(&self, segments: JoinHandle<()>, lock: File) {
+    fn let_go(&self, helpers: Vec<JoinHandle<()>>, lock: File) {
         self.shared.spare.stop();
-        drop(segments.join());
+        for helper in helpers {
+            drop(helper.join());
+        }
         drop(
             self.shared
                 .tables
@@ -281,11 +335,12 @@ impl Drop for Local {
     /// Without [`Local::close`], an end like a crash: what was acknowledged is in the log.
     fn drop(&mut self) {
         if let Some(running) = self.take_running() {
+            self.shared.keeper.stop();
             self.shared.inbox.abandon();
             self.shared.gate.abandon();
             drop(running.committer.join());
             drop(running.applier.join());
-            self.let_go(running.segments, running.lock);
+            self.let_go(running.helpers, running.lock);
         }
     }
 }
@@ -308,13 +363,16 @@ impl Shared {
 
     /// Finds out whether there is room for what writes bring with them.
     fn look_at_space(&self) {
-        self.space.look(self.seams.disk.as_ref(), &self.config, 0);
+        let snapshot = self.keeper.newest().map_or(0, |newest| newest.bytes);
+        self.space
+            .look(self.seams.disk.as_ref(), &self.config, snapshot);
     }
 
     /// Numbers for whoever watches.
     pub fn stats(&self) -> StoreStats {
         let load = |number: &AtomicU64| number.load(Ordering::Relaxed);
         let progress = &self.progress;
+        let newest = self.keeper.newest();
         StoreStats {
             durable: self.durable(),
             applied: Lsn::new(load(&progress.applied)),
@@ -325,6 +383,12 @@ impl Shared {
             log_bytes: load(&progress.log_bytes),
             free_bytes: self.space.free().0,
             watermark_bytes: self.space.free().1,
+            log_on_disk: self.wal.on_disk(),
+            snapshots_made: load(&progress.snapshots_made),
+            snapshots_failed: load(&progress.snapshots_failed),
+            snapshot: newest.as_ref().map(|newest| newest.cover.lsn),
+            snapshot_bytes: newest.map_or(0, |newest| newest.bytes),
+            rebuilding: self.rebuilding.load(Ordering::Relaxed),
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::store::row::{ENTRIES, HEADS, OPENINGS};
 use crate::store::{Claim, Durable, Head, Keyed, Ledger, Load, Lost, Op, ReadError, Reader, Store};
 use crate::time::Timestamp;
 
-static SCHEMA: [TableSpec; 3] = [
+pub(super) static SCHEMA: [TableSpec; 3] = [
     TableSpec {
         id: 1,
         name: "facts",
@@ -37,22 +37,23 @@ static SCHEMA: [TableSpec; 3] = [
         keyed: Keyed::Natural,
     },
 ];
-static FACTS: &TableSpec = &SCHEMA[0];
-static INTENTS: &TableSpec = &SCHEMA[1];
-static LAST_USED: &TableSpec = &SCHEMA[2];
+pub(super) static FACTS: &TableSpec = &SCHEMA[0];
+pub(super) static INTENTS: &TableSpec = &SCHEMA[1];
+pub(super) static LAST_USED: &TableSpec = &SCHEMA[2];
 
 /// A data directory with a store in it, and what the store must know.
-struct Fixture {
-    dir: TempDir,
-    store: Option<Store>,
-    tenants: BTreeMap<TenantId, Tenant>,
+pub(super) struct Fixture {
+    pub dir: TempDir,
+    pub config: StoreConfig,
+    pub store: Option<Store>,
+    pub tenants: BTreeMap<TenantId, Tenant>,
 }
 
 /// What a tenant's actor would keep.
 #[derive(Default)]
-struct Tenant {
-    next: u64,
-    ledger: Ledger,
+pub(super) struct Tenant {
+    pub next: u64,
+    pub ledger: Ledger,
 }
 
 impl Tenant {
@@ -86,7 +87,7 @@ impl Tenant {
         self.of_rows(id, rows, Some(format!("opening {number}").into_bytes()))
     }
 
-    fn of_rows(&mut self, id: TenantId, rows: Vec<Op>, opening: Option<Vec<u8>>) -> Record {
+    pub fn of_rows(&mut self, id: TenantId, rows: Vec<Op>, opening: Option<Vec<u8>>) -> Record {
         rows.iter().for_each(|op| self.ledger.fold(id, op));
         let sequence = Sequence::new(self.next);
         let head = Head {
@@ -105,7 +106,7 @@ impl Tenant {
     }
 }
 
-fn tenant(number: u8) -> TenantId {
+pub(super) fn tenant(number: u8) -> TenantId {
     TenantId::from_bytes([number; 16])
 }
 
@@ -118,16 +119,8 @@ fn config(dir: &Path) -> StoreConfig {
     }
 }
 
-fn open_with(dir: &Path, seams: Seams) -> Result<Store, OpenError> {
-    Ok(Store(Arc::new(Local::open_with(
-        &config(dir),
-        &SCHEMA,
-        seams,
-    )?)))
-}
-
 /// Waits for a condition that threads bring about.
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(super) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = stopwatch::now() + Duration::from_secs(30);
     while !holds() {
         assert!(stopwatch::now() < deadline, "in 30 seconds not: {what}");
@@ -136,9 +129,18 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// With another config.
+    pub fn with(change: impl FnOnce(&mut StoreConfig)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(dir.path());
+        change(&mut config);
         let mut fixture = Self {
-            dir: tempfile::tempdir().unwrap(),
+            dir,
+            config,
             store: None,
             tenants: BTreeMap::new(),
         };
@@ -146,36 +148,45 @@ impl Fixture {
         fixture
     }
 
-    fn store(&self) -> &Store {
+    pub fn store(&self) -> &Store {
         self.store.as_ref().unwrap()
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn segment(&self, number: u64) -> PathBuf {
+    pub fn segment(&self, number: u64) -> PathBuf {
         self.path("wal").join(format!("{number:016x}.wal"))
     }
 
-    fn open(&mut self) -> Opened {
-        let store = Store::open(&config(self.dir.path()), &SCHEMA).unwrap();
+    pub fn open(&mut self) -> Opened {
+        let store = Store::open(&self.config, &SCHEMA).unwrap();
         let opened = store.opened();
         self.store = Some(store);
         opened
     }
 
-    fn refuses(&self) -> OpenError {
-        Store::open(&config(self.dir.path()), &SCHEMA).unwrap_err()
+    /// In another world.
+    pub fn open_in(&mut self, seams: Seams) -> Opened {
+        self.kill();
+        let local = Local::open_with(&self.config, &SCHEMA, seams).unwrap();
+        let opened = local.opened();
+        self.store = Some(Store(Arc::new(local)));
+        opened
     }
 
-    fn append(&mut self, number: u8) -> Durable {
+    pub fn refuses(&self) -> OpenError {
+        Store::open(&self.config, &SCHEMA).unwrap_err()
+    }
+
+    pub fn append(&mut self, number: u8) -> Durable {
         let id = tenant(number);
         let record = self.tenants.entry(id).or_default().record(id);
         self.store().append(record, ())
     }
 
-    fn write(&mut self, numbers: impl IntoIterator<Item = u8>) {
+    pub fn write(&mut self, numbers: impl IntoIterator<Item = u8>) {
         let durable: Vec<_> = numbers
             .into_iter()
             .map(|number| self.append(number))
@@ -186,20 +197,25 @@ impl Fixture {
     }
 
     /// As a crash: nothing is finished.
-    fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.store = None;
     }
 
-    fn close(&mut self) {
+    pub fn close(&mut self) {
         self.store.take().unwrap().close().unwrap();
     }
 
-    fn wait_until_applied(&self) {
+    pub fn wait_until_applied(&self) {
         eventually("the lag is empty", || self.store().stats().lag_bytes == 0);
     }
 
+    pub fn wait_until_whole(&self) {
+        eventually("the tables are whole", || !self.store().stats().rebuilding);
+    }
+
     /// Everything that was acknowledged is there, and nothing else.
-    fn check(&self) {
+    pub fn check(&self) {
+        self.wait_until_whole();
         let reader = self.store().reader();
         assert_eq!(self.store().tenants(), self.tenants.len() as u64);
         for (id, expected) in &self.tenants {
@@ -334,16 +350,12 @@ fn a_torn_tail_is_cut_off_wherever_it_tore() {
         ends.push(tail);
     }
     let schema = Schema::new(&SCHEMA);
-    let wal = Wal {
-        disk: Arc::new(RealDisk),
-        dir: f.path("wal"),
-        segment_bytes: whole.len() as u64,
-    };
+    let wal = Wal::new(Arc::new(RealDisk), f.path("wal"), whole.len() as u64);
     for cut in 0..=tail.offset as usize {
         let mut torn = whole.clone();
         torn[cut..].fill(0);
         fs::write(f.segment(1), &torn).unwrap();
-        let scan = scan::Scan::read(&wal, &schema).unwrap();
+        let scan = scan::Scan::read(&wal, &schema, None).unwrap();
         let set_aside = scan.torn.as_ref().map_or(&[][..], |torn| &torn.bytes);
         let end = scan.tail.offset as usize + set_aside.len();
         assert_eq!(&torn[scan.tail.offset as usize..end], set_aside);
@@ -647,6 +659,258 @@ fn one_process_at_a_time() {
     f.open();
 }
 
+/// Every file below a directory, with its bytes.
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            let bytes = fs::read(&path).unwrap();
+            found.insert(path, bytes);
+        }
+    }
+    found
+}
+
+#[test]
+fn what_is_only_looked_at_is_shown_whole_and_left_as_it_is() {
+    let mut f = Fixture::new();
+    (0..4).for_each(|_| f.write((0..75).map(|n| n % 3)));
+    assert!(matches!(
+        ReadOnly::open(f.dir.path(), &SCHEMA),
+        Err(OpenError::InUse { .. })
+    ));
+    for crash in [true, false] {
+        if crash {
+            f.kill();
+            // Leftovers of the crash, which a start would clear away.
+            fs::write(f.path("wal").join("00000000000000ff.new"), "half").unwrap();
+        } else {
+            f.close();
+        }
+        let before = files(f.dir.path());
+        let seen = ReadOnly::open(f.dir.path(), &SCHEMA).unwrap();
+        let facts = seen.facts();
+        assert_eq!((facts.clean, facts.tenants), (!crash, 3));
+        assert!(facts.segments > 1 && facts.last.get() >= 300, "{facts:?}");
+        assert!(matches!(f.refuses(), OpenError::InUse { .. }));
+        seen.check_rows(&mut |_, _, _| {}).unwrap();
+        let scratch = tempfile::tempdir().unwrap();
+        let reader = seen.reader(scratch.path()).unwrap();
+        let heads: BTreeMap<_, _> = seen.heads().collect();
+        assert_eq!(heads.len(), f.tenants.len());
+        for (id, expected) in &f.tenants {
+            let claim = reader.claim(*id).unwrap().unwrap();
+            assert_eq!(claim.head, heads[id]);
+            assert_eq!(claim.ledger.hash(), expected.ledger.hash());
+            for number in 0..expected.next {
+                let entry = reader.entry(*id, Sequence::new(number)).unwrap();
+                assert_eq!(entry, Some(format!("entry {number}").into_bytes()));
+            }
+        }
+        drop((seen, reader));
+        assert!(files(f.dir.path()) == before, "something was changed");
+        f.open();
+        f.check();
+    }
+}
+
+#[test]
+fn a_look_finds_rows_that_are_not_those_of_the_head() {
+    let mut f = Fixture::new();
+    f.write([1; 20]);
+    let extra = Op::put(tenant(1), FACTS, vec![99], 1, b"in no record");
+    let expected = f.tenants.get_mut(&tenant(1)).unwrap();
+    expected.ledger.fold(tenant(1), &extra);
+    f.write([1]);
+    f.close();
+    let seen = ReadOnly::open(f.dir.path(), &SCHEMA).unwrap();
+    let error = seen.check_rows(&mut |_, _, _| {}).unwrap_err();
+    assert!(matches!(error, OpenError::Row(_)), "{error}");
+}
+
+fn check_backup(dir: &Path) -> Result<(Backup, ReadOnly), BackupError> {
+    Backup::check(dir, &SCHEMA, &mut |_, _, _| {})
+}
+
+#[test]
+fn a_backup_holds_what_was_acknowledged_before_it_and_ends_in_order() {
+    let mut f = Fixture::new();
+    let at = Timestamp::from_micros(1);
+    let quiet: Told<'_> = &mut |_, _, _| {};
+    fs::write(f.path("secret"), "key").unwrap();
+    (0..4).for_each(|_| f.write((0..75).map(|n| n % 3)));
+    let elsewhere = tempfile::tempdir().unwrap();
+    let live = elsewhere.path().join("live");
+    let made = f.store().backup(&live, at, &[], quiet).unwrap();
+    let durable = f.store().stats().durable.get();
+    assert!(made.lsn >= 300 && made.lsn <= durable && made.tenants == 3);
+    assert!(!live.join("secret").exists());
+    f.check();
+    f.write([1]);
+
+    // Of a directory that a crash left, and of one that was closed.
+    for (name, crash) in [("crashed", true), ("closed", false)] {
+        if crash {
+            f.kill()
+        } else {
+            f.close()
+        }
+        let seen = ReadOnly::open(f.dir.path(), &SCHEMA).unwrap();
+        let dir = elsewhere.path().join(name);
+        let made = seen.backup(&dir, at, &["secret", "none"], quiet).unwrap();
+        assert_eq!(made.lsn, seen.facts().last.get());
+        assert_eq!(fs::read(dir.join("secret")).unwrap(), b"key");
+        drop(seen);
+        let again = ReadOnly::open(f.dir.path(), &SCHEMA).unwrap();
+        let error = again.backup(&dir, at, &[], quiet).unwrap_err();
+        assert!(matches!(error, BackupError::NotEmpty { .. }), "{error}");
+        drop(again);
+        f.open();
+    }
+    f.kill();
+
+    for name in ["live", "crashed", "closed"] {
+        let dir = elsewhere.path().join(name);
+        let (backup, seen) = check_backup(&dir).unwrap();
+        assert!(seen.facts().clean);
+        seen.check_rows(quiet).unwrap();
+        drop(seen);
+        let restored = Restoring::begin(&elsewhere.path().join("restored")).unwrap();
+        restored.copy(&dir, &backup, &[], quiet).unwrap();
+        restored.finish().unwrap();
+        let restored = elsewhere.path().join("restored");
+        let store = Store::open(&config(&restored), &SCHEMA).unwrap();
+        assert!(store.opened().clean && store.tenants() == 3);
+        for id in (0..3).map(tenant) {
+            let claim = store.claim(id).unwrap().unwrap();
+            assert!(claim.head.sequence.get() >= 99);
+        }
+        store.close().unwrap();
+        let error = Restoring::begin(&restored).unwrap_err();
+        assert!(matches!(error, BackupError::NotEmpty { .. }), "{error}");
+        fs::remove_dir_all(restored).unwrap();
+    }
+    assert_eq!(backups_in(elsewhere.path()).unwrap().len(), 3);
+}
+
+#[test]
+fn a_backup_of_a_log_with_snapshots_is_the_newest_and_what_is_behind_it() {
+    let mut f = Fixture::new();
+    f.close();
+    let small = StoreConfig {
+        snapshot_bytes: 64 << 10,
+        checkpoint_every: Duration::from_millis(5),
+        ..config(f.dir.path())
+    };
+    f.store = Some(Store::open(&small, &SCHEMA).unwrap());
+    let quiet: Told<'_> = &mut |_, _, _| {};
+    let elsewhere = tempfile::tempdir().unwrap();
+    let at = Timestamp::MIN;
+    let mut nth = 0;
+    eventually("the log lost its beginning", || {
+        f.write((0..75).map(|n| n % 3));
+        nth += 1;
+        if nth % 20 == 0 {
+            // While snapshots are made and files removed.
+            let dir = elsewhere.path().join(nth.to_string());
+            f.store().backup(&dir, at, &[], quiet).unwrap();
+        }
+        !f.segment(1).exists()
+    });
+    let live = elsewhere.path().join("live");
+    f.store().backup(&live, at, &[], quiet).unwrap();
+    f.close();
+    let seen = ReadOnly::open(f.dir.path(), &SCHEMA).unwrap();
+    assert_eq!(seen.facts().snapshots.len(), 2);
+    let newest = seen.facts().snapshots.pop().unwrap().0;
+    seen.check_rows(quiet).unwrap();
+    let offline = elsewhere.path().join("offline");
+    seen.backup(&offline, at, &[], quiet).unwrap();
+    drop(seen);
+
+    // With the newest damaged, where only a whole reading finds it, the one before it serves.
+    let mut bytes = fs::read(&newest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&newest, bytes).unwrap();
+    let seen = ReadOnly::open(f.dir.path(), &SCHEMA).unwrap();
+    seen.check_rows(quiet).unwrap();
+    let damaged = elsewhere.path().join("damaged");
+    seen.backup(&damaged, at, &[], quiet).unwrap();
+
+    for (name, _) in backups_in(elsewhere.path()).unwrap() {
+        let dir = elsewhere.path().join(&name);
+        let (_, seen) = check_backup(&dir).unwrap();
+        assert!(seen.facts().snapshots.len() <= 1, "{name}");
+        seen.check_rows(quiet).unwrap();
+        let scratch = tempfile::tempdir().unwrap();
+        let reader = seen.reader(scratch.path()).unwrap();
+        for (id, head) in seen.heads() {
+            assert_eq!(reader.claim(id).unwrap().unwrap().head, head);
+            for number in 0..=head.sequence.get() {
+                let entry = reader.entry(id, Sequence::new(number)).unwrap();
+                assert_eq!(entry, Some(format!("entry {number}").into_bytes()));
+            }
+        }
+        if ["offline", "damaged"].contains(&name.as_str()) {
+            let expected: BTreeMap<_, _> = f.tenants.iter().map(|(id, t)| (*id, t.next)).collect();
+            let heads = seen.heads().map(|(id, head)| (id, head.sequence.get() + 1));
+            assert_eq!(heads.collect::<BTreeMap<_, _>>(), expected);
+        }
+    }
+}
+
+#[test]
+fn every_flipped_byte_of_a_backup_is_found() {
+    let mut f = Fixture::new();
+    f.write([1; 3]);
+    let dir = f.path("backups").join("one");
+    fs::create_dir(f.path("backups")).unwrap();
+    let quiet: Told<'_> = &mut |_, _, _| {};
+    f.store().backup(&dir, Timestamp::MIN, &[], quiet).unwrap();
+    for (path, bytes) in files(&dir) {
+        for at in (0..bytes.len()).step_by(bytes.len().div_ceil(200)) {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1;
+            fs::write(&path, flipped).unwrap();
+            assert!(check_backup(&dir).is_err(), "{} at {at}", path.display());
+        }
+        fs::remove_file(&path).unwrap();
+        assert!(check_backup(&dir).is_err(), "without {}", path.display());
+        fs::write(&path, bytes).unwrap();
+    }
+    fs::write(dir.join("wal/00000000000000aa.wal"), "").unwrap();
+    assert!(check_backup(&dir).is_err(), "with a file more");
+}
+
+#[test]
+fn old_backups_go_and_nothing_else_does() {
+    let mut f = Fixture::new();
+    f.write([1]);
+    let dir = f.path("backups");
+    fs::create_dir(&dir).unwrap();
+    let quiet: Told<'_> = &mut |_, _, _| {};
+    for (name, at) in [("t1", 1), ("t2", 2), ("t3", 3), ("mine", 0)] {
+        let at = Timestamp::from_micros(at);
+        f.store().backup(&dir.join(name), at, &[], quiet).unwrap();
+    }
+    fs::create_dir_all(dir.join("t0/not a backup")).unwrap();
+    fs::create_dir_all(dir.join("t9.new/cut short")).unwrap();
+    fs::create_dir_all(dir.join("mine.new")).unwrap();
+    let ours = |name: &str| name.starts_with('t') && name.len() == 2;
+    assert_eq!(remove_old_backups(&dir, 2, ours).unwrap(), 1);
+    assert_eq!(remove_old_backups(&dir, 0, ours).unwrap(), 1, "one stays");
+    let mut left: Vec<_> = fs::read_dir(&dir)
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["mine", "mine.new", "t0", "t3"]);
+}
+
 #[test]
 fn a_closed_store_says_so() {
     let mut f = Fixture::new();
@@ -874,7 +1138,6 @@ impl Disk for FaultyDisk {
 
 /// Opens the fixture's directory on a disk that can fail; what is fatal comes out of the channel.
 fn open_faulty(f: &mut Fixture) -> (Arc<Faults>, mpsc::Receiver<String>) {
-    f.kill();
     let faults = Arc::new(Faults::default());
     let (fatal, reported) = mpsc::channel();
     let seams = Seams {
@@ -882,7 +1145,7 @@ fn open_faulty(f: &mut Fixture) -> (Arc<Faults>, mpsc::Receiver<String>) {
         fatal: Box::new(move |error| drop(fatal.send(error.to_string()))),
         ..Seams::real()
     };
-    f.store = Some(open_with(f.dir.path(), seams).unwrap());
+    f.open_in(seams);
     (faults, reported)
 }
 
@@ -994,15 +1257,15 @@ fn writes_stop_before_the_disk_is_full_and_go_on_by_themselves() {
 
 /// What is about to be done to the tables.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Call {
+pub(super) enum Call {
     Range,
     Write,
 }
 
-type Hook = dyn Fn(Call, &TableSpec) + Send + Sync;
+pub(super) type Hook = dyn Fn(Call, &TableSpec) + Send + Sync;
 
 /// sled, behind somebody who is asked first.
-struct HookedTables(Arc<Hook>, Box<dyn Tables>);
+pub(super) struct HookedTables(pub Arc<Hook>, pub Box<dyn Tables>);
 
 impl Tables for HookedTables {
     fn get(&self, table: &TableSpec, key: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
@@ -1035,8 +1298,10 @@ impl Tables for HookedTables {
 }
 
 /// Opens the fixture's directory with somebody in front of its tables.
-fn open_hooked(f: &mut Fixture, hook: impl Fn(Call, &TableSpec) + Send + Sync + 'static) {
-    f.kill();
+pub(super) fn open_hooked(
+    f: &mut Fixture,
+    hook: impl Fn(Call, &TableSpec) + Send + Sync + 'static,
+) {
     let real = Seams::real();
     let hook: Arc<Hook> = Arc::new(hook);
     let seams = Seams {
@@ -1046,7 +1311,7 @@ fn open_hooked(f: &mut Fixture, hook: impl Fn(Call, &TableSpec) + Send + Sync + 
         }),
         ..Seams::real()
     };
-    f.store = Some(open_with(f.dir.path(), seams).unwrap());
+    f.open_in(seams);
 }
 
 #[test]

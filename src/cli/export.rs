@@ -1,0 +1,273 @@
+//! `arf export`: everything that is stored, in formats that others read.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::{Ended, Ending, Exit, line, progress};
+use crate::id::TenantId;
+use crate::store::{OpenError, ReadOnly};
+use crate::tenant::schema::TABLES;
+use crate::transfer::{Failed, Kept, ndjson, sql};
+
+/// Write everything that is stored to files that others read: one file of JSON lines for each table, or a script for PostgreSQL
+///
+/// The data directory must not be in use; of a running server take a backup, and export that. Texts
+/// that were erased are null. Secrets are not exported: of API keys there are only hashes anyway, and
+/// of a tenant everything but the secret that its names are made with.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The data directory, or a backup
+    #[arg(long, default_value = "data/db", value_name = "DIR")]
+    data: PathBuf,
+    /// Where to write; made if there is none, else it must be empty
+    #[arg(long, default_value = "export", value_name = "DIR")]
+    out: PathBuf,
+    /// This tenant alone: damage to others does not matter
+    #[arg(long, value_name = "UUID")]
+    tenant: Option<String>,
+    /// Write export.sql, which psql loads into PostgreSQL tables of the Agentic Reliability Framework
+    #[arg(long)]
+    sql: bool,
+    /// Print the summary (export.json) instead of a line for each file
+    #[arg(long)]
+    json: bool,
+}
+
+/// The version of `export.json` and of the files that it lists.
+const FORMAT: u32 = 1;
+const SUMMARY: &str = "export.json";
+const SCRIPT: &str = "export.sql";
+
+/// Exports.
+pub fn run(args: &Args) -> Ending {
+    let tenant = args.tenant.as_deref().map(TenantId::parse).transpose();
+    let tenant = tenant.map_err(|why| Ended::with(Exit::Usage, format!("--tenant {why}")))?;
+    let source = ReadOnly::open(&args.data, TABLES).map_err(opened)?;
+    let mut tenants: Vec<_> = source
+        .heads()
+        .filter(|(id, _)| tenant.is_none_or(|tenant| tenant == *id))
+        .map(|(id, head)| (id, head.sequence.get() + 1))
+        .collect();
+    tenants.sort_unstable();
+    if let Some(tenant) = tenant.filter(|_| tenants.is_empty()) {
+        let why = format!("{}: there is no tenant {tenant}", args.data.display());
+        return Err(Ended::with(Exit::Failed, why));
+    }
+    let out = at(&args.out);
+    make_empty(&args.out).map_err(&out)?;
+    // Beside the export: what is exported may be larger than what `/tmp` holds.
+    let scratch = tempfile::tempdir_in(&args.out).map_err(&out)?;
+    let reader = source.reader(scratch.path()).map_err(opened)?;
+
+    let mut written = Written::default();
+    let total = tenants.iter().map(|(_, entries)| entries).sum();
+    let mut bar = progress::bar("exporting");
+    let mut done = 0;
+    let mut script = sql::Script::default();
+    for (tenant, entries) in &tenants {
+        let claim = reader.claim(*tenant).map_err(|why| failed(why.into()))?;
+        let claim = claim.ok_or_else(|| {
+            let why = format!("tenant {tenant}: its head is in the log and not in its rows");
+            Ended::with(Exit::Damaged, why)
+        })?;
+        let kept = Kept::new(*tenant, claim, &reader).map_err(failed)?;
+        let mut told = |entries| bar(done + entries, total);
+        let mut put = |name, bytes: &[u8]| written.put(&args.out, args.sql, name, bytes);
+        if args.sql {
+            script.write(&kept, &mut put, &mut told).map_err(failed)?;
+        } else {
+            ndjson::write(&kept, &mut put, &mut told).map_err(failed)?;
+        }
+        done += entries;
+    }
+    drop(bar);
+    let files = if args.sql {
+        written.script(&args.out).map_err(&out)?
+    } else {
+        written.lines(&args.out).map_err(&out)?
+    };
+    drop(reader);
+    scratch.close().map_err(&out)?;
+    let summary = json!({
+        "format": FORMAT,
+        "kind": if args.sql { "postgresql" } else { "ndjson" },
+        "tenants": tenants.len(),
+        "records": source.facts().last.get(),
+        "files": files,
+    });
+    // Last: an export without it was not finished.
+    finish(&args.out, &summary).map_err(&out)?;
+    if args.json {
+        line(&summary.to_string())?;
+    } else {
+        tell(&args.out, &files)?;
+    }
+    Ok(Exit::Fine)
+}
+
+fn tell(out: &Path, files: &Value) -> Result<(), Ended> {
+    for (name, file) in files.as_object().into_iter().flatten() {
+        match &file["rows"] {
+            Value::Object(tables) => {
+                for (table, rows) in tables {
+                    line(&format!("{table:24} {rows:>10} rows"))?;
+                }
+            }
+            rows => line(&format!("{name:28} {rows:>10} rows"))?,
+        }
+    }
+    line(&format!("exported to {}", out.display()))
+}
+
+/// The error of a file in this directory, as a command tells it.
+fn at(path: &Path) -> impl Fn(io::Error) -> Ended {
+    move |error| Ended::with(Exit::Failed, format!("{}: {error}", path.display()))
+}
+
+fn opened(error: OpenError) -> Ended {
+    match error {
+        OpenError::InUse { .. } => Ended::with(
+            Exit::InUse,
+            format!("{error}: take a backup with `arf backup DIR` and export that"),
+        ),
+        OpenError::Io { .. } | OpenError::Tables(_) => Ended::with(Exit::Failed, error),
+        OpenError::Damaged { .. }
+        | OpenError::Row(_)
+        | OpenError::Newer { .. }
+        | OpenError::Rebuild { .. } => Ended::with(Exit::Damaged, error),
+    }
+}
+
+fn failed(why: Failed) -> Ended {
+    match why {
+        Failed::Read(_) | Failed::Row { .. } | Failed::Damaged { .. } => {
+            Ended::with(Exit::Damaged, why)
+        }
+        Failed::TooMany(_) | Failed::Output(_) => Ended::with(Exit::Failed, why),
+    }
+}
+
+/// Makes the directory, for this user alone: callers' texts will lie in it.
+fn make_empty(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)?;
+    match fs::read_dir(dir)?.next() {
+        None => Ok(()),
+        Some(_) => Err(io::Error::other("it is not empty")),
+    }
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+}
+
+/// The files being written, or the sections of the script.
+#[derive(Default)]
+struct Written(Vec<Output>);
+
+struct Output {
+    name: &'static str,
+    file: BufWriter<File>,
+    rows: u64,
+}
+
+impl Written {
+    /// Writes one row.
+    fn put(&mut self, out: &Path, section: bool, name: &'static str, row: &[u8]) -> io::Result<()> {
+        let output = self.output(out, section, name)?;
+        output.rows += 1;
+        output.file.write_all(row)
+    }
+
+    fn output(&mut self, out: &Path, section: bool, name: &'static str) -> io::Result<&mut Output> {
+        let found = self.0.iter().position(|output| output.name == name);
+        let at = match found {
+            Some(at) => at,
+            None => {
+                let file = if section {
+                    tempfile::tempfile_in(out)?
+                } else {
+                    create(&out.join(name))?
+                };
+                self.0.push(Output {
+                    name,
+                    file: BufWriter::new(file),
+                    rows: 0,
+                });
+                self.0.len() - 1
+            }
+        };
+        Ok(&mut self.0[at])
+    }
+
+    /// Ends the files of lines, and makes those that nothing belonged in.
+    fn lines(mut self, out: &Path) -> io::Result<Value> {
+        let mut files = serde_json::Map::new();
+        for name in ndjson::FILES {
+            let output = self.output(out, false, name)?;
+            output.file.flush()?;
+            let file = output.file.get_mut();
+            file.sync_all()?;
+            let described = describe(file, json!(output.rows))?;
+            files.insert((*name).to_owned(), described);
+        }
+        Ok(files.into())
+    }
+
+    /// Puts the script together.
+    fn script(mut self, out: &Path) -> io::Result<Value> {
+        let mut script = BufWriter::new(create(&out.join(SCRIPT))?);
+        let mut rows = serde_json::Map::new();
+        script.write_all(sql::BEGIN.as_bytes())?;
+        for section in sql::SECTIONS {
+            let output = self.output(out, true, section.name)?;
+            output.file.flush()?;
+            let file = output.file.get_mut();
+            file.seek(SeekFrom::Start(0))?;
+            script.write_all(section.copy.as_bytes())?;
+            io::copy(file, &mut script)?;
+            script.write_all(sql::END_OF_COPY.as_bytes())?;
+            rows.insert(section.name.to_owned(), json!(output.rows));
+        }
+        script.write_all(sql::COMMIT.as_bytes())?;
+        let mut script = script.into_inner()?;
+        script.sync_all()?;
+        let described = describe(&mut script, rows.into())?;
+        Ok(json!({ SCRIPT: described }))
+    }
+}
+
+/// What `export.json` says of a file: read back, so that it is what is on the disk.
+fn describe(file: &mut File, rows: Value) -> io::Result<Value> {
+    file.seek(SeekFrom::Start(0))?;
+    let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 16]);
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        hash.update(&buffer[..read]);
+        bytes += read as u64;
+    }
+    let sha256 = format!("{:x}", hash.finalize());
+    Ok(json!({"rows": rows, "bytes": bytes, "sha256": sha256}))
+}
+
+fn finish(out: &Path, summary: &Value) -> io::Result<()> {
+    let mut file = create(&out.join(SUMMARY))?;
+    writeln!(file, "{summary:#}")?;
+    file.sync_all()?;
+    File::open(out)?.sync_all()
+}

@@ -1,0 +1,95 @@
+//! Rows on their way out of a node: as NDJSON, one file a table, and as a script for PostgreSQL.
+//!
+//! A [`Kept`] is one tenant read and checked: its hot rows against its head, every entry against the
+//! one before it and all of them against the root, every opening against the commitments of its
+//! entry. [`ndjson`] and [`sql`] write one down. What does not add up ends the export: a file that
+//! has less in it than it seems to would be worse than none.
+//!
+//! Of secrets nothing leaves: keys are hashes already, and a tenant's name secret is not among the
+//! fields. (The seeds of openings are: they prove what was committed to.)
+//!
+//! **Must not know**: files and directories, who asks, tables and log; it sees rows through a
+//! [`Reader`](crate::store::Reader) and writes to whatever it is handed.
+
+pub mod follow;
+pub mod ndjson;
+pub mod sql;
+mod tenant;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Display;
+use std::io;
+
+use thiserror::Error;
+
+pub use tenant::Kept;
+
+use crate::id::{Sequence, TenantId};
+use crate::store::ReadError;
+use crate::tenant::schema::BadRow;
+
+/// Where a line goes: the file or section, and the line with its end.
+pub type Out<'a> = &'a mut dyn FnMut(&'static str, &[u8]) -> io::Result<()>;
+
+/// Why an export ends early.
+#[derive(Debug, Error)]
+pub enum Failed {
+    /// What is stored is damaged.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A row is whole and means nothing here.
+    #[error("tenant {tenant}: {source}")]
+    Row {
+        /// Whose.
+        tenant: TenantId,
+        /// What is wrong with it.
+        source: BadRow,
+    },
+    /// Rows that do not fit together.
+    #[error("tenant {tenant}, {what} {sequence}: {why}")]
+    Damaged {
+        /// Whose.
+        tenant: TenantId,
+        /// What kind of row.
+        what: &'static str,
+        /// Which.
+        sequence: Sequence,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// More rows than the other side can number.
+    #[error("{0} has more rows than its 32-bit ids can number")]
+    TooMany(&'static str),
+    /// It cannot be written.
+    #[error(transparent)]
+    Output(#[from] io::Error),
+}
+
+impl Failed {
+    fn damaged(
+        tenant: TenantId,
+        what: &'static str,
+        sequence: Sequence,
+        why: impl Display,
+    ) -> Self {
+        Self::Damaged {
+            tenant,
+            what,
+            sequence,
+            why: why.to_string(),
+        }
+    }
+}
+
+/// Whether the texts behind an entry's commitments are still there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Opened {
+    /// They are.
+    Kept,
+    /// They were erased: what came from them is null.
+    Erased,
+    /// There never were any.
+    None,
+}

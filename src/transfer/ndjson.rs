@@ -1,0 +1,597 @@
+//! A tenant as lines of JSON, one file a table. The fields are listed in `data/guides/export.md`,
+//! which a test compares with what is written.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::tenant::Step;
+use super::{Failed, Kept, Opened, Out};
+use crate::decide::intent::{Environment, IntentType, Operation};
+use crate::decide::{Action, Category, PerCategory, Rules, posterior};
+use crate::id::{DecisionId, KeyId, Name, Sequence, TenantId};
+use crate::tenant::change_set::Tally;
+use crate::tenant::intents::Verdict;
+use crate::tenant::key::{Role, Scopes};
+use crate::tenant::outcome::NotLearned;
+use crate::tenant::schema::RowKey;
+use crate::tenant::usage::Tier;
+use crate::time::Timestamp;
+
+const TENANTS: &str = "tenants.ndjson";
+const API_KEYS: &str = "api_keys.ndjson";
+const KEY_USAGE: &str = "key_usage.ndjson";
+const INTENTS: &str = "intents.ndjson";
+const OUTCOMES: &str = "intent_outcomes.ndjson";
+const BETA_STATE: &str = "beta_state.ndjson";
+const COMPONENTS: &str = "components.ndjson";
+const CHANGE_SETS: &str = "change_sets.ndjson";
+const USAGE_LOGS: &str = "usage_logs.ndjson";
+const AUDIT_LOG: &str = "decision_audit_log.ndjson";
+const OPENINGS: &str = "openings.ndjson";
+
+/// Every file; one that nothing belongs in is empty.
+pub const FILES: &[&str] = &[
+    TENANTS,
+    API_KEYS,
+    KEY_USAGE,
+    INTENTS,
+    OUTCOMES,
+    BETA_STATE,
+    COMPONENTS,
+    CHANGE_SETS,
+    USAGE_LOGS,
+    AUDIT_LOG,
+    OPENINGS,
+];
+
+#[derive(Serialize)]
+struct TenantLine<'a> {
+    tenant_id: TenantId,
+    name: &'a str,
+    created_at: Timestamp,
+    created_by: Option<&'a str>,
+    tier: Tier,
+    retention_days: u32,
+    log: &'a str,
+    log_base: Sequence,
+    last_sequence: Sequence,
+    last_entry_at: Timestamp,
+    root: String,
+}
+
+#[derive(Serialize)]
+struct KeyLine<'a> {
+    tenant_id: TenantId,
+    key_id: KeyId,
+    key_sha256: String,
+    tier: Tier,
+    role: Option<Role>,
+    scopes: Scopes,
+    created_at: Timestamp,
+    last_used_at: Option<Timestamp>,
+    is_active: bool,
+    expires_at: Option<Timestamp>,
+    name: Option<&'a str>,
+    owner: Option<&'a str>,
+    claims: Option<&'a crate::tenant::claims::Claims>,
+}
+
+#[derive(Serialize)]
+struct KeyUsageLine {
+    tenant_id: TenantId,
+    key_id: KeyId,
+    month_ends_at: Timestamp,
+    used: u64,
+    last_used_at: Timestamp,
+}
+
+#[derive(Serialize)]
+struct IntentLine<'a> {
+    tenant_id: TenantId,
+    sequence: Sequence,
+    decision_id: DecisionId,
+    deterministic_id: Option<&'a str>,
+    intent_type: IntentType,
+    category: Category,
+    action: Action,
+    environment: Environment,
+    deployment_target: Option<Environment>,
+    operation: Option<Operation>,
+    requester: Option<&'a str>,
+    risk_score: f64,
+    blend: f64,
+    created_at: Timestamp,
+    caller: KeyId,
+    change_set: Option<Name>,
+    verdict: Option<Verdict>,
+    verdict_at: Option<Timestamp>,
+    outcome_sequence: Option<Sequence>,
+    payload: Option<Box<RawValue>>,
+    intent: Option<Box<RawValue>>,
+    evidence: Option<Box<RawValue>>,
+    decision: Option<Box<RawValue>>,
+    counterfactual: Option<Box<RawValue>>,
+    justification: Option<&'a str>,
+    opening: Opened,
+    id_name: Name,
+    digest: Name,
+    component: Name,
+    requester_name: Name,
+    memory: Name,
+}
+
+#[derive(Serialize)]
+struct OutcomeLine<'a> {
+    tenant_id: TenantId,
+    sequence: Sequence,
+    decision_id: DecisionId,
+    intent_sequence: Sequence,
+    deterministic_id: Option<&'a str>,
+    success: bool,
+    learned: bool,
+    not_learned_because: Option<NotLearned>,
+    recorded_by: Option<&'a str>,
+    notes: Option<&'a str>,
+    recorded_at: Timestamp,
+    reporter: KeyId,
+    idempotency_key_name: Option<Name>,
+    opening: Opened,
+}
+
+#[derive(Serialize)]
+struct BetaLine {
+    tenant_id: TenantId,
+    category: Category,
+    alpha: f64,
+    beta: f64,
+    failures: u64,
+    trials: u64,
+    self_reported: u64,
+    imported: u64,
+    updated_at: Timestamp,
+}
+
+#[derive(Serialize)]
+struct ComponentLine<'a> {
+    tenant_id: TenantId,
+    component: Name,
+    kind: Option<&'static str>,
+    name: Option<&'a str>,
+    smoothed_risk: f64,
+    last_sequence: Sequence,
+}
+
+#[derive(Serialize)]
+struct ChangeSetLine<'a> {
+    tenant_id: TenantId,
+    change_set: Name,
+    id: Option<&'a str>,
+    revision: Option<&'a str>,
+    url: Option<&'a str>,
+    id_name: Name,
+    last_sequence: Sequence,
+    items: u32,
+    deletes: u32,
+    tallies: PerCategory<Tally>,
+}
+
+#[derive(Serialize)]
+struct UsageLine<'a> {
+    tenant_id: TenantId,
+    sequence: Sequence,
+    key_id: KeyId,
+    tier: Tier,
+    timestamp: Timestamp,
+    endpoint: &'a str,
+    status: u16,
+    error: Option<&'a str>,
+    processing_us: u64,
+}
+
+#[derive(Serialize)]
+struct EntryLine<'a> {
+    tenant_id: TenantId,
+    sequence: Sequence,
+    decision_id: DecisionId,
+    index: u64,
+    log: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    timestamp: Timestamp,
+    caller: Option<KeyId>,
+    signing_key: String,
+    signature: String,
+    leaf_hash: String,
+    deterministic_id: Option<&'a str>,
+    risk_score: Option<&'a Value>,
+    action: Option<&'a Value>,
+    justification: Option<&'a str>,
+    memory_success_rate: Option<&'a Value>,
+    memory_weight: Option<&'a Value>,
+    counterfactual: Option<Box<RawValue>>,
+    trace_id: Option<&'a Value>,
+    opening: Opened,
+    entry: String,
+}
+
+#[derive(Serialize)]
+struct OpeningLine<'a> {
+    tenant_id: TenantId,
+    sequence: Sequence,
+    decision_id: DecisionId,
+    seed: String,
+    parts: Vec<PartLine<'a>>,
+}
+
+#[derive(Serialize)]
+struct PartLine<'a> {
+    name: &'a str,
+    bytes: String,
+}
+
+/// Writes a whole tenant; `told` hears of every entry that is done.
+pub fn write(tenant: &Kept<'_>, out: Out<'_>, told: &mut dyn FnMut(u64)) -> Result<(), Failed> {
+    account(tenant, out)?;
+    keys(tenant, out)?;
+    let texts = entries(tenant, out, told)?;
+    learned(tenant, &texts, out)?;
+    tenant.usage_logs(&mut |sequence, row| {
+        line(
+            out,
+            USAGE_LOGS,
+            &UsageLine {
+                tenant_id: tenant.id,
+                sequence,
+                key_id: row.key,
+                tier: row.tier,
+                timestamp: row.at,
+                endpoint: &row.endpoint,
+                status: row.status,
+                error: row.error.as_deref(),
+                processing_us: row.processing_us,
+            },
+        )
+    })
+}
+
+fn line(out: Out<'_>, file: &'static str, line: &impl Serialize) -> Result<(), Failed> {
+    let mut bytes = serde_json::to_vec(line).map_err(std::io::Error::from)?;
+    bytes.push(b'\n');
+    Ok(out(file, &bytes)?)
+}
+
+fn account(tenant: &Kept<'_>, out: Out<'_>) -> Result<(), Failed> {
+    let (row, head) = (&tenant.account, &tenant.head);
+    line(
+        out,
+        TENANTS,
+        &TenantLine {
+            tenant_id: tenant.id,
+            name: &row.name,
+            created_at: row.created_at,
+            created_by: row.created_by.as_deref(),
+            tier: row.tier,
+            retention_days: row.retention_days,
+            log: &row.log,
+            log_base: row.log_base,
+            last_sequence: head.sequence,
+            last_entry_at: head.at,
+            root: STANDARD.encode(head.root),
+        },
+    )
+}
+
+fn keys(tenant: &Kept<'_>, out: Out<'_>) -> Result<(), Failed> {
+    for (hash, row) in &tenant.keys {
+        let usage = tenant.key_usage.get(&row.key_id);
+        let key = KeyLine {
+            tenant_id: tenant.id,
+            key_id: row.key_id,
+            key_sha256: hex(&hash.to_bytes()),
+            tier: row.tier,
+            role: row.role,
+            scopes: row.scopes,
+            created_at: row.created_at,
+            last_used_at: usage.map(|usage| usage.last_used_at),
+            is_active: row.is_active,
+            expires_at: row.expires_at,
+            name: row.name.as_deref(),
+            owner: row.owner.as_deref(),
+            claims: tenant.claims.get(&row.key_id),
+        };
+        line(out, API_KEYS, &key)?;
+    }
+    for (key, row) in &tenant.key_usage {
+        let usage = KeyUsageLine {
+            tenant_id: tenant.id,
+            key_id: *key,
+            month_ends_at: row.month.end(),
+            used: row.used,
+            last_used_at: row.last_used_at,
+        };
+        line(out, KEY_USAGE, &usage)?;
+    }
+    Ok(())
+}
+
+/// Texts that rows hold only the names of, as openings say them.
+#[derive(Default)]
+struct Texts {
+    /// The deterministic ids of intents that have an outcome.
+    ids: BTreeMap<Sequence, String>,
+    /// Kind and name.
+    components: BTreeMap<Name, (&'static str, String)>,
+    /// By the name of id and revision.
+    change_sets: BTreeMap<String, Value>,
+}
+
+/// Entries, openings, and the rows of the intents and outcomes that they tell of.
+fn entries(tenant: &Kept<'_>, out: Out<'_>, told: &mut dyn FnMut(u64)) -> Result<Texts, Failed> {
+    let mut texts = Texts::default();
+    let (mut intents, mut outcomes, mut done) = (0, 0, 0);
+    tenant.entries(&mut |step| {
+        entry(tenant, step, out)?;
+        let json = |name| json(tenant, step, name);
+        if let Some(row) = tenant.intents.get(&step.sequence) {
+            intents += 1;
+            if let Some(intent) = value(tenant, step, "intent")? {
+                texts.read_intent(row.component, &intent);
+                texts.read_change_set(step, intent.get("change_set"));
+            }
+            let deterministic_id = step.text("deterministic_id");
+            if row.outcome.is_some()
+                && let Some(id) = deterministic_id
+            {
+                texts.ids.insert(step.sequence, id.to_owned());
+            }
+            let intent = IntentLine {
+                tenant_id: tenant.id,
+                sequence: step.sequence,
+                decision_id: step.entry.decision_id,
+                deterministic_id,
+                intent_type: row.intent_type,
+                category: row.category,
+                action: row.action,
+                environment: row.environment,
+                deployment_target: row.target,
+                operation: row.operation,
+                requester: step.text("requester"),
+                risk_score: row.risk,
+                blend: row.blend,
+                created_at: row.created_at,
+                caller: row.caller,
+                change_set: row.change_set,
+                verdict: row.reviewed.map(|reviewed| reviewed.verdict),
+                verdict_at: row.reviewed.map(|reviewed| reviewed.at),
+                outcome_sequence: row.outcome.map(|outcome| outcome.sequence),
+                payload: json("request")?,
+                intent: json("intent")?,
+                evidence: json("evidence")?,
+                decision: json("decision")?,
+                counterfactual: json("counterfactual")?,
+                justification: step.text("justification"),
+                opening: step.opened,
+                id_name: row.id,
+                digest: row.digest,
+                component: row.component,
+                requester_name: row.requester,
+                memory: row.memory,
+            };
+            line(out, INTENTS, &intent)?;
+        }
+        if step.entry.kind == "move" {
+            let set = value(tenant, step, "change_set")?;
+            texts.read_change_set(step, set.as_ref());
+        }
+        if let Some(row) = tenant.outcomes.get(&step.sequence) {
+            outcomes += 1;
+            let outcome = OutcomeLine {
+                tenant_id: tenant.id,
+                sequence: step.sequence,
+                decision_id: step.entry.decision_id,
+                intent_sequence: row.intent,
+                deterministic_id: texts.ids.get(&row.intent).map(String::as_str),
+                success: row.success,
+                learned: row.not_learned.is_none(),
+                not_learned_because: row.not_learned,
+                recorded_by: step.text("recorded_by"),
+                notes: step.text("notes"),
+                recorded_at: row.recorded_at,
+                reporter: row.reporter,
+                idempotency_key_name: row.idempotency_key,
+                opening: step.opened,
+            };
+            line(out, OUTCOMES, &outcome)?;
+        }
+        done += 1;
+        told(done);
+        Ok(())
+    })?;
+    if intents < tenant.intents.len() || outcomes < tenant.outcomes.len() {
+        let why = "there are intents or outcomes without an entry";
+        return Err(tenant.damaged("head", tenant.head.sequence, why));
+    }
+    Ok(texts)
+}
+
+impl Texts {
+    /// The texts of the component that an intent is about.
+    fn read_intent(&mut self, component: Name, intent: &Value) {
+        let named = ["resource_type", "principal", "service_name"];
+        let found = named.iter().find_map(|member| {
+            let kind = if *member == "service_name" {
+                "service"
+            } else {
+                *member
+            };
+            Some((kind, intent.get(*member)?.as_str()?.to_owned()))
+        });
+        self.components.extend(found.map(|text| (component, text)));
+    }
+
+    /// The texts of the change set that an entry names.
+    fn read_change_set(&mut self, step: &Step, set: Option<&Value>) {
+        let name = step.entry.field("change_set").and_then(Value::as_str);
+        if let (Some(name), Some(set)) = (name, set) {
+            self.change_sets.insert(name.to_owned(), set.clone());
+        }
+    }
+}
+
+fn entry(tenant: &Kept<'_>, step: &Step, out: Out<'_>) -> Result<(), Failed> {
+    let entry = &step.entry;
+    let field = |name| entry.field(name);
+    let entry_line = EntryLine {
+        tenant_id: tenant.id,
+        sequence: step.sequence,
+        decision_id: entry.decision_id,
+        index: entry.index,
+        log: &entry.log,
+        kind: &entry.kind,
+        timestamp: entry.at,
+        caller: entry.caller,
+        signing_key: entry.kid.to_string(),
+        signature: STANDARD.encode(entry.signature),
+        leaf_hash: STANDARD.encode(step.leaf),
+        deterministic_id: step.text("deterministic_id"),
+        risk_score: field("risk_score"),
+        action: field("action"),
+        justification: step.text("justification"),
+        memory_success_rate: field("memory_success_rate"),
+        memory_weight: field("memory_weight"),
+        counterfactual: json(tenant, step, "counterfactual")?,
+        trace_id: field("trace_id"),
+        opening: step.opened,
+        entry: STANDARD.encode(&step.bytes),
+    };
+    line(out, AUDIT_LOG, &entry_line)?;
+    let Some(opening) = &step.opening else {
+        return Ok(());
+    };
+    let part = |(name, _)| PartLine {
+        name,
+        bytes: STANDARD.encode(opening.part(name).unwrap_or_default()),
+    };
+    let opening_line = OpeningLine {
+        tenant_id: tenant.id,
+        sequence: step.sequence,
+        decision_id: entry.decision_id,
+        seed: STANDARD.encode(opening.seed()),
+        parts: opening.commitments().map(part).collect(),
+    };
+    line(out, OPENINGS, &opening_line)
+}
+
+/// What a tenant learned, and what it learned about.
+fn learned(tenant: &Kept<'_>, texts: &Texts, out: Out<'_>) -> Result<(), Failed> {
+    let settings = &Rules::built_in().settings;
+    for (&category, row) in &tenant.beta {
+        let posterior = posterior(category, &row.counts, settings);
+        let beta = BetaLine {
+            tenant_id: tenant.id,
+            category,
+            alpha: posterior.alpha,
+            beta: posterior.beta,
+            failures: row.counts.failures,
+            trials: row.counts.trials,
+            self_reported: row.counts.self_reported,
+            imported: row.counts.imported,
+            updated_at: row.updated_at,
+        };
+        line(out, BETA_STATE, &beta)?;
+    }
+    for (&component, row) in &tenant.components {
+        let text = texts.components.get(&component);
+        let component = ComponentLine {
+            tenant_id: tenant.id,
+            component,
+            kind: text.map(|(kind, _)| *kind),
+            name: text.map(|(_, name)| name.as_str()),
+            smoothed_risk: row.smoothed.get(),
+            last_sequence: row.last,
+        };
+        line(out, COMPONENTS, &component)?;
+    }
+    for (&change_set, row) in &tenant.change_sets {
+        let text = texts.change_sets.get(&change_set.to_string());
+        let text = |member| text?.get(member)?.as_str();
+        let set = ChangeSetLine {
+            tenant_id: tenant.id,
+            change_set,
+            id: text("id"),
+            revision: text("revision"),
+            url: text("url"),
+            id_name: row.id,
+            last_sequence: row.last,
+            items: row.items,
+            deletes: row.deletes,
+            tallies: row.tallies,
+        };
+        line(out, CHANGE_SETS, &set)?;
+    }
+    Ok(())
+}
+
+/// A part of the opening that is JSON, on one line and otherwise to the letter.
+pub(super) fn json(
+    tenant: &Kept<'_>,
+    step: &Step,
+    name: &'static str,
+) -> Result<Option<Box<RawValue>>, Failed> {
+    let Some(part) = step.opening.as_ref().and_then(|opening| opening.part(name)) else {
+        return Ok(None);
+    };
+    let bad = |why: &str| tenant.damaged("opening", step.sequence, &format!("`{name}` {why}"));
+    let text = std::str::from_utf8(part).map_err(|_| bad("is not UTF-8"))?;
+    let json = RawValue::from_string(one_line(text)).map_err(|_| bad("is not JSON"))?;
+    Ok(Some(json))
+}
+
+/// A part of the opening that is JSON, to be looked into.
+fn value(tenant: &Kept<'_>, step: &Step, name: &'static str) -> Result<Option<Value>, Failed> {
+    let bad = |_| tenant.damaged("opening", step.sequence, &format!("`{name}` is not JSON"));
+    let part = step.opening.as_ref().and_then(|opening| opening.part(name));
+    part.map(|part| serde_json::from_slice(part).map_err(bad))
+        .transpose()
+}
+
+/// JSON without the white space between its tokens. Numbers keep their spelling and members their
+/// order.
+fn one_line(json: &str) -> String {
+    let (mut inside, mut escaped) = (false, false);
+    let keep = |c: &char| {
+        if inside {
+            (inside, escaped) = (escaped || *c != '"', !escaped && *c == '\\');
+            return true;
+        }
+        inside = *c == '"';
+        !matches!(c, ' ' | '\t' | '\n' | '\r')
+    };
+    json.chars().filter(keep).collect()
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn white_space_goes_between_tokens_only() {
+        let json = "{\n \"a\\\" b\" :\t[ 1.50 , \"\\\\\" , \"x  y\\n\" ]\r\n}";
+        assert_eq!(one_line(json), "{\"a\\\" b\":[1.50,\"\\\\\",\"x  y\\n\"]}");
+    }
+}

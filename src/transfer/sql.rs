@@ -1,0 +1,347 @@
+//! A tenant as rows of upstream's data model, for a script that `psql` runs.
+//!
+//! The script makes upstream's tables where they are missing, as its models declare them, and fills
+//! them with `COPY`, one table after the other in the order of their foreign keys, in one
+//! transaction. Sections are written side by side, a row of each as it comes, and put together at
+//! the end: [`BEGIN`], each of [`SECTIONS`] between its `COPY` and [`END_OF_COPY`], [`COMMIT`].
+//!
+//! What does not fit is mapped, always in the same way:
+//! - Rows without a number of their own (intents, outcomes, beta state) are numbered from 1 in order
+//!   of tenant and sequence.
+//! - Upstream's intent ids are unique over all tenants. The first tenant keeps an id; the others'
+//!   intents of that id have their decision's id instead, in the audit log too.
+//! - An erased intent has its decision's id, `{"erased": true}` as payload, and says `(erased)`.
+//! - PostgreSQL has no text with U+0000: it becomes U+FFFD. JSON keeps it, escaped.
+//! - Entries that are not decisions have no row; usage logs, components and change sets no table.
+
+use std::collections::{HashMap, HashSet};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use super::ndjson::{hex, json};
+use super::tenant::Step;
+use super::{Failed, Kept, Out};
+use crate::decide::{Rules, posterior};
+use crate::id::Sequence;
+use crate::tenant::schema::RowKey;
+use crate::time::Timestamp;
+
+/// One table of the script.
+pub struct Section {
+    /// The table.
+    pub name: &'static str,
+    /// The line before its rows.
+    pub copy: &'static str,
+}
+
+macro_rules! sections {
+    ($($constant:ident $name:literal ($columns:literal);)+) => {
+        $(const $constant: &str = $name;)+
+
+        /// Every table, each after those that it refers to.
+        pub const SECTIONS: &[Section] = &[$(Section {
+            name: $name,
+            copy: concat!("COPY ", $name, " (", $columns, ") FROM stdin;\n"),
+        }),+];
+    };
+}
+
+sections! {
+    TENANTS "tenants" ("id, name, created_at, created_by");
+    API_KEYS "api_keys" ("key, tenant_id, tier, created_at, last_used_at, is_active");
+    INTENTS "intents" ("id, deterministic_id, tenant_id, intent_type, payload, oss_payload, environment, created_at, evaluated_at, risk_score");
+    OUTCOMES "intent_outcomes" ("id, intent_id, success, recorded_by, notes, recorded_at, idempotency_key");
+    BETA_STATE "beta_state" ("id, tenant_id, category, alpha, beta, updated_at");
+    AUDIT_LOG "decision_audit_log" ("id, tenant_id, deterministic_id, timestamp, risk_score, action, justification, memory_success_rate, memory_weight, counterfactual, trace_id, signature");
+}
+
+/// Ends the rows of a section.
+pub const END_OF_COPY: &str = "\\.\n\n";
+
+/// What the script begins with.
+pub const BEGIN: &str = include_str!("begin.sql");
+
+/// What the script ends with: the next row that upstream adds gets the next number.
+pub const COMMIT: &str = "\
+DO $$
+DECLARE name text;
+BEGIN
+  FOREACH name IN ARRAY ARRAY['intents', 'intent_outcomes', 'beta_state'] LOOP
+    EXECUTE format('SELECT setval(pg_get_serial_sequence(%L, ''id''), coalesce(max(id), 1), max(id) IS NOT NULL) FROM %I', name, name);
+  END LOOP;
+END $$;
+COMMIT;
+";
+
+/// The script as far as it goes: which numbers and ids are taken.
+#[derive(Default)]
+pub struct Script {
+    intents: u32,
+    outcomes: u32,
+    beta: u32,
+    ids: HashSet<String>,
+}
+
+impl Script {
+    /// Writes a whole tenant; `told` hears of every entry that is done.
+    pub fn write(
+        &mut self,
+        tenant: &Kept<'_>,
+        out: Out<'_>,
+        told: &mut dyn FnMut(u64),
+    ) -> Result<(), Failed> {
+        let tenant_id = tenant.id.to_string();
+        let account = &tenant.account;
+        Row::new()
+            .text(&tenant_id)
+            .text(&account.name)
+            .moment(account.created_at)
+            .option(account.created_by.as_deref(), Row::text)
+            .end(out, TENANTS)?;
+        for (hash, key) in &tenant.keys {
+            let usage = tenant.key_usage.get(&key.key_id);
+            Row::new()
+                .text(&hex(&hash.to_bytes()))
+                .text(&tenant_id)
+                .text(key.tier.word())
+                .moment(key.created_at)
+                .option(usage.map(|usage| usage.last_used_at), Row::moment)
+                .boolean(key.is_active)
+                .end(out, API_KEYS)?;
+        }
+        let settings = &Rules::built_in().settings;
+        for (&category, row) in &tenant.beta {
+            let posterior = posterior(category, &row.counts, settings);
+            Row::new()
+                .number(next(&mut self.beta, BETA_STATE)?)
+                .text(&tenant_id)
+                .text(category.word())
+                .float(posterior.alpha)
+                .float(posterior.beta)
+                .moment(row.updated_at)
+                .end(out, BETA_STATE)?;
+        }
+        self.entries(tenant, &tenant_id, out, told)
+    }
+
+    fn entries(
+        &mut self,
+        tenant: &Kept<'_>,
+        tenant_id: &str,
+        out: Out<'_>,
+        told: &mut dyn FnMut(u64),
+    ) -> Result<(), Failed> {
+        // Upstream's numbers of this tenant's intents.
+        let mut numbers = HashMap::new();
+        let (mut outcomes, mut done) = (0, 0);
+        tenant.entries(&mut |step| {
+            if step.entry.kind == "decision" {
+                let kept = tenant.intents.contains_key(&step.sequence);
+                let id = self.intent_id(step, kept);
+                if kept {
+                    let number = next(&mut self.intents, INTENTS)?;
+                    numbers.insert(step.sequence, number);
+                    intent(tenant, tenant_id, step, number, &id, out)?;
+                }
+                decision(tenant, tenant_id, step, &id, out)?;
+            }
+            if let Some(row) = tenant.outcomes.get(&step.sequence) {
+                outcomes += 1;
+                let number = next(&mut self.outcomes, OUTCOMES)?;
+                let intent = numbers.get(&row.intent).copied();
+                let intent = intent.ok_or_else(|| orphan(tenant, step.sequence))?;
+                Row::new()
+                    .number(number)
+                    .number(intent)
+                    .boolean(row.success)
+                    .option(step.text("recorded_by"), Row::text)
+                    .option(step.text("notes"), Row::text)
+                    .moment(row.recorded_at)
+                    .option(
+                        row.idempotency_key.map(|name| name.to_string()),
+                        |line, name| line.text(&name),
+                    )
+                    .end(out, OUTCOMES)?;
+            }
+            done += 1;
+            told(done);
+            Ok(())
+        })?;
+        if numbers.len() < tenant.intents.len() || outcomes < tenant.outcomes.len() {
+            return Err(orphan(tenant, tenant.head.sequence));
+        }
+        Ok(())
+    }
+
+    /// The intent's id, or, where another intent has that one or it was erased, its decision's.
+    /// Only an intent that is `kept` needs one that no other has.
+    fn intent_id(&mut self, step: &Step, kept: bool) -> String {
+        let decision = step.entry.decision_id.to_string();
+        let own = step.text("deterministic_id").map(printable);
+        let spare = (1..).map(|n| match n {
+            1 => decision.clone(),
+            n => format!("{decision}-{n}"),
+        });
+        let mut ids = own.into_iter().chain(spare);
+        let id = ids.find(|id| !kept || !self.ids.contains(id));
+        let id = id.expect("there is always one more");
+        if kept {
+            self.ids.insert(id.clone());
+        }
+        id
+    }
+}
+
+fn orphan(tenant: &Kept<'_>, at: Sequence) -> Failed {
+    tenant.damaged(
+        "outcome",
+        at,
+        "there is an intent or outcome without the entry it belongs to",
+    )
+}
+
+/// The next number of a table.
+fn next(last: &mut u32, table: &'static str) -> Result<u32, Failed> {
+    let next = *last + 1;
+    i32::try_from(next).map_err(|_| Failed::TooMany(table))?;
+    *last = next;
+    Ok(next)
+}
+
+fn intent(
+    tenant: &Kept<'_>,
+    tenant_id: &str,
+    step: &Step,
+    number: u32,
+    id: &str,
+    out: Out<'_>,
+) -> Result<(), Failed> {
+    let Some(row) = tenant.intents.get(&step.sequence) else {
+        return Ok(());
+    };
+    let request = json(tenant, step, "request")?;
+    let canonical = json(tenant, step, "intent")?;
+    let payload = request
+        .as_ref()
+        .map_or("{\"erased\": true}", |json| json.get());
+    Row::new()
+        .number(number)
+        .text(id)
+        .text(tenant_id)
+        .text(row.intent_type.word())
+        .text(payload)
+        .option(canonical, |line, json| line.text(json.get()))
+        .text(row.environment.word())
+        .moment(row.created_at)
+        .moment(row.created_at)
+        .float(row.risk)
+        .end(out, INTENTS)
+}
+
+fn decision(
+    tenant: &Kept<'_>,
+    tenant_id: &str,
+    step: &Step,
+    id: &str,
+    out: Out<'_>,
+) -> Result<(), Failed> {
+    let entry = &step.entry;
+    let number = |name| entry.field(name).and_then(Value::as_f64);
+    let text = |name| entry.field(name).and_then(Value::as_str);
+    let absent = |what| tenant.damaged("entry", step.sequence, what);
+    let risk = number("risk_score").ok_or_else(|| absent("a decision without a risk"))?;
+    let action = text("action").ok_or_else(|| absent("a decision without an action"))?;
+    let counterfactual = json(tenant, step, "counterfactual")?;
+    Row::new()
+        .text(&entry.decision_id.to_string())
+        .text(tenant_id)
+        .text(id)
+        .moment(entry.at)
+        .float(risk)
+        .text(action)
+        .text(step.text("justification").unwrap_or("(erased)"))
+        .option(number("memory_success_rate"), Row::float)
+        .option(number("memory_weight"), Row::float)
+        .option(counterfactual, |line, json| line.text(json.get()))
+        .option(text("trace_id"), Row::text)
+        .text(&STANDARD.encode(entry.signature))
+        .end(out, AUDIT_LOG)
+}
+
+/// A text as PostgreSQL can hold it.
+fn printable(text: &str) -> String {
+    text.replace('\0', "\u{FFFD}")
+}
+
+/// One row in the text format of `COPY`: fields between tabs, `\N` for null.
+pub(super) struct Row(String);
+
+impl Row {
+    pub(super) fn new() -> Self {
+        Self(String::new())
+    }
+
+    fn field(mut self, field: &str) -> Self {
+        if !self.0.is_empty() {
+            self.0.push('\t');
+        }
+        self.0.push_str(field);
+        self
+    }
+
+    /// A text: whatever means something to `COPY` is escaped. Never an empty first field, which
+    /// [`Row::field`] would take for none: every table begins with an id.
+    pub(super) fn text(self, text: &str) -> Self {
+        let mut field = String::with_capacity(text.len());
+        for c in text.chars() {
+            match c {
+                '\\' => field.push_str("\\\\"),
+                '\n' => field.push_str("\\n"),
+                '\r' => field.push_str("\\r"),
+                '\t' => field.push_str("\\t"),
+                '\u{8}' => field.push_str("\\b"),
+                '\u{B}' => field.push_str("\\v"),
+                '\u{C}' => field.push_str("\\f"),
+                '\0' => field.push('\u{FFFD}'),
+                c => field.push(c),
+            }
+        }
+        self.field(&field)
+    }
+
+    fn number(self, number: u32) -> Self {
+        self.field(&number.to_string())
+    }
+
+    /// The shortest text that is read back as the same number.
+    fn float(self, number: f64) -> Self {
+        match number {
+            f64::INFINITY => self.field("Infinity"),
+            f64::NEG_INFINITY => self.field("-Infinity"),
+            number => self.field(&format!("{number:?}")),
+        }
+    }
+
+    fn boolean(self, boolean: bool) -> Self {
+        self.field(if boolean { "t" } else { "f" })
+    }
+
+    /// A `timestamp without time zone`, in UTC as upstream's are.
+    fn moment(self, moment: Timestamp) -> Self {
+        self.field(&moment.to_string().replace('T', " ").replace('Z', ""))
+    }
+
+    fn option<T>(self, value: Option<T>, put: impl FnOnce(Self, T) -> Self) -> Self {
+        match value {
+            Some(value) => put(self, value),
+            None => self.field("\\N"),
+        }
+    }
+
+    pub(super) fn end(mut self, out: Out<'_>, section: &'static str) -> Result<(), Failed> {
+        self.0.push('\n');
+        Ok(out(section, self.0.as_bytes())?)
+    }
+}
