@@ -257,12 +257,13 @@ fn settle_tables(
         disk.remove(&at(TABLES)).map_err(io(at(TABLES)))?;
     }
     disk.remove(&at(TABLES_NEW)).map_err(io(at(TABLES_NEW)))?;
+    let refused = |doubt| match doubt {
+        Doubt::Refuse(error) => error,
+        Doubt::Rebuild(why) => OpenError::Rebuild { why },
+    };
     let build = || {
         let tables = open(TABLES_NEW)?;
-        replay::fill(wal, scan, schema, tables.as_ref()).map_err(|doubt| match doubt {
-            Doubt::Refuse(error) => error,
-            Doubt::Rebuild(why) => OpenError::Rebuild { why },
-        })?;
+        replay::fill(wal, scan, schema, tables.as_ref()).map_err(refused)?;
         Ok::<_, OpenError>(tables.sync()?)
     };
     build().inspect_err(|_| {
@@ -280,5 +281,8 @@ fn settle_tables(
         .map_err(io(at(TABLES_NEW)))?;
     disk.remove(&at(DOUBTFUL)).map_err(io(at(DOUBTFUL)))?;
     disk.sync_dir(data).map_err(io(at(".")))?;
-    Ok((open(TABLES)?, present))
+    let tables = open(TABLES)?;
+    // sled takes what it cannot read for the end of its file, and opens with less or nothing.
+    replay::check_heads(scan, tables.as_ref()).map_err(refused)?;
+    Ok((tables, present))
 }

@@ -63,7 +63,7 @@ pub(super) fn catch_up(
         return Err(Doubt::Refuse(scan.damaged(wal.path(1), 0, None, why)));
     }
     replay(wal, scan, schema, layout, scan.applied, Some(&known))?;
-    check_heads(scan, layout)
+    check_heads(scan, tables)
 }
 
 /// Fills empty tables with the whole log.
@@ -75,7 +75,7 @@ pub(super) fn fill(
 ) -> Result<(), Doubt> {
     let layout = Layout(tables);
     replay(wal, scan, schema, layout, Lsn::ZERO, None)?;
-    check_heads(scan, layout)
+    check_heads(scan, tables)
 }
 
 /// Every record after `after`. A tenant that the tables know less of than they were known to hold
@@ -190,7 +190,8 @@ fn heads(layout: Layout<'_>) -> Result<HashMap<TenantId, Sequence>, Doubt> {
 }
 
 /// Every tenant's head must be the last that the log has, and there must be no other.
-fn check_heads(scan: &Scan, layout: Layout<'_>) -> Result<(), Doubt> {
+pub(super) fn check_heads(scan: &Scan, tables: &dyn Tables) -> Result<(), Doubt> {
+    let layout = Layout(tables);
     let doubt = |tenant| Doubt::Rebuild(format!("the head of tenant {tenant} is not the log's"));
     let mut left: HashMap<_, _> = scan.heads.iter().collect();
     for row in layout.rows(&HEADS, &[], None)? {
