@@ -6,7 +6,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Random, Ran, Server, until};
+use crate::harness::{Random, Server, until};
 use crate::journal::Crowd;
 use crate::{cycles, leave_out, whenever};
 
@@ -15,18 +15,18 @@ use crate::{cycles, leave_out, whenever};
 const FAULTS: &[(&str, &str, u64)] = &[
     ("fdatasync", "EIO", 60),
     ("pwrite64", "EIO", 60),
-    ("fsync", "EIO", 12),
+    ("fsync", "EIO", 9),
     ("pwrite64", "ENOSPC", 60),
-    ("?rename,?renameat,?renameat2", "EIO", 3),
+    ("?rename,?renameat,?renameat2", "EIO", 2),
     ("fdatasync", "ENOSPC", 60),
     ("openat", "EIO", 12),
-    ("ftruncate", "EIO", 2),
+    ("ftruncate", "EIO", 1),
     ("read", "EIO", 12),
     ("pread64", "EIO", 60),
-    ("fsync", "ENOSPC", 12),
+    ("fsync", "ENOSPC", 9),
     ("openat", "ENOSPC", 12),
     ("?rename,?renameat,?renameat2", "ENOSPC", 3),
-    ("?unlink,?unlinkat", "EIO", 2),
+    ("?unlink,?unlinkat", "EIO", 1),
     ("?mkdir,?mkdirat", "ENOSPC", 3),
     ("getdents64", "EIO", 4),
 ];
@@ -58,15 +58,27 @@ fn places(server: &Server) -> Vec<String> {
     let last = numbers.max().unwrap_or_default();
     let segments = last.saturating_sub(40)..last + 10;
     let named = [
-        ".", "MANIFEST", "MANIFEST.new", "wal", "snapshots", "quarantine",
-        "tables", "tables/db", "tables/conf", "tables.new", "tables.new/db", "tables.new/conf",
+        ".",
+        "MANIFEST",
+        "MANIFEST.new",
+        "wal",
+        "snapshots",
+        "quarantine",
+        "tables",
+        "tables/db",
+        "tables/conf",
+        "tables.new",
+        "tables.new/db",
+        "tables.new/conf",
     ];
     let named = named.map(|name| data.join(name));
     let segments = segments.flat_map(|number| {
         ["wal", "wal.new"].map(|end| data.join("wal").join(format!("{number:016x}.{end}")))
     });
     let paths = named.into_iter().chain(segments);
-    paths.map(|path| path.to_str().unwrap().to_owned()).collect()
+    paths
+        .map(|path| path.to_str().unwrap().to_owned())
+        .collect()
 }
 
 #[test]
@@ -99,7 +111,9 @@ fn a_failing_disk_loses_nothing_that_was_answered() {
             server.wrapper = ["strace", "-D", "-f", "-o", trace.to_str().unwrap()]
                 .map(str::to_owned)
                 .into();
-            server.wrapper.extend(["-e".to_owned(), format!("trace={calls}")]);
+            server
+                .wrapper
+                .extend(["-e".to_owned(), format!("trace={calls}")]);
             server.wrapper.extend(["-e".to_owned(), inject.clone()]);
             for place in places(&server) {
                 server.wrapper.extend(["-P".to_owned(), place]);
@@ -125,16 +139,33 @@ fn a_failing_disk_loses_nothing_that_was_answered() {
             }
             let log = server.log();
             // 1 and 65 are said in a line; a log that cannot be trusted ends with SIGABRT.
-            assert!(matches!(ended, None | Some(1 | 65 | -6)), "{inject}: {ended:?}\n{log}");
-            assert!(ended.is_none() || !log.is_empty(), "{inject}: it died without a word");
+            assert!(
+                matches!(ended, None | Some(1 | 65 | -6)),
+                "{inject}: {ended:?}\n{log}"
+            );
+            assert!(
+                ended.is_none() || !log.is_empty(),
+                "{inject}: it died without a word"
+            );
             let traced = fs::read_to_string(&trace).unwrap();
             let strikes = traced.matches("(INJECTED)").count();
             struck += u32::from(strikes > 0);
-            let words: Vec<_> = log.lines().filter(|l| !l.starts_with("strace: ") && !l.starts_with("  ")).collect();
-            eprintln!("{inject}: struck {strikes} times; {} {ended:?} {:.400}", started.is_ok(), words.join(" | "));
+            let words: Vec<_> = log
+                .lines()
+                .filter(|l| !l.starts_with("strace: ") && !l.starts_with("  "))
+                .collect();
+            eprintln!(
+                "{inject}: struck {strikes} times; {} {ended:?} {:.400}",
+                started.is_ok(),
+                words.join(" | ")
+            );
             if ended.is_none() && random.below(2) == 0 {
                 let code = server.stop();
-                assert!(matches!(code, 0 | 1 | -6), "{inject}: {code}\n{}", server.log());
+                assert!(
+                    matches!(code, 0 | 1 | -6),
+                    "{inject}: {code}\n{}",
+                    server.log()
+                );
                 eprintln!("TERM {code}");
             } else {
                 server.kill();

@@ -635,6 +635,7 @@ impl Seat {
         self.known = self.intents.len();
         self.count_usage(tally);
         self.tenant.look_at_what_was_learned(tally, &self.client);
+        self.tenant.follow(tally);
         count(&tally.inquiries);
     }
 
@@ -735,13 +736,6 @@ impl Crowd {
             drop(bell);
             driven
         })
-    }
-
-    /// Reads on in every tenant's log.
-    pub fn follow(&self) {
-        for tenant in &self.tenants {
-            tenant.follow(&self.tally);
-        }
     }
 
     /// Checks all that anybody was ever told.
