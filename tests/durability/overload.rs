@@ -20,7 +20,7 @@ use crate::whenever;
 
 /// Connections that keep the server busy, and how many times as many there are.
 const ENOUGH: usize = 64;
-const TIMES: usize = 10;
+const TIMES: usize = 25;
 /// Connections on which a request is never finished.
 const UNFINISHED: usize = 64;
 /// How long clients push; the first moments, in which caches fill, are not judged.
@@ -43,6 +43,8 @@ struct Told {
     /// Ids of those that were sent and never answered.
     perhaps: RefCell<Vec<String>>,
     statuses: RefCell<BTreeMap<u16, u64>>,
+    /// One of each kind of answer that should not have been.
+    wrong: RefCell<BTreeMap<u16, String>>,
     /// When each was let in, since the beginning, and how long it took.
     latencies: RefCell<Vec<(Duration, Duration)>>,
     cut_off: Cell<u64>,
@@ -143,8 +145,11 @@ async fn push(
                 .borrow_mut()
                 .push((number % TENANTS, id, decision));
         } else {
-            assert!(matches!(status, 429 | 503), "{answer}");
-            assert!(answer.contains("\r\nretry-after: "), "{answer}");
+            let told_when = answer.contains("\r\nretry-after: ");
+            let fine = matches!(status, 429 | 503) && told_when;
+            if !fine {
+                told.wrong.borrow_mut().insert(status, answer.clone());
+            }
         }
         if answer.contains("\r\nconnection: close") {
             stream = None;
@@ -232,6 +237,15 @@ impl Load<'_> {
             }
             Rc::into_inner(told).expect("all have ended")
         })
+    }
+}
+
+/// Ends what goes on beside a load, also when the load fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
     }
 }
 
@@ -330,6 +344,9 @@ fn ten_times_too_much_is_refused_and_what_is_let_in_is_answered_soon() {
         .map(|number| server.found(&format!("tenant {number}"), "enterprise").1)
         .collect();
     let url = server.url();
+    let times: usize = std::env::var("ARF_TIMES").map_or(TIMES, |t| t.parse().unwrap());
+    #[allow(non_snake_case)]
+    let TIMES = times;
     let load = |name, pushing, dawdling| Load {
         name,
         address: url.strip_prefix("http://").unwrap(),
@@ -346,8 +363,9 @@ fn ten_times_too_much_is_refused_and_what_is_let_in_is_answered_soon() {
     let (over, pid, anonymous) = (AtomicBool::new(false), server.pid(), server.anonymous());
     let (too_much, weights, mut probes) = std::thread::scope(|scope| {
         let watching = scope.spawn(|| watch(pid, &anonymous, &over));
+        let ends = Ends(&over);
         let told = load("much", ENOUGH * TIMES, UNFINISHED).run(LASTS, &never);
-        over.store(true, SeqCst);
+        drop(ends);
         let (weights, probes) = watching.join().unwrap();
         (told, weights, probes)
     });
@@ -378,6 +396,7 @@ fn ten_times_too_much_is_refused_and_what_is_let_in_is_answered_soon() {
         too_much.reconnected.get(),
     );
     drop(latencies);
+    assert!(too_much.wrong.borrow().is_empty(), "{:#?}", too_much.wrong);
     assert!(p99 < P99, "accepted requests took {p99:?}");
     assert!(usual_probe < PROBES_WITHIN, "probes took {usual_probe:?}");
     assert!(
@@ -393,9 +412,8 @@ fn ten_times_too_much_is_refused_and_what_is_let_in_is_answered_soon() {
     let (interrupted, code, took) = std::thread::scope(|scope| {
         let stopping = scope.spawn(|| {
             whenever(&mut Random::new(), Duration::from_secs(3));
-            let asked = Instant::now();
+            let (asked, _ends) = (Instant::now(), Ends(&over));
             let code = server.stop();
-            over.store(true, SeqCst);
             (code, asked.elapsed())
         });
         let told = load("end", ENOUGH * TIMES, UNFINISHED).run(PATIENCE, &over);
