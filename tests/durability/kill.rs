@@ -1,19 +1,22 @@
 //! kill -9, at any time, again and again.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Random, Server};
+use crate::harness::Random;
 use crate::journal::Crowd;
-use crate::{cycles, whenever};
+use crate::{cycles, kept, small, whenever};
 
 #[test]
 fn kill_9_loses_nothing_that_was_answered_and_doubles_nothing() {
     let mut random = Random::new();
     let cycles = cycles(60);
-    let mut server = Server::start();
+    let mut server = small();
+    server.launch();
     let mut crowd = Crowd::gather(&server, 4, &mut random);
     let (mut in_start, mut without_tables) = (0, 0);
+    let mut snapshots = BTreeSet::new();
     let mut start = Duration::from_millis(200);
     crowd.work(|tally| {
         for _ in 0..cycles {
@@ -31,14 +34,18 @@ fn kill_9_loses_nothing_that_was_answered_and_doubles_nothing() {
             }
             let begun = Instant::now();
             server.launch();
+            snapshots.insert(kept(&server).0);
             start = begun.elapsed();
             tally.check();
         }
     });
     crowd.settle();
     crowd.report(&format!(
-        "kill -9: {} kills survived, {in_start} of them in a start, {without_tables} times without tables",
-        cycles + in_start
+        "kill -9: {} kills survived, {in_start} of them in a start, {without_tables} times without \
+         tables, over {} snapshots and a log that begins at segment {}",
+        cycles + in_start,
+        snapshots.len(),
+        kept(&server).1
     ));
     assert_eq!(server.stop(), 0);
 }

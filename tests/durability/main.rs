@@ -28,7 +28,7 @@ mod harness;
 
 use std::time::Duration;
 
-use harness::{Random, notice};
+use harness::{Random, Server, notice};
 
 /// How often to kill or cut: `ARF_CYCLES`, or this.
 fn cycles(usual: u64) -> u64 {
@@ -36,6 +36,35 @@ fn cycles(usual: u64) -> u64 {
         Ok(text) => text.parse().expect("ARF_CYCLES is a whole number"),
         Err(_) => usual,
     }
+}
+
+/// A server that was not started yet, with a log in small pieces and snapshots that are soon due: what
+/// happens once a day elsewhere happens every few seconds here.
+fn small() -> Server {
+    let server = Server::at_rest();
+    let config = "[store]\nsegment_bytes = 1048576\nsnapshot_bytes = 4194304\n";
+    std::fs::write(server.beside("arf.toml"), config).unwrap();
+    server
+}
+
+/// The last record in the newest snapshot in a server's data folder, and the number of the first
+/// segment of the log.
+fn kept(server: &Server) -> (u64, u64) {
+    let numbers = |folder: &str, end: &str| {
+        let folder = std::fs::read_dir(server.data().join(folder));
+        let names = folder
+            .into_iter()
+            .flatten()
+            .map(|entry| entry.unwrap().file_name());
+        let numbers = names.filter_map(|name| {
+            let number = name.to_str()?.strip_suffix(end)?;
+            u64::from_str_radix(number, 16).ok()
+        });
+        numbers.collect::<Vec<_>>()
+    };
+    let newest = numbers("snapshots", ".snap").into_iter().max();
+    let first = numbers("wal", ".wal").into_iter().min();
+    (newest.unwrap_or_default(), first.unwrap_or_default())
 }
 
 /// Lets a random time below `end` pass: faults come whenever they like. Nothing is waited for.

@@ -345,8 +345,7 @@ fn ten_times_too_much_is_refused_and_what_is_let_in_is_answered_soon() {
         .collect();
     let url = server.url();
     let times: usize = std::env::var("ARF_TIMES").map_or(TIMES, |t| t.parse().unwrap());
-    #[allow(non_snake_case)]
-    let TIMES = times;
+
     let load = |name, pushing, dawdling| Load {
         name,
         address: url.strip_prefix("http://").unwrap(),
@@ -364,7 +363,7 @@ fn ten_times_too_much_is_refused_and_what_is_let_in_is_answered_soon() {
     let (too_much, weights, mut probes) = std::thread::scope(|scope| {
         let watching = scope.spawn(|| watch(pid, &anonymous, &over));
         let ends = Ends(&over);
-        let told = load("much", ENOUGH * TIMES, UNFINISHED).run(LASTS, &never);
+        let told = load("much", ENOUGH * times, UNFINISHED).run(LASTS, &never);
         drop(ends);
         let (weights, probes) = watching.join().unwrap();
         (told, weights, probes)
@@ -386,7 +385,7 @@ fn ten_times_too_much_is_refused_and_what_is_let_in_is_answered_soon() {
          {LASTS:?}: answers {:?}, accepted {}/s in {median:?} (median), {p99:?} (99 of 100); probes \
          {usual_probe:?} (99 of 100), {worst_probe:?} (worst of {}); {} MiB at most in the first half, \
          {} MiB in the second, of which {later} decisions; {} dawdlers cut off, {} connections anew",
-        ENOUGH * TIMES,
+        ENOUGH * times,
         too_much.statuses.borrow(),
         steady.len() as u64 / (LASTS - WARM).as_secs(),
         probes.len(),
@@ -416,7 +415,7 @@ fn ten_times_too_much_is_refused_and_what_is_let_in_is_answered_soon() {
             let code = server.stop();
             (code, asked.elapsed())
         });
-        let told = load("end", ENOUGH * TIMES, UNFINISHED).run(PATIENCE, &over);
+        let told = load("end", ENOUGH * times, UNFINISHED).run(PATIENCE, &over);
         let (code, took) = stopping.join().unwrap();
         (told, code, took)
     });

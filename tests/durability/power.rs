@@ -4,13 +4,14 @@
 //! The file system is mounted where nobody else sees it: the test runs itself again in a mount and
 //! process namespace of its own, which goes with everything in it when the test ends, however it ends.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Ran, Random, Server, folder, until};
+use crate::harness::{Ran, Random, folder, until};
 use crate::journal::Crowd;
-use crate::{cycles, leave_out, whenever};
+use crate::{cycles, kept, leave_out, small, whenever};
 
 /// Set where the test runs in a namespace of its own.
 const INSIDE: &str = "ARF_POWERFAIL_INSIDE";
@@ -146,11 +147,12 @@ fn cut_again_and_again() {
     let cycles = cycles(40);
     let home = folder();
     let disk = Disk::new(home.path());
-    let mut server = Server::at_rest();
+    let mut server = small();
     server.elsewhere = Some(disk.mounted_at.join("data"));
     server.launch();
     let mut crowd = Crowd::gather(&server, 4, &mut random);
     let (mut in_start, mut without_tables, mut by_itself) = (0, 0, 0);
+    let mut snapshots = BTreeSet::new();
     let mut start = Duration::from_millis(200);
     crowd.work(|tally| {
         for _ in 0..cycles {
@@ -177,6 +179,7 @@ fn cut_again_and_again() {
             }
             let begun = Instant::now();
             server.launch();
+            snapshots.insert(kept(&server).0);
             start = begun.elapsed();
             tally.check();
         }
@@ -184,8 +187,11 @@ fn cut_again_and_again() {
     crowd.settle();
     crowd.report(&format!(
         "power: {} cuts survived, {in_start} of them in a start, {without_tables} times without \
-         tables, {by_itself} times the server had stopped by itself",
-        cycles + in_start
+         tables, {by_itself} times the server had stopped by itself, over {} snapshots and a log that \
+         begins at segment {}",
+        cycles + in_start,
+        snapshots.len(),
+        kept(&server).1
     ));
     assert_eq!(server.stop(), 0);
 }
