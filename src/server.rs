@@ -130,10 +130,6 @@ impl Server {
             let engine = self.engine.clone();
             async move { engine.sweep().await }
         });
-        let pace = actix::spawn({
-            let engine = self.engine.clone();
-            async move { engine.pace().await }
-        });
         signal.await;
         tracing::info!("stopping: requests under way are finished, new ones are refused");
         let drained = tokio::time::timeout(self.patience, self.engine.drain()).await;
@@ -142,7 +138,6 @@ impl Server {
         }
         self.http.stop().await;
         sweep.abort();
-        pace.abort();
         let engine = self.engine;
         let closed = tokio::task::spawn_blocking(move || engine.close()).await;
         closed

@@ -2,10 +2,8 @@
 //!
 //! A command takes a place before anything is touched and gives it back when its record is durable.
 //! Of a tenant, [`Limits::running`] commands run and [`Limits::waiting`] more wait, first come first
-//! served; beyond that, or beyond the node's total, a command is refused at the door. So is one that
-//! would have to wait while more is under way than [`Admission::give_room`] allows: a place in a line
-//! that is too long is worth less than a refusal at once. Plain types: nothing here knows of actors,
-//! and time passes only for those who wait.
+//! served; beyond that, or beyond the node's total, a command is refused at the door. Plain types:
+//! nothing here knows of actors, and time passes only for those who wait.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -51,10 +49,6 @@ struct State {
     lines: HashMap<TenantId, Line>,
     total: usize,
     bytes: usize,
-    /// How much may be under way before nobody may wait any more; `None` for as much as the limits say.
-    room: Option<usize>,
-    /// Places that were given back, ever.
-    left: u64,
     closed: bool,
 }
 
@@ -92,7 +86,6 @@ impl Drop for Slot {
         let mut state = self.admission.lock();
         state.total -= 1;
         state.bytes -= self.bytes;
-        state.left += 1;
         let ran = self
             .turn
             .as_mut()
@@ -132,7 +125,6 @@ impl Admission {
         {
             return Err(Unavailable::Overloaded);
         }
-        let crowded = state.room.is_some_and(|room| state.total >= room);
         let line = state.lines.entry(tenant).or_default();
         let turn = if line.running < self.limits.running {
             line.running += 1;
@@ -141,7 +133,7 @@ impl Admission {
             if line.waiting.len() >= self.limits.waiting {
                 line.waiting.retain(|waiter| !waiter.is_closed());
             }
-            if crowded || line.waiting.len() >= self.limits.waiting {
+            if line.waiting.len() >= self.limits.waiting {
                 return Err(Unavailable::TenantBusy);
             }
             let (sender, receiver) = oneshot::channel();
@@ -161,18 +153,6 @@ impl Admission {
     /// Lets nobody in any more.
     pub fn close(&self) {
         self.lock().closed = true;
-    }
-
-    /// From now on nobody may wait while so much is under way; `None` takes that back.
-    pub fn give_room(&self, room: Option<usize>) {
-        self.lock().room = room;
-    }
-
-    /// How many have left, ever, and whether anybody waits.
-    pub fn throughput(&self) -> (u64, bool) {
-        let state = self.lock();
-        let waits = state.lines.values().any(|line| !line.waiting.is_empty());
-        (state.left, waits)
     }
 
     /// Commands that hold a place.
@@ -237,22 +217,6 @@ mod tests {
     fn fourth_as_waiting(mut slot: Slot) -> Slot {
         slot.turn = None;
         slot
-    }
-
-    #[test]
-    fn where_there_is_no_room_to_wait_only_those_come_in_who_can_run() {
-        let door = door();
-        let _running = [door.enter(A, 1).unwrap(), door.enter(A, 1).unwrap()];
-        assert!(!door.throughput().1);
-        door.give_room(Some(2));
-        assert!(matches!(door.enter(A, 1), Err(Unavailable::TenantBusy)));
-        drop(door.enter(B, 1).unwrap());
-        door.give_room(Some(3));
-        let _waits = door.enter(A, 1).unwrap();
-        assert!(matches!(door.enter(A, 1), Err(Unavailable::TenantBusy)));
-        assert_eq!(door.throughput(), (1, true));
-        door.give_room(None);
-        assert!(door.enter(A, 1).is_ok());
     }
 
     #[test]

@@ -125,8 +125,6 @@ pub struct Config {
     pub limits: Limits,
     /// How long a command may wait before it is begun.
     pub deadline: Duration,
-    /// How long what is under way may take, at the pace of late, before nobody may wait any more.
-    pub patience: Duration,
     /// How long a tenant stays in memory unused.
     pub idle: Duration,
     /// How many bytes the tenants in memory may weigh.
@@ -138,7 +136,6 @@ impl Default for Config {
         Self {
             limits: Limits::default(),
             deadline: Duration::from_secs(2),
-            patience: Duration::from_millis(200),
             idle: Duration::from_secs(600),
             active_bytes: 1 << 30,
         }
@@ -323,26 +320,6 @@ impl Engine {
             if retired > 0 {
                 tracing::debug!(retired, "tenants went to rest");
             }
-        }
-    }
-
-    /// Keeps the lines as long as the pace allows; never ends. What is under way and how fast it goes
-    /// say how long a newcomer would take (Little's law). Where nobody waits there is no pace to know.
-    pub async fn pace(&self) {
-        const TICK: Duration = Duration::from_millis(100);
-        let (mut before, _) = self.admission.throughput();
-        let mut pace: Option<f64> = None;
-        loop {
-            let watch = clock::stopwatch();
-            tokio::time::sleep(TICK).await;
-            let (left, waits) = self.admission.throughput();
-            let now = (left - before) as f64 / watch.elapsed().as_secs_f64();
-            before = left;
-            pace = waits.then(|| pace.map_or(now, |pace| 0.7 * pace + 0.3 * now));
-            let room = pace.map(|pace| (pace * self.config.patience.as_secs_f64()) as usize);
-            // Whoever comes alone to a tenant that is slow for once still finds a place.
-            self.admission
-                .give_room(room.map(|room| room.max(self.config.limits.running)));
         }
     }
 

@@ -144,10 +144,7 @@ impl<'a> Fold<'a> {
                 return Err("a record of a snapshot in the log");
             }
         };
-        run.replay(
-            tenant,
-            ops.into_iter().filter(|op| self.part.has(op.table())),
-        );
+        run.replay(tenant, ops.into_iter().filter(|op| self.part.has(op.table())));
         Ok(())
     }
 
@@ -259,9 +256,7 @@ impl<'a> Merge<'a> {
                 self.gone.push((source, item));
                 continue;
             }
-            let place = |(table, key): &(u8, Vec<u8>)| {
-                (*table, key.as_slice()) == (item.table.id, item.key.as_slice())
-            };
+            let place = |(table, key): &(u8, Vec<u8>)| (*table, key.as_slice()) == (item.table.id, item.key.as_slice());
             if self.decided.as_ref().is_some_and(place) {
                 continue;
             }

@@ -133,8 +133,7 @@ impl Snapshot {
         let bytes = disk.len(&path).map_err(Trouble::io(&path))?;
         let mut rows = Rows::new(disk.clone(), schema, path.clone(), Part::Front);
         let cover = rows.cover()?;
-        let Some(cover) = cover
-            .filter(|cover| self::path(Path::new(""), cover.lsn).file_name() == path.file_name())
+        let Some(cover) = cover.filter(|cover| self::path(Path::new(""), cover.lsn).file_name() == path.file_name())
         else {
             return Err(rows.frames.damaged("not the snapshot that its name says"));
         };
@@ -165,8 +164,7 @@ impl Snapshot {
             if item.table.id != HEADS.id {
                 break;
             }
-            let (tenant, head) =
-                head_of(item).ok_or_else(|| rows.frames.damaged("a head is unreadable"))?;
+            let (tenant, head) = head_of(item).ok_or_else(|| rows.frames.damaged("a head is unreadable"))?;
             heads.insert(tenant, head);
         }
         Ok(heads)
@@ -225,8 +223,7 @@ impl Snapshot {
             let Effect::Put(value) = &item.effect else {
                 return Err(damaged("a snapshot that deletes"));
             };
-            let (tenant, key) =
-                split_key(&item.key).ok_or_else(|| damaged("a row of no tenant"))?;
+            let (tenant, key) = split_key(&item.key).ok_or_else(|| damaged("a row of no tenant"))?;
             check_envelope(tenant, item.table, key, value)
                 .map_err(|_| damaged("a row is not what was put"))?;
             if item.table.load == Load::Hot
@@ -248,9 +245,7 @@ impl Snapshot {
             let tally = tallies.remove(tenant).unwrap_or_default();
             let head = open_head(*tenant, &last.envelope);
             if head.is_none_or(|head| (head.hot_rows, head.hot_hash) != (tally.rows, tally.hash)) {
-                return Err(rows
-                    .frames
-                    .damaged("a tenant's rows are not those of its head"));
+                return Err(rows.frames.damaged("a tenant's rows are not those of its head"));
             }
         }
         if !tallies.is_empty() {

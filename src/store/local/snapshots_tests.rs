@@ -245,11 +245,7 @@ fn a_damaged_snapshot_makes_way_for_the_older_one() {
     let newest = &kept[1].path;
     let len = kept[1].bytes as usize;
     let name = newest.file_name().unwrap().to_owned();
-    for (turn, at) in (0..len)
-        .step_by(len / 23)
-        .chain([0, 80, len - 1])
-        .enumerate()
-    {
+    for (turn, at) in (0..len).step_by(len / 23).chain([0, 80, len - 1]).enumerate() {
         let rebuild = turn % 2 == 0;
         let whole = damage(newest, at);
         if rebuild {
@@ -422,8 +418,7 @@ fn watched(watch: impl Fn(Deed, &Path) -> io::Result<()> + Send + Sync + 'static
 }
 
 fn is_of_snapshots(path: &Path) -> bool {
-    path.parent()
-        .is_some_and(|dir| dir.ends_with(snapshot::DIR))
+    path.parent().is_some_and(|dir| dir.ends_with(snapshot::DIR))
 }
 
 #[test]
@@ -498,9 +493,7 @@ fn what_reads_the_files_keeps_them() {
     write_snapshots(&mut f, 3);
     assert_eq!((segments(&f)[0], snapshots(&f).len()), (1, 4));
     drop(hold);
-    eventually("what was held goes", || {
-        segments(&f)[0] > 1 && snapshots(&f).len() == 2
-    });
+    eventually("what was held goes", || segments(&f)[0] > 1 && snapshots(&f).len() == 2);
     f.check();
 }
 
@@ -613,12 +606,7 @@ fn tenants_are_served_while_their_old_rows_are_on_their_way_back() {
     assert!(reader.rows_from(tenant(1), FACTS, &[], 10).is_ok());
     // What is new is there at once.
     f.write([1]);
-    assert!(
-        reader
-            .entry(tenant(1), Sequence::new(next))
-            .unwrap()
-            .is_some()
-    );
+    assert!(reader.entry(tenant(1), Sequence::new(next)).unwrap().is_some());
     drop(gate);
     f.check();
     assert_eq!(reader.entry(tenant(1), unknown).unwrap(), None);
@@ -736,10 +724,7 @@ fn heads_come_first_and_cold_rows_last() {
     write_snapshots(&mut f, 1);
     f.store()
         .append(
-            Record::side(
-                tenant(1),
-                vec![Op::put(tenant(1), LAST_USED, vec![], 1, b"x")],
-            ),
+            Record::side(tenant(1), vec![Op::put(tenant(1), LAST_USED, vec![], 1, b"x")]),
             (),
         )
         .wait()
@@ -751,13 +736,6 @@ fn heads_come_first_and_cold_rows_last() {
     tables.dedup();
     assert_eq!(
         tables,
-        [
-            HEADS.id,
-            FACTS.id,
-            INTENTS.id,
-            LAST_USED.id,
-            ENTRIES.id,
-            OPENINGS.id
-        ]
+        [HEADS.id, FACTS.id, INTENTS.id, LAST_USED.id, ENTRIES.id, OPENINGS.id]
     );
 }
