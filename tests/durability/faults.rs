@@ -88,7 +88,7 @@ fn a_failing_disk_loses_nothing_that_was_answered() {
         return leave_out("a failing disk", "REQUIRE_STRACE", &why);
     }
     let mut random = Random::new();
-    let cycles = cycles(32);
+    let cycles = cycles(48);
     let mut server = small();
     server.launch();
     let mut crowd = Crowd::gather(&server, 2, &mut random);
@@ -97,7 +97,7 @@ fn a_failing_disk_loses_nothing_that_was_answered() {
     let mut stopped_in_order = 0;
     crowd.work(|tally| {
         for cycle in 0..cycles {
-            whenever(&mut random, Duration::from_millis(200));
+            whenever(&mut random, Duration::from_millis(400));
             // What a start has to do depends on how the last stop was.
             if random.below(2) == 0 {
                 assert_eq!(server.stop(), 0);

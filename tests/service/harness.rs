@@ -344,11 +344,13 @@ impl Server {
     }
 
     /// How the process ended, if it has; a signal is a number below zero.
+    #[allow(dead_code, reason = "of use to the other suite")]
     pub fn ended(&mut self) -> Option<i32> {
         self.process.as_mut().unwrap().ended()
     }
 
     /// The process.
+    #[allow(dead_code, reason = "of use to the other suite")]
     pub fn pid(&self) -> u32 {
         self.process.as_ref().unwrap().child.id()
     }
