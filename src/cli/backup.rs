@@ -138,6 +138,7 @@ pub fn ended(error: BackupError) -> Ended {
     let exit = match &error {
         BackupError::NotEmpty { .. }
         | BackupError::Unfinished { .. }
+        | BackupError::Inside { .. }
         | BackupError::NoRoom { .. }
         | BackupError::NoData { .. }
         | BackupError::Closed

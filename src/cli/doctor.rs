@@ -17,7 +17,7 @@ use crate::engine::clock;
 use crate::id::{Sequence, TenantId};
 use crate::jobs::backup::Plan;
 use crate::store::keyfile::{self, KeyFileError, SIGNING_KEY};
-use crate::store::{self, Change, ENTRIES, OpenError, ReadOnly, Survey, TablesAre};
+use crate::store::{self, Backup, Change, ENTRIES, OpenError, ReadOnly, Survey, TablesAre};
 use crate::tenant::key::{KeyHash, KeyRow, Secret};
 use crate::tenant::schema::{API_KEYS, Row, RowKey as _, TABLES, TENANTS};
 use crate::time::Timestamp;
@@ -102,9 +102,7 @@ pub fn run(args: &Args) -> Ending {
         .as_deref()
         .map_or(Ok(Config::default()), Config::read);
     let config = config.map_err(|why| Ended::with(Exit::Config, why))?;
-    let plan = config
-        .backup()
-        .map_err(|why| Ended::with(Exit::Config, why))?;
+    let plan = config.backup();
     let segment_bytes = config
         .store()
         .map_err(|why| Ended::with(Exit::Config, why))?
@@ -124,7 +122,10 @@ pub fn run(args: &Args) -> Ending {
         found.look(&data, &survey);
     }
     found.room(&survey, segment_bytes);
-    found.backups(args.config.is_some(), plan.as_ref());
+    match plan {
+        Ok(plan) => found.backups(args.config.is_some(), plan.as_ref()),
+        Err(why) => found.add("backups", State::Problem, why.to_string(), ""),
+    }
     let worst = found.checks.iter().map(|check| check.state).max();
     let worst = worst.unwrap_or(State::Fine);
     if args.json {
@@ -179,6 +180,15 @@ impl Findings {
             }
         };
         self.snapshots(opened.as_ref().ok(), survey);
+        if let Ok(backup) = Backup::read(data) {
+            let at = backup.made_at;
+            self.note(
+                "backup",
+                format!("this is one, made at {at}: `arf restore` checks all of it"),
+            );
+            // It has no tables, and keys only if they were asked for.
+            return;
+        }
         self.tables(survey, matches!(opened, Err(OpenError::InUse { .. })));
         self.quarantine(survey);
         self.credentials(data, rows.as_ref());

@@ -169,7 +169,8 @@ impl Backups {
                 NotMade::Taken(error.to_string())
             }
             BackupError::Closed => NotMade::ShuttingDown,
-            BackupError::NoRoom { .. }
+            BackupError::Inside { .. }
+            | BackupError::NoRoom { .. }
             | BackupError::NoData { .. }
             | BackupError::NotABackup { .. }
             | BackupError::Damaged { .. }
@@ -224,6 +225,8 @@ impl Backups {
             } else {
                 every.min(AGAIN)
             };
+            // What somebody else is making right now is unfinished, and not left over.
+            let _alone = self.busy.lock().await;
             let plan = plan.clone();
             let removed = tokio::task::spawn_blocking(move || plan.remove_old()).await;
             match removed {

@@ -356,6 +356,8 @@ fn a_restore_refuses_a_changed_byte_in_any_file_and_leaves_nothing() {
     run(&["backup", "--data"], &[&data, &to]).says_in_one_line(1, &["not empty"]);
     run(&["backup", "--data"], &[&elsewhere, &server.beside("b")])
         .says_in_one_line(1, &["holds no data"]);
+    let inside = data.join("inside");
+    run(&["backup", "--data"], &[&data, &inside]).says_in_one_line(1, &["inside"]);
     assert!(files(&to) == before);
 }
 
@@ -620,6 +622,23 @@ fn the_doctor_tells_what_is_so_and_changes_nothing() {
         assert!(said.contains(words), "{words}: {said}");
     }
     assert!(files(&data) == before, "something was changed");
+
+    // A backup, and a configuration whose backups have nowhere to go.
+    let made = fs::read_dir(server.beside("backups"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    let (code, told) = doctor(&made.path(), &[]);
+    assert_eq!(code, 0, "{told:#}");
+    assert!(check(&told, "backup").1.contains("this is one"), "{told:#}");
+    fs::rename(server.beside("backups"), server.beside("unmounted")).unwrap();
+    let (code, told) = doctor(&server.beside("unmounted"), &config);
+    assert_eq!(
+        (code, check(&told, "backups").0.as_str()),
+        (78, "problem"),
+        "{told:#}"
+    );
 
     // Nothing.
     for empty in ["empty", "not there"] {

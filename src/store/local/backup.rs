@@ -82,6 +82,12 @@ pub enum BackupError {
         /// The directory.
         dir: PathBuf,
     },
+    /// It would be inside of what it is a copy of.
+    #[error("{} is inside of the data directory, and would be lost with it", dir.display())]
+    Inside {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// The directory under its unfinished name is there.
     #[error(
         "{} is there: another backup is being made, or one was cut short; if so, remove it",
@@ -330,6 +336,11 @@ impl Source<'_> {
         let dir = std::path::absolute(dir).map_err(BackupError::io(dir))?;
         if !names(&dir)?.is_empty() {
             return Err(BackupError::NotEmpty { dir });
+        }
+        let real = |path: &Path| fs::canonicalize(path).map_err(BackupError::io(path));
+        let parent = real(dir.parent().unwrap_or(Path::new("/")))?;
+        if parent.starts_with(real(self.data)?) {
+            return Err(BackupError::Inside { dir });
         }
         let mut unfinished = dir.as_os_str().to_owned();
         unfinished.push(UNFINISHED);

@@ -867,8 +867,8 @@ fn a_backup_of_a_log_with_snapshots_is_the_newest_and_what_is_behind_it() {
 fn every_flipped_byte_of_a_backup_is_found() {
     let mut f = Fixture::new();
     f.write([1; 3]);
-    let dir = f.path("backups").join("one");
-    fs::create_dir(f.path("backups")).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let dir = elsewhere.path().join("one");
     let quiet: Told<'_> = &mut |_, _, _| {};
     f.store().backup(&dir, Timestamp::MIN, &[], quiet).unwrap();
     for (path, bytes) in files(&dir) {
@@ -890,8 +890,8 @@ fn every_flipped_byte_of_a_backup_is_found() {
 fn old_backups_go_and_nothing_else_does() {
     let mut f = Fixture::new();
     f.write([1]);
-    let dir = f.path("backups");
-    fs::create_dir(&dir).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let dir = elsewhere.path().to_owned();
     let quiet: Told<'_> = &mut |_, _, _| {};
     for (name, at) in [("t1", 1), ("t2", 2), ("t3", 3), ("mine", 0)] {
         let at = Timestamp::from_micros(at);
