@@ -14,6 +14,7 @@
 )]
 
 mod faults;
+mod full;
 mod journal;
 mod kill;
 mod overload;
