@@ -39,6 +39,9 @@ pub struct Config {
 pub struct StoreSection {
     /// Size of a log segment, bytes; 64 MiB if nothing is said.
     pub segment_bytes: Option<u64>,
+    /// How much log makes a new snapshot due, bytes; 1 GiB if nothing is said. At least half as much
+    /// as the last snapshot.
+    pub snapshot_bytes: Option<u64>,
 }
 
 /// `[engine]`
@@ -156,6 +159,9 @@ impl Config {
         if let Some(bytes) = self.store.segment_bytes {
             store.segment_bytes = within("store.segment_bytes", bytes, 1 << 20, 1 << 30)?;
         }
+        if let Some(bytes) = self.store.snapshot_bytes {
+            store.snapshot_bytes = within("store.snapshot_bytes", bytes, 4 << 20, 1 << 40)?;
+        }
         Ok(store)
     }
 
@@ -215,6 +221,20 @@ mod tests {
             Config::default().listen().unwrap().to_string(),
             "127.0.0.1:8080"
         );
+    }
+
+    #[test]
+    fn a_number_out_of_its_range_is_told() {
+        for (text, good) in [
+            ("segment_bytes = 1048575", false),
+            ("segment_bytes = 1048576", true),
+            ("snapshot_bytes = 4194303", false),
+            ("snapshot_bytes = 4194304", true),
+            ("snapshot_bytes = 1099511627777", false),
+        ] {
+            let config: Config = toml::from_str(&format!("[store]\n{text}")).unwrap();
+            assert_eq!(config.store().is_ok(), good, "{text}");
+        }
     }
 
     #[test]
