@@ -38,6 +38,8 @@ mod tables;
 mod tests;
 
 use std::fs::File;
+use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -80,13 +82,30 @@ impl Seams {
             disk: Arc::new(RealDisk),
             open_tables: Box::new(|dir, schema, cache_bytes| {
                 let tables: Vec<_> = schema.all().collect();
-                Ok(Box::new(SledTables::open(dir, &tables, cache_bytes)?))
+                // sled that was opened syncs when it is dropped, and panics where it cannot.
+                let open = || SledTables::open(dir, &tables, cache_bytes);
+                let opened = catch_unwind(AssertUnwindSafe(open));
+                Ok(Box::new(opened.unwrap_or(Err(TableError::Panicked))?))
             }),
             fatal: Box::new(|fatal| {
                 tracing::error!(%fatal, "the log cannot be trusted any more: stopping at once");
+                last_words(format!("arf: {fatal}: stopping at once\n"));
                 std::process::abort()
             }),
         }
+    }
+}
+
+/// Says why the process ends. The log's lines are written by a thread that may not get to it any more;
+/// and whoever does not read them must not keep the process.
+fn last_words(line: String) {
+    let (done, said) = std::sync::mpsc::channel();
+    let say = move || {
+        let _ = std::io::stderr().write_all(line.as_bytes());
+        let _ = done.send(());
+    };
+    if std::thread::Builder::new().spawn(say).is_ok() {
+        let _ = said.recv_timeout(Duration::from_secs(1));
     }
 }
 
