@@ -71,8 +71,9 @@ fn refuse(http: &HttpRequest, problem: &Problem) -> HttpResponse {
     if problem.code == Code::Unauthenticated {
         response.insert_header(("WWW-Authenticate", "Bearer"));
     }
-    // The rest of a body that nobody will read is not worth keeping the connection for.
-    if problem.code == Code::PayloadTooLarge {
+    // The rest of a body that nobody will read is not worth keeping the connection for; and a stop
+    // waits for connections, also for one whose client does not tire of asking.
+    if matches!(problem.code, Code::PayloadTooLarge | Code::ShuttingDown) {
         response.force_close();
     }
     response.body(problem.to_json(&request_id(http)))
