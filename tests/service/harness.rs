@@ -54,7 +54,20 @@ pub fn folder() -> TempDir {
 
 /// The command `arf`, without anything that the environment of the tests would tell it.
 pub fn arf(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_arf"));
+    arf_under(&[], arguments)
+}
+
+/// The command `arf`, run by another command that begins with these words.
+fn arf_under(wrapper: &[String], arguments: &[&str]) -> Command {
+    let binary = env!("CARGO_BIN_EXE_arf");
+    let mut command = match wrapper.split_first() {
+        Some((program, words)) => {
+            let mut command = Command::new(program);
+            command.args(words).arg(binary);
+            command
+        }
+        None => Command::new(binary),
+    };
     for name in [
         "ARF_SERVER",
         "ARF_KEY",
@@ -164,9 +177,15 @@ impl Credentials {
 struct Process {
     child: Child,
     stderr: PathBuf,
+    /// What it has printed so far, by lines.
+    printed: Arc<Mutex<Vec<String>>>,
 }
 
 impl Process {
+    fn lines(&self) -> Vec<String> {
+        lock(&self.printed).clone()
+    }
+
     fn ended(&mut self) -> Option<i32> {
         use std::os::unix::process::ExitStatusExt as _;
         let status = self.child.try_wait().unwrap()?;
@@ -199,6 +218,10 @@ pub struct Server {
     launches: u32,
     /// Further arguments of `arf serve`.
     pub arguments: Vec<String>,
+    /// The command that runs it; none if empty.
+    pub wrapper: Vec<String>,
+    /// The data folder, if it is not in this server's own.
+    pub elsewhere: Option<PathBuf>,
     touched: Mutex<Vec<String>>,
     /// What the first start made, whatever becomes of the file.
     credentials: Option<Credentials>,
@@ -228,6 +251,8 @@ impl Server {
             address: Arc::default(),
             launches: 0,
             arguments: Vec::new(),
+            wrapper: Vec::new(),
+            elsewhere: None,
             touched: Mutex::default(),
             credentials: None,
         }
@@ -235,7 +260,8 @@ impl Server {
 
     /// The data folder.
     pub fn data(&self) -> PathBuf {
-        self.home.path().join("data")
+        let own = || self.home.path().join("data");
+        self.elsewhere.clone().unwrap_or_else(own)
     }
 
     /// A place beside the data folder.
@@ -245,7 +271,8 @@ impl Server {
 
     /// `arf serve` on the data folder.
     pub fn serve(&self) -> Command {
-        let mut command = arf(&["serve", "--listen", "127.0.0.1:0", "--data"]);
+        let arguments = ["serve", "--listen", "127.0.0.1:0", "--data"];
+        let mut command = arf_under(&self.wrapper, &arguments);
         command
             .arg(self.data())
             .arg("--config")
@@ -257,6 +284,16 @@ impl Server {
     /// Starts a process and waits until it is ready; what it printed until then.
     #[track_caller]
     pub fn launch(&mut self) -> Vec<String> {
+        self.begin();
+        self.ready().unwrap_or_else(|code| {
+            let printed = self.process.as_ref().map(|process| process.lines());
+            panic!("the server ended with {code} and {printed:?}")
+        })
+    }
+
+    /// Starts a process, and leaves it to itself.
+    #[track_caller]
+    pub fn begin(&mut self) {
         assert!(self.process.is_none(), "it runs already");
         self.launches += 1;
         let stderr = self.beside(&format!("stderr-{}.log", self.launches));
@@ -266,33 +303,56 @@ impl Server {
             .stderr(File::create(&stderr).unwrap());
         let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        let process = self.process.insert(Process { child, stderr });
-
-        let lines: Arc<Mutex<Vec<String>>> = Arc::default();
-        let seen = lines.clone();
+        let printed: Arc<Mutex<Vec<String>>> = Arc::default();
+        self.process = Some(Process {
+            child,
+            stderr,
+            printed: printed.clone(),
+        });
         std::thread::spawn(move || {
             stdout
                 .lines()
                 .map_while(Result::ok)
-                .for_each(|line| lock(&seen).push(line));
+                .for_each(|line| lock(&printed).push(line));
         });
+    }
+
+    /// Waits until the process that was begun is ready: what it printed until then, or, if it
+    /// ended instead, how.
+    #[track_caller]
+    pub fn ready(&mut self) -> Result<Vec<String>, i32> {
+        let process = self.process.as_mut().expect("it was begun");
         let address = until("the line `listening on`", || {
-            let lines = lock(&lines);
+            // In this order: what it printed before it ended counts.
+            let ended = process.ended();
+            let lines = process.lines();
             let ready = lines
                 .iter()
                 .find_map(|line| line.strip_prefix("listening on "));
-            if ready.is_none()
-                && let Some(code) = process.ended()
-            {
-                panic!("the server ended with {code} and {lines:?}");
+            match (ready, ended) {
+                (Some(address), _) => Some(Ok(address.to_owned())),
+                (None, Some(code)) => Some(Err(code)),
+                (None, None) => None,
             }
-            ready.map(str::to_owned)
-        });
+        })?;
+        let lines = process.lines();
         *lock(&self.address) = address;
         if self.credentials.is_none() {
             self.credentials = Some(Credentials::read(&self.data()));
         }
-        lock(&lines).clone()
+        Ok(lines)
+    }
+
+    /// How the process ended, if it has; a signal is a number below zero.
+    #[allow(dead_code, reason = "of use to the other suite")]
+    pub fn ended(&mut self) -> Option<i32> {
+        self.process.as_mut().unwrap().ended()
+    }
+
+    /// The process.
+    #[allow(dead_code, reason = "of use to the other suite")]
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().unwrap().child.id()
     }
 
     /// `http://ADDRESS`.
@@ -312,12 +372,16 @@ impl Server {
                 .unwrap()
                 .success()
         );
-        until("the server to stop", || process.ended())
+        let code = until("the server to stop", || process.ended());
+        lock(&self.address).clear();
+        code
     }
 
     /// Takes its life in the middle of whatever it does (SIGKILL).
     pub fn kill(&mut self) {
         drop(self.process.take().unwrap());
+        // Nobody asks whoever gets that port next.
+        lock(&self.address).clear();
     }
 
     /// The secrets that its first start made.
