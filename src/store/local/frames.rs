@@ -76,7 +76,11 @@ impl From<Trouble> for OpenError {
 
 /// An error once nobody wants it any more.
 pub(super) fn go_on(stopped: &dyn Fn() -> bool) -> Result<(), Trouble> {
-    if stopped() { Err(Trouble::Stopped) } else { Ok(()) }
+    if stopped() {
+        Err(Trouble::Stopped)
+    } else {
+        Ok(())
+    }
 }
 
 /// The frames of one file, one after the other.

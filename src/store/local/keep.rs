@@ -80,7 +80,9 @@ pub(super) fn find(wal: &Wal, dir: &Path, schema: &Schema) -> Result<Found, Open
             Err(other) => return Err(other.into()),
         }
     }
-    let numbers = wal.numbers().map_err(|error| OpenError::io(&wal.dir, error))?;
+    let numbers = wal
+        .numbers()
+        .map_err(|error| OpenError::io(&wal.dir, error))?;
     match trouble {
         // What the log does not hold any more was in this file.
         Some(damage) if found.base.is_none() && numbers.first() != Some(&Tail::START.segment) => {
@@ -91,7 +93,12 @@ pub(super) fn find(wal: &Wal, dir: &Path, schema: &Schema) -> Result<Found, Open
 }
 
 /// Puts a damaged snapshot where nobody takes it for one any more.
-pub(super) fn set_aside(disk: &dyn Disk, data: &Path, path: &Path, epoch: u32) -> std::io::Result<()> {
+pub(super) fn set_aside(
+    disk: &dyn Disk,
+    data: &Path,
+    path: &Path,
+    epoch: u32,
+) -> std::io::Result<()> {
     let dir = data.join(QUARANTINE);
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     disk.create_dir(&dir)?;
@@ -226,13 +233,20 @@ impl State {
     fn due(&self, snapshot_bytes: u64) -> Option<Sealed> {
         let newest = self.kept.last();
         // So the log behind a snapshot always says from where the tables have to catch up.
-        let in_tables = || self.sealed.iter().take_while(|s| s.through.lsn <= self.applied);
+        let in_tables = || {
+            self.sealed
+                .iter()
+                .take_while(|s| s.through.lsn <= self.applied)
+        };
         let end = in_tables().last().copied()?;
         let least = snapshot_bytes.max(newest.map_or(0, |newest| newest.bytes / 2));
         let due = in_tables().map(|sealed| sealed.bytes).sum::<u64>() > least
             && newest.is_none_or(|newest| newest.cover.lsn < end.through.lsn);
         let again = self.failed.is_none_or(|(segment, at)| {
-            self.sealed.back().is_some_and(|last| last.segment > segment) || at.elapsed() >= RETRY
+            self.sealed
+                .back()
+                .is_some_and(|last| last.segment > segment)
+                || at.elapsed() >= RETRY
         });
         (due && again).then_some(end)
     }
@@ -272,7 +286,10 @@ fn make(shared: &Shared, end: Sealed) {
         let made = catch_unwind(AssertUnwindSafe(|| merge(shared, base.as_ref(), end)));
         let trouble = match made {
             Ok(Ok(snapshot)) => {
-                shared.progress.snapshots_made.fetch_add(1, Ordering::Relaxed);
+                shared
+                    .progress
+                    .snapshots_made
+                    .fetch_add(1, Ordering::Relaxed);
                 tracing::info!(
                     lsn = snapshot.cover.lsn.get(),
                     bytes = snapshot.bytes,
@@ -291,9 +308,17 @@ fn make(shared: &Shared, end: Sealed) {
             Ok(Err(trouble)) => Some(trouble),
             Err(_panic) => None,
         };
-        let why = trouble.as_ref().map_or("a panic".to_owned(), ToString::to_string);
-        tracing::error!(why, "a snapshot could not be made; the log stays as long as that is so");
-        shared.progress.snapshots_failed.fetch_add(1, Ordering::Relaxed);
+        let why = trouble
+            .as_ref()
+            .map_or("a panic".to_owned(), ToString::to_string);
+        tracing::error!(
+            why,
+            "a snapshot could not be made; the log stays as long as that is so"
+        );
+        shared
+            .progress
+            .snapshots_failed
+            .fetch_add(1, Ordering::Relaxed);
         let bad = match (trouble, base) {
             (Some(Trouble::Damaged { path, .. }), Some(base)) if path == base.path => base,
             _ => break,
@@ -306,7 +331,10 @@ fn make(shared: &Shared, end: Sealed) {
         keeper.lock().kept.retain(|kept| kept.path != bad.path);
     }
     let mut state = keeper.lock();
-    let last = state.sealed.back().map_or(end.segment, |sealed| sealed.segment);
+    let last = state
+        .sealed
+        .back()
+        .map_or(end.segment, |sealed| sealed.segment);
     state.failed = Some((last, stopwatch::now()));
 }
 

@@ -155,11 +155,7 @@ pub(super) fn front(
 /// The thread that brings the second part to whoever writes the tables. Meanwhile no file goes.
 pub(super) fn back(shared: &Shared, origin: &Origin, _hold: FileHold) {
     let began = super::stopwatch::now();
-    let place = (
-        &shared.wal,
-        &shared.schema,
-        shared.config.data.as_path(),
-    );
+    let place = (&shared.wal, &shared.schema, shared.config.data.as_path());
     let stopped = || shared.gate.ended();
     let mut offer = |chunk| {
         if shared.gate.offer(Fill::Rows(chunk)) {
@@ -203,7 +199,11 @@ impl Erased {
                 continue;
             }
             let (keys, ranges) = self.0.entry(table.id).or_default();
-            ranges.extend(changes.gone().map(|(from, to)| (from.to_vec(), to.to_vec())));
+            ranges.extend(
+                changes
+                    .gone()
+                    .map(|(from, to)| (from.to_vec(), to.to_vec())),
+            );
             let deleted = changes.rows().filter(|(_, value)| value.is_none());
             keys.extend(deleted.map(|(key, _)| key.to_vec()));
         }
