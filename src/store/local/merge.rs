@@ -13,7 +13,7 @@ use super::super::record::{Logged, LoggedBody};
 use super::disk::Disk;
 use super::frame::Tail;
 use super::frames::{LogFrames, Trouble, go_on};
-use super::lag::Generation;
+use super::lag::{Generation, Ranges};
 use super::scan::{LastHead, records};
 use super::schema::{Part, Schema};
 use super::segment::Wal;
@@ -192,10 +192,10 @@ fn sorted(changes: Generation) -> Vec<Item> {
 }
 
 /// The same places in ranges that do not overlap, in order.
-fn apart(mut ranges: Vec<(Vec<u8>, Vec<u8>)>) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn apart(mut ranges: Ranges) -> Ranges {
     ranges.retain(|(from, to)| from < to);
     ranges.sort_unstable();
-    let mut apart: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    let mut apart = Ranges::new();
     for (from, to) in ranges {
         match apart.last_mut() {
             Some((_, end)) if from <= *end => {

@@ -1119,7 +1119,9 @@ fn checkpoints_are_made_however_much_there_is_to_do() {
         config.checkpoint_every = Duration::from_millis(20);
     });
     let busy: Vec<_> = (0..3_000).map(|n| f.append((n % 5) as u8)).collect();
-    busy.into_iter().for_each(|durable| drop(durable.wait()));
+    busy.into_iter().for_each(|durable| {
+        durable.wait().unwrap();
+    });
     f.kill();
     let opened = f.open();
     assert!(opened.replayed < opened.records / 2, "{opened:?}");
