@@ -13,6 +13,7 @@ mod bad_input;
 mod crash;
 mod demo;
 mod evaluate;
+mod export;
 mod gate;
 mod harness;
 mod key;
