@@ -8,7 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::verify::{Checked, Mismatch, NotAnEntry, ParsedEntry, Unverified, Why, check_log};
+use super::verify::{
+    Checked, Follower, Mismatch, NotAnEntry, ParsedEntry, Strays, Unverified, Why, check_log,
+};
 use super::*;
 use crate::golden;
 use crate::id::{KeyId, Sequence, TenantId};
@@ -442,5 +444,73 @@ proptest! {
     #[test]
     fn any_bytes_are_an_entry_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         prop_assert!(ParsedEntry::parse(&bytes).is_err());
+    }
+}
+
+/// A log of four entries, and the one that a restore of its first three begins, of two.
+fn restored(prior: impl FnOnce(&Log) -> Value) -> Vec<Entry> {
+    let (log, mut entries, _) = filled(2);
+    let name = origin("arf.invalid", &log_id(&[0x77; 16]));
+    let base = Sequence::new(BASE.get() + 3);
+    let other = Arc::new(Signer::from_seed(&[0x23; 32]));
+    let mut next = Log::begin(name, TENANT, base, other.clone());
+    let genesis = Fact::new("genesis")
+        .field("public_key", other.public_key().to_string())
+        .field("prior", prior(&log));
+    for (fact, index) in [(genesis, 3), (decision(), 4)] {
+        entries.push(next.append(fact, &stamp(index)).unwrap().0);
+    }
+    entries
+}
+
+fn follow<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Follower, Strays> {
+    let mut follower = Follower::default();
+    for entry in entries {
+        follower.entry(entry.bytes())?;
+    }
+    Ok(follower)
+}
+
+#[test]
+fn a_log_that_a_restore_began_is_followed_from_the_one_before_it() {
+    let named =
+        |log: &Log| json!({"log": log.origin(), "size": 3, "root": STANDARD.encode(log.root())});
+    let entries = restored(named);
+    let followed = follow(&entries).unwrap();
+    assert_eq!(followed.size(), 2);
+    let leaves: Vec<_> = entries[3..]
+        .iter()
+        .map(|entry| *entry.leaf_hash())
+        .collect();
+    assert_eq!(followed.root(), verify::tree_root(&leaves));
+    assert_eq!(followed.last().unwrap().index, 1);
+
+    // Without the founding, without an end, without a genesis, and twice the same.
+    for strays in [&[1, 2][..], &[0, 1, 3], &[0, 1, 2, 4], &[0, 1, 1], &[0, 2]] {
+        assert!(
+            follow(strays.iter().map(|at| &entries[*at])).is_err(),
+            "{strays:?}"
+        );
+    }
+    for wrong in [
+        Value::Null,
+        json!({"log": "arf.invalid/audit/other", "size": 3, "root": ""}),
+    ] {
+        let entries = restored(|_| wrong);
+        assert_eq!(follow(&entries).unwrap_err(), Strays::OtherPrior);
+    }
+}
+
+#[test]
+fn a_follower_sees_a_changed_byte_anywhere() {
+    let (_, entries, _) = filled(2);
+    for nth in 0..entries.len() {
+        let whole = entries[nth].bytes();
+        for at in 0..whole.len() {
+            let mut changed = whole.to_vec();
+            changed[at] ^= 1;
+            let mut follower = follow(&entries[..nth]).unwrap();
+            assert!(follower.entry(&changed).is_err(), "entry {nth}, byte {at}");
+        }
     }
 }

@@ -219,22 +219,22 @@ impl TenantActor {
         }
         let Change { rows, fact, reply } = change;
         let signer = &self.node.signer;
-        let mut log = self.log.take().unwrap_or_else(|| {
-            let origin = lifecycle::log_begun_by(&rows).expect("founding begins a log");
+        // Founding begins a log, and so does a restore; one whose first entry cannot be made does not
+        // begin.
+        let mut begun = lifecycle::log_begun_by(&rows, stamp.sequence).map(|origin| {
             let (tenant, origin) = (self.tenant.id, origin.to_owned());
             Log::begin(origin, tenant, stamp.sequence, signer.clone())
         });
-        let appended = log.append(fact, stamp);
-        // A log that was to begin with an entry that cannot be made does not begin.
-        let log = if appended.is_ok() || !C::FOUNDS {
-            &*self.log.insert(log)
-        } else {
-            &log
-        };
-        let (entry, opening) = appended.map_err(|error| Refusal::Invalid {
+        let log = begun.as_mut().or(self.log.as_mut());
+        let log = log.expect("a tenant without a log is founded");
+        let (entry, opening) = log.append(fact, stamp).map_err(|error| Refusal::Invalid {
             pointer: "",
             message: error.to_string(),
         })?;
+        if begun.is_some() {
+            self.log = begun;
+        }
+        let log = self.log.as_ref().expect("it was just appended to");
         let receipt = Receipt::of(&entry, signer.kid());
 
         let ops: Vec<_> = rows.iter().map(|edit| edit.op(self.tenant.id)).collect();

@@ -7,12 +7,14 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::audit::Fact;
+use crate::audit::verify::Follower;
 use crate::decide::intent::Text;
 use crate::id::Sequence;
 use crate::store::StoreConfig;
 use crate::tenant::command::{Change, Plan};
 use crate::tenant::key::{CreateKey, Granted, NewKey, RevokeKey, Role, RotateKey, Scope};
 use crate::tenant::lifecycle::FoundTenant;
+use crate::tenant::restore::{FormerLogRow, Restore};
 use crate::tenant::schema::TABLES;
 use crate::tenant::usage::Tier;
 
@@ -134,6 +136,53 @@ fn commands_are_numbered_without_holes_through_panics_rests_and_restarts() {
             again,
             Stopped::Refused(Refusal::IdempotencyConflict(_))
         ));
+        engine.close().unwrap();
+    });
+}
+
+#[test]
+fn a_restored_tenant_goes_on_under_another_log_that_names_the_one_before() {
+    let folder = TempDir::new().unwrap();
+    run(async {
+        let engine = engine(&folder);
+        let _seat = engine.join_thread();
+        let public_key = engine.signer().public_key().to_string();
+        let found = FoundTenant {
+            public_key: public_key.clone(),
+            ..found()
+        };
+        let founded = engine.execute(TENANT, Caller::Node, found, 0);
+        founded.await.unwrap();
+        note(&engine).await;
+        for _ in 0..2 {
+            let look = |tenant: &Tenant, _: &Stamp| Ok(tenant.account().map(|a| a.row.log.clone()));
+            let log = engine.inspect(TENANT, Caller::Node, Scope::Admin, look);
+            let log = log.await.unwrap().unwrap();
+            let head = engine.node.store.claim(TENANT).unwrap().unwrap().head;
+            let restore = Restore {
+                prior: FormerLogRow {
+                    log,
+                    size: head.sequence.get() - head.log_base.get() + 1,
+                    root: head.root,
+                },
+                keep_keys: false,
+                key: None,
+                public_key: public_key.clone(),
+            };
+            let restored = engine.execute(TENANT, Caller::Node, restore, 0);
+            restored.await.unwrap();
+            engine.rest();
+            note(&engine).await;
+        }
+        let reader = engine.node.store.reader();
+        let mut follower = Follower::default();
+        for sequence in 0..6 {
+            let entry = reader.entry(TENANT, Sequence::new(sequence)).unwrap();
+            follower.entry(&entry.unwrap()).unwrap();
+        }
+        let head = reader.claim(TENANT).unwrap().unwrap().head;
+        assert_eq!((follower.root(), follower.size()), (head.root, 2));
+        assert_eq!(head.log_base, Sequence::new(4));
         engine.close().unwrap();
     });
 }

@@ -10,7 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-const SIGNING_KEY: &str = "signing.key";
+/// The name of the file in the data directory.
+pub const SIGNING_KEY: &str = "signing.key";
 const SIGNING_KEY_LINE: &str = "arf-signing-key/v1 ";
 /// No secret of ours is longer; a wrong file is not read into memory.
 const BYTES_MAX: u64 = 64 * 1024;

@@ -156,11 +156,15 @@ use tokio::sync::oneshot;
 
 pub use head::Head;
 pub use ledger::Ledger;
-pub use local::{Change, Facts, ReadOnly, TableError, Told, Visit};
+pub use local::{
+    Backup, BackupError, Change, Copied, Facts, ReadOnly, Restoring, TableError, Told, Visit,
+    backups_in, remove_old_backups,
+};
 pub use record::{Lsn, Record};
 pub use row::{Damaged, ENTRIES, Keyed, Load, OPENINGS, Op, Stored, TableSpec, open_envelope};
 
 use crate::id::{Sequence, TenantId};
+use crate::time::Timestamp;
 use local::{Local, full_key, split_key, successor, tenant_end};
 
 /// Where the store lives and how much it may take.
@@ -438,6 +442,19 @@ impl Store {
     /// Numbers for whoever watches.
     pub fn stats(&self) -> StoreStats {
         self.0.shared().stats()
+    }
+
+    /// Copies everything that is durable now to `dir`, which must be empty or not there, with those
+    /// of the private files `secrets` that are there, and reads the copy back. Commits go on
+    /// meanwhile. Blocks for as long as that takes.
+    pub fn backup(
+        &self,
+        dir: &Path,
+        made_at: Timestamp,
+        secrets: &[&str],
+        told: Told<'_>,
+    ) -> Result<Backup, BackupError> {
+        self.0.shared().backup(dir, made_at, secrets, told)
     }
 
     /// Writes what is queued, brings the tables up to it, ends the log in order and lets go of the

@@ -245,6 +245,11 @@ impl Keys {
         self.claims.get(&key)
     }
 
+    /// All of them with their hashes, in no order.
+    pub(super) fn hashed(&self) -> impl Iterator<Item = (KeyHash, &KeyRow)> {
+        self.rows.iter().map(|(hash, row)| (*hash, row))
+    }
+
     /// All of them, oldest first.
     pub fn all(&self) -> Vec<&KeyRow> {
         let mut rows: Vec<_> = self.rows.values().collect();

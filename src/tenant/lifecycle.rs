@@ -59,10 +59,12 @@ impl TableRow for AccountRow {
     }
 }
 
-/// The name of the log that these rows begin, if they found a tenant.
-pub fn log_begun_by(rows: &[Edit]) -> Option<&str> {
+/// The name of the log that these rows of the command `at` begin: they found a tenant, or restore it.
+pub fn log_begun_by(rows: &[Edit], at: Sequence) -> Option<&str> {
     rows.iter().find_map(|edit| match edit {
-        Edit::Put(Row::AccountRow((), account)) => Some(account.log.as_str()),
+        Edit::Put(Row::AccountRow((), account)) if account.log_base == at => {
+            Some(account.log.as_str())
+        }
         Edit::Put(_) | Edit::Delete(_) => None,
     })
 }

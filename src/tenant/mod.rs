@@ -17,6 +17,7 @@ pub mod key;
 pub mod learning;
 pub mod lifecycle;
 pub mod outcome;
+pub mod restore;
 pub mod schema;
 pub mod standing;
 pub mod usage;
@@ -24,6 +25,7 @@ pub mod usage;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::decide::Rules;
@@ -36,6 +38,7 @@ use key::Keys;
 use learning::Learning;
 use lifecycle::Account;
 use outcome::Outcomes;
+use restore::FormerLogRow;
 use schema::Edit;
 use usage::Usage;
 
@@ -54,6 +57,8 @@ pub struct Tenant {
     pub(crate) learning: Learning,
     pub(crate) components: Components,
     pub(crate) change_sets: ChangeSets,
+    /// The audit logs it had before the present one, by the sequence at which each began.
+    pub(crate) former_logs: BTreeMap<Sequence, FormerLogRow>,
 }
 
 impl Tenant {
@@ -70,6 +75,7 @@ impl Tenant {
             learning: Learning::default(),
             components: Components::default(),
             change_sets: ChangeSets::default(),
+            former_logs: BTreeMap::new(),
         }
     }
 
@@ -118,14 +124,28 @@ impl Tenant {
 
     /// The id of the entry at `sequence`. Only a founded tenant has a log.
     pub fn decision_id(&self, sequence: Sequence) -> DecisionId {
-        let account = self.account.as_ref();
-        let account = account.expect("a founded tenant has an account");
-        DecisionId::new(&account.row.log, sequence)
+        let log = self.log_at(sequence);
+        DecisionId::new(log.expect("a founded tenant has an account"), sequence)
     }
 
-    /// The sequence of the entry with this id, if it is one of this tenant's log.
+    /// The sequence of the entry with this id, if it is one of this tenant's: of its present log, or
+    /// of one that a restore ended, as far as it was restored.
     pub fn sequence_of(&self, id: DecisionId) -> Option<Sequence> {
-        id.sequence_in(&self.account.as_ref()?.row.log)
+        let logs = self.former_logs.values().map(|former| &former.log);
+        let logs = logs.chain(self.account.as_ref().map(|account| &account.row.log));
+        logs.filter_map(|log| Some((log, id.sequence_in(log)?)))
+            .find(|(log, sequence)| self.log_at(*sequence) == Some(log))
+            .map(|(_, sequence)| sequence)
+    }
+
+    /// The name of the log that the entry at `sequence` is in.
+    fn log_at(&self, sequence: Sequence) -> Option<&str> {
+        let present = &self.account.as_ref()?.row;
+        let former = self.former_logs.range(..=sequence).next_back();
+        match former {
+            Some((_, former)) if sequence < present.log_base => Some(&former.log),
+            Some(_) | None => Some(&present.log),
+        }
     }
 
     /// Roughly how many bytes the state takes in memory.

@@ -15,6 +15,7 @@ use super::key::KeyRow;
 use super::learning::BetaRow;
 use super::lifecycle::AccountRow;
 use super::outcome::OutcomeRow;
+use super::restore::FormerLogRow;
 use super::usage::{KeyUsageRow, UsageLogRow};
 use crate::decide::Category;
 use crate::id::{KeyId, Name, Sequence, TenantId};
@@ -132,6 +133,7 @@ tables! {
     8 CHANGE_SETS "change_sets" Hot Natural ChangeSetRow;
     9 USAGE_LOGS "usage_logs" Cold Sequence UsageLogRow;
     10 KEY_CLAIMS "key_claims" Hot Natural Claims;
+    11 FORMER_LOGS "former_logs" Hot Natural FormerLogRow;
 }
 
 /// A row that becomes different.
@@ -370,6 +372,14 @@ mod tests {
                     environments: vec![Environment::Dev, Environment::Prod],
                     requesters: vec!["agent:*".into()],
                     intent_types: vec![IntentType::DeployConfig],
+                },
+            ),
+            Row::FormerLogRow(
+                sequence,
+                FormerLogRow {
+                    log: "arf.invalid/audit/bbbbbbbbbbbbbbbbbbbbbbbbbb".into(),
+                    size: 12,
+                    root: [6; 32],
                 },
             ),
         ]

@@ -13,6 +13,7 @@ use super::evaluate::{Came, Decided, Evaluate, Evaluated, dry_run};
 use super::key::{CreateKey, Granted, NewKey, RevokeKey, Rights, Role, RotateKey, Scope, Scopes};
 use super::lifecycle::FoundTenant;
 use super::outcome::{NotLearned, RecordOutcome, Recorded};
+use super::restore::{FormerLogRow, Restore};
 use super::schema::{Edit, Row};
 use super::standing::{Standing, State};
 use super::usage::Tier;
@@ -569,6 +570,70 @@ fn operators_administer_and_strangers_find_nothing() {
     assert_eq!(decide, Err(Refusal::Forbidden(Scope::Decide)));
     let nothing = stranger.admit(&world.tenant, Scope::Admin, world.at);
     assert_eq!(nothing, Err(Refusal::NotFound("tenant")));
+}
+
+/// The command that restores this tenant.
+fn restore(world: &World, keep_keys: bool) -> Restore {
+    let account = &world.tenant.account().unwrap().row;
+    Restore {
+        prior: FormerLogRow {
+            log: account.log.clone(),
+            size: world.next.get() - account.log_base.get(),
+            root: [7; 32],
+        },
+        keep_keys,
+        key: None,
+        public_key: "key".into(),
+    }
+}
+
+#[test]
+fn a_restored_tenant_has_another_log_and_no_keys_and_knows_its_old_entries() {
+    let mut world = World::new(Tier::Enterprise);
+    world.decide("a", deploy("web"));
+    let (old, lost) = (Sequence::new(1), Sequence::new(2));
+    let ids = [old, lost].map(|sequence| world.tenant.decision_id(sequence));
+    let first_log = world.tenant.account().unwrap().row.log.clone();
+
+    let stale = Restore {
+        prior: FormerLogRow {
+            size: 1,
+            ..restore(&world, false).prior
+        },
+        ..restore(&world, false)
+    };
+    assert!(matches!(
+        world.run(None, stale),
+        Err(Refusal::Invalid { .. })
+    ));
+    let command = restore(&world, true);
+    world.run(None, command).unwrap();
+    let account = &world.tenant.account().unwrap().row;
+    assert_eq!(
+        account.log_base, lost,
+        "the number that was lost is given anew"
+    );
+    assert_ne!(account.log, first_log);
+    assert_eq!(world.tenant.sequence_of(ids[0]), Some(old));
+    assert_eq!(world.tenant.sequence_of(ids[1]), None, "that entry is lost");
+    assert_eq!(world.tenant.decision_id(old), ids[0]);
+    let genesis = world.tenant.decision_id(lost);
+    assert_ne!(genesis, ids[1]);
+    assert_eq!(world.tenant.sequence_of(genesis), Some(lost));
+    let again = world.ask("a", deploy("web"));
+    assert!(matches!(again, Evaluated::Recalled { decided, .. } if decided == old));
+
+    // Once more, and now every key goes.
+    let command = restore(&world, false);
+    world.run(None, command).unwrap();
+    let refused = world.run(Some(world.agent), ask("b", deploy("web")));
+    assert_eq!(refused.unwrap_err(), Refusal::Unauthenticated);
+    let rebuilt = world.rebuilt();
+    for tenant in [&world.tenant, &rebuilt] {
+        assert_eq!(tenant.former_logs.len(), 2);
+        assert_eq!(tenant.sequence_of(ids[0]), Some(old));
+        assert_eq!(tenant.sequence_of(genesis), Some(lost));
+    }
 }
 
 #[test]

@@ -4,10 +4,12 @@
 //! computed here anew, from the recursive definition of RFC 6962 instead of a compact range.
 #![deny(clippy::indexing_slicing, clippy::panic)]
 
+mod follow;
 mod log;
 mod parsed;
 mod root;
 
+pub use follow::{Follower, Strays};
 pub use log::{Broken, Checked, Why, check_log};
 pub use parsed::{Mismatch, NotAnEntry, ParsedEntry, Unverified};
 pub use root::{leaf_hash, tree_root};

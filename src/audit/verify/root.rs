@@ -18,11 +18,62 @@ pub fn tree_root(leaves: &[[u8; 32]]) -> [u8; 32] {
         [leaf] => *leaf,
         _ => {
             let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
-            Sha256::new_with_prefix([0x01])
-                .chain_update(tree_root(left))
-                .chain_update(tree_root(right))
-                .finalize()
-                .into()
+            join(&tree_root(left), &tree_root(right))
+        }
+    }
+}
+
+/// The same over leaves that come one by one, of which nobody wants to keep all: the roots of the
+/// full subtrees, each with how many leaves are below it, the leftmost first.
+#[derive(Debug, Default)]
+pub struct Growing(Vec<(u64, [u8; 32])>);
+
+impl Growing {
+    /// Appends a leaf by its hash.
+    pub fn push(&mut self, leaf: [u8; 32]) {
+        let mut new = (1, leaf);
+        while let Some((size, left)) = self.0.pop_if(|(size, _)| *size == new.0) {
+            new = (size * 2, join(&left, &new.1));
+        }
+        self.0.push(new);
+    }
+
+    /// How many leaves there are.
+    pub fn size(&self) -> u64 {
+        self.0.iter().map(|(size, _)| size).sum()
+    }
+
+    /// The Merkle tree hash over them.
+    pub fn root(&self) -> [u8; 32] {
+        let mut subtrees = self.0.iter().rev().map(|(_, root)| *root);
+        match subtrees.next() {
+            None => tree_root(&[]),
+            Some(last) => subtrees.fold(last, |right, left| join(&left, &right)),
+        }
+    }
+}
+
+fn join(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
+    Sha256::new_with_prefix([0x01])
+        .chain_update(left)
+        .chain_update(right)
+        .finalize()
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_by_one_is_the_same_as_all_at_once() {
+        let (mut growing, mut leaves) = (Growing::default(), Vec::new());
+        for n in 0..300_u64 {
+            assert_eq!(growing.root(), tree_root(&leaves));
+            assert_eq!(growing.size(), n);
+            let leaf = leaf_hash(&n.to_be_bytes());
+            growing.push(leaf);
+            leaves.push(leaf);
         }
     }
 }

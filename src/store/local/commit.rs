@@ -124,6 +124,11 @@ impl Inbox {
         }
     }
 
+    /// Whether it still takes callers' records.
+    pub fn is_open(&self) -> bool {
+        self.lock().door == Door::Open
+    }
+
     /// Takes no more records from callers, and waits until those that came are dealt with.
     pub fn close(&self) {
         let mut queue = self.lock();
@@ -404,6 +409,7 @@ impl Committer {
         self.shared
             .progress
             .synced(began.elapsed(), len_u64(&self.frame));
+        *self.shared.position.lock().expect(NO_PANIC) = self.tail;
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::disk::{Disk, len_u64};
 
-const FILE: &str = "MANIFEST";
+pub(super) const FILE: &str = "MANIFEST";
 const NEW: &str = "MANIFEST.new";
 
 /// The format this version writes, and the newest it reads.

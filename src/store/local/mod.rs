@@ -6,6 +6,7 @@
 //! [`recover`](mod@recover) has the log [`scan`]ned and what the tables lack [`replay`]ed.
 
 mod apply;
+mod backup;
 mod block;
 mod commit;
 mod disk;
@@ -17,6 +18,7 @@ mod read;
 mod readonly;
 mod recover;
 mod replay;
+mod restore;
 mod scan;
 mod schema;
 mod segment;
@@ -39,15 +41,17 @@ use super::{CloseError, Mark, OpenError, Opened, StoreConfig, StoreStats, TableS
 use apply::{Applier, Gate};
 use commit::{Committer, Fatal, Inbox, Pending};
 use disk::{Disk, RealDisk};
-use frame::Kind;
+use frame::{Kind, Tail};
 use recover::{Recovered, recover};
 use scan::Scan;
 use schema::Schema;
 use segment::{Spare, Wal};
 use tables::{SledTables, Tables};
 
+pub use backup::{Backup, BackupError, Copied, backups_in, remove_old_backups};
 pub(super) use layout::{full_key, split_key, successor, tenant_end};
 pub use readonly::{Change, Facts, ReadOnly, Told, Visit};
+pub use restore::Restoring;
 pub use tables::TableError;
 
 /// Opens the tables in a directory.
@@ -87,6 +91,8 @@ pub(super) struct Shared {
     inbox: Inbox,
     gate: Gate,
     spare: Spare,
+    /// Where the log goes on: everything before it is durable.
+    position: Mutex<Tail>,
     /// `None` once closed. Locked for writing while a generation begins to drain, and to close.
     tables: RwLock<Option<Box<dyn Tables>>>,
     progress: Progress,
@@ -181,6 +187,7 @@ impl Local {
             gate: Gate::new(scan.through),
             spare: Spare::new(tail.segment + 1, wal.segment_bytes, spare),
             wal,
+            position: Mutex::new(tail),
             tables: RwLock::new(Some(tables)),
             progress,
         });

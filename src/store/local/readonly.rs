@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use super::super::head::Head;
 use super::super::ledger::Ledger;
@@ -18,7 +18,8 @@ use super::super::row::{Damaged, Envelope, HEADS, Load, Op, Stored, TableSpec, o
 use super::super::{OpenError, Reader, StoreConfig};
 use super::apply::Gate;
 use super::commit::Inbox;
-use super::disk::{Disk, LogFile, RealDisk};
+use super::disk::{Disk, LogFile, RealDisk, len_u64};
+use super::frame::Tail;
 use super::manifest;
 use super::recover::{self, Before, LOCK, WAL};
 use super::replay::{self, Doubt};
@@ -87,15 +88,15 @@ pub enum Change<'a> {
 /// What [`ReadOnly::walk`] shows changes to.
 pub type Visit<'a> = &'a mut dyn FnMut(TenantId, Change<'_>) -> ControlFlow<()>;
 
-/// What long work tells of how far it is: bytes done, bytes in all.
-pub type Told<'a> = &'a mut dyn FnMut(u64, u64);
+/// What long work tells of how far it is: what it does, bytes done, bytes in all.
+pub type Told<'a> = &'a mut dyn FnMut(&'static str, u64, u64);
 
 /// An opened directory. As long as it lives, no start takes the directory.
 pub struct ReadOnly {
-    data: PathBuf,
-    schema: Schema,
-    wal: Wal,
-    scan: Scan,
+    pub(super) data: PathBuf,
+    pub(super) schema: Schema,
+    pub(super) wal: Wal,
+    pub(super) scan: Scan,
     before: Before,
     /// Held for reading; a backup has none.
     _lock: Option<File>,
@@ -107,7 +108,10 @@ impl ReadOnly {
     /// # Panics
     /// If two tables of the schema share an id or a name.
     pub fn open(data: &Path, schema: &'static [TableSpec]) -> Result<Self, OpenError> {
-        let schema = Schema::new(schema);
+        Self::open_with(data, Schema::new(schema))
+    }
+
+    pub(super) fn open_with(data: &Path, schema: Schema) -> Result<Self, OpenError> {
         let lock = lock(data)?;
         let wal = Wal {
             disk: Arc::new(Untouched),
@@ -140,6 +144,19 @@ impl ReadOnly {
         }
     }
 
+    /// Where the log ends, in the epoch of the last start, and whether that is in order already;
+    /// `None` if there is no log.
+    pub(super) fn end(&self) -> Option<(Tail, bool)> {
+        let epoch = self.before.epoch.filter(|_| self.scan.last.is_some())?;
+        Some((
+            Tail {
+                epoch,
+                ..self.scan.tail
+            },
+            self.before.clean,
+        ))
+    }
+
     /// Every tenant's head.
     pub fn heads(&self) -> impl Iterator<Item = (TenantId, Head)> {
         // The scan opened each of them.
@@ -152,7 +169,7 @@ impl ReadOnly {
     /// Shows every change of every row, the store's own included, in the order in which they were
     /// made, until `visit` breaks. What it shows of one tenant is in that tenant's order.
     pub fn walk(&self, told: Told<'_>, visit: Visit<'_>) -> Result<(), OpenError> {
-        let len = |tail: &super::frame::Tail| self.wal.disk.len(&self.wal.path(tail.segment));
+        let len = |tail: &Tail| self.wal.disk.len(&self.wal.path(tail.segment));
         let total = self
             .scan
             .segments
@@ -187,11 +204,11 @@ impl ReadOnly {
                         }
                     }
                 }
-                told(before + tail.offset, total);
+                told("reading the log", before + tail.offset, total);
             }
-            before += super::disk::len_u64(&bytes);
+            before += len_u64(&bytes);
         }
-        told(total, total);
+        told("reading the log", total, total);
         Ok(())
     }
 
@@ -245,6 +262,7 @@ impl ReadOnly {
             inbox: Inbox::new(),
             gate: Gate::new(self.scan.through),
             spare: Spare::new(0, 0, None),
+            position: Mutex::new(self.scan.tail),
             wal: self.wal.clone(),
             tables: RwLock::new(Some(tables)),
             progress: Progress::at(&self.scan),
@@ -304,6 +322,16 @@ fn lock(data: &Path) -> Result<Option<File>, OpenError> {
             data: data.to_owned(),
         }),
         Err(std::fs::TryLockError::Error(error)) => Err(io(error)),
+    }
+}
+
+impl Wal {
+    /// The same log, to be read only.
+    pub fn untouched(&self) -> Self {
+        Self {
+            disk: Arc::new(Untouched),
+            ..self.clone()
+        }
     }
 }
 

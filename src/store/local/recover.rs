@@ -154,7 +154,8 @@ pub(super) fn doubt_tables(seams: &Seams, data: &Path) -> std::io::Result<()> {
     seams.disk.sync_dir(data)
 }
 
-fn lock(data: &Path) -> Result<File, OpenError> {
+/// Takes the data directory; nobody else has it until the file is closed.
+pub(super) fn lock(data: &Path) -> Result<File, OpenError> {
     let path = data.join(LOCK);
     let io = |error| OpenError::io(&path, error);
     let file = File::options()

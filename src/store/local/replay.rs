@@ -161,7 +161,9 @@ fn check_known(
     head: &[u8],
     known: &HashMap<TenantId, Sequence>,
 ) -> Result<(), Doubt> {
-    let first = super::scan::open_head(tenant, head).is_some_and(|head| head.log_base == sequence);
+    // A log that begins later is one that a restore began.
+    let first = sequence == Sequence::FIRST
+        && super::scan::open_head(tenant, head).is_some_and(|head| head.log_base == sequence);
     let reached = known
         .get(&tenant)
         .is_some_and(|known| known.next() >= sequence);

@@ -684,7 +684,7 @@ fn what_is_only_looked_at_is_shown_whole_and_left_as_it_is() {
         assert_eq!((facts.clean, facts.tenants), (!crash, 3));
         assert!(facts.segments > 1 && facts.last.get() >= 300, "{facts:?}");
         assert!(matches!(f.refuses(), OpenError::InUse { .. }));
-        seen.check_rows(&mut |_, _| {}).unwrap();
+        seen.check_rows(&mut |_, _, _| {}).unwrap();
         let scratch = tempfile::tempdir().unwrap();
         let reader = seen.reader(scratch.path()).unwrap();
         let heads: BTreeMap<_, _> = seen.heads().collect();
@@ -715,8 +715,121 @@ fn a_look_finds_rows_that_are_not_those_of_the_head() {
     f.write([1]);
     f.close();
     let seen = ReadOnly::open(f.dir.path(), &SCHEMA).unwrap();
-    let error = seen.check_rows(&mut |_, _| {}).unwrap_err();
+    let error = seen.check_rows(&mut |_, _, _| {}).unwrap_err();
     assert!(matches!(error, OpenError::Row(_)), "{error}");
+}
+
+fn check_backup(dir: &Path) -> Result<(Backup, ReadOnly), BackupError> {
+    Backup::check(dir, &SCHEMA, &mut |_, _, _| {})
+}
+
+#[test]
+fn a_backup_holds_what_was_acknowledged_before_it_and_ends_in_order() {
+    let mut f = Fixture::new();
+    let at = Timestamp::from_micros(1);
+    let quiet: Told<'_> = &mut |_, _, _| {};
+    fs::write(f.path("secret"), "key").unwrap();
+    (0..4).for_each(|_| f.write((0..75).map(|n| n % 3)));
+    let elsewhere = tempfile::tempdir().unwrap();
+    let live = elsewhere.path().join("live");
+    let made = f.store().backup(&live, at, &[], quiet).unwrap();
+    let durable = f.store().stats().durable.get();
+    assert!(made.lsn >= 300 && made.lsn <= durable && made.tenants == 3);
+    assert!(!live.join("secret").exists());
+    f.check();
+    f.write([1]);
+
+    // Of a directory that a crash left, and of one that was closed.
+    for (name, crash) in [("crashed", true), ("closed", false)] {
+        if crash {
+            f.kill()
+        } else {
+            f.close()
+        }
+        let seen = ReadOnly::open(f.dir.path(), &SCHEMA).unwrap();
+        let dir = elsewhere.path().join(name);
+        let made = seen.backup(&dir, at, &["secret", "none"], quiet).unwrap();
+        assert_eq!(made.lsn, seen.facts().last.get());
+        assert_eq!(fs::read(dir.join("secret")).unwrap(), b"key");
+        drop(seen);
+        let again = ReadOnly::open(f.dir.path(), &SCHEMA).unwrap();
+        let error = again.backup(&dir, at, &[], quiet).unwrap_err();
+        assert!(matches!(error, BackupError::NotEmpty { .. }), "{error}");
+        drop(again);
+        f.open();
+    }
+    f.kill();
+
+    for name in ["live", "crashed", "closed"] {
+        let dir = elsewhere.path().join(name);
+        let (backup, seen) = check_backup(&dir).unwrap();
+        assert!(seen.facts().clean);
+        seen.check_rows(quiet).unwrap();
+        drop(seen);
+        let restored = Restoring::begin(&elsewhere.path().join("restored")).unwrap();
+        restored.copy(&dir, &backup, &[], quiet).unwrap();
+        restored.finish().unwrap();
+        let restored = elsewhere.path().join("restored");
+        let store = Store::open(&config(&restored), &SCHEMA).unwrap();
+        assert!(store.opened().clean && store.tenants() == 3);
+        for id in (0..3).map(tenant) {
+            let claim = store.claim(id).unwrap().unwrap();
+            assert!(claim.head.sequence.get() >= 99);
+        }
+        store.close().unwrap();
+        let error = Restoring::begin(&restored).unwrap_err();
+        assert!(matches!(error, BackupError::NotEmpty { .. }), "{error}");
+        fs::remove_dir_all(restored).unwrap();
+    }
+    assert_eq!(backups_in(elsewhere.path()).unwrap().len(), 3);
+}
+
+#[test]
+fn every_flipped_byte_of_a_backup_is_found() {
+    let mut f = Fixture::new();
+    f.write([1; 3]);
+    let dir = f.path("backups").join("one");
+    fs::create_dir(f.path("backups")).unwrap();
+    let quiet: Told<'_> = &mut |_, _, _| {};
+    f.store().backup(&dir, Timestamp::MIN, &[], quiet).unwrap();
+    for (path, bytes) in files(&dir) {
+        for at in (0..bytes.len()).step_by(bytes.len().div_ceil(200)) {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1;
+            fs::write(&path, flipped).unwrap();
+            assert!(check_backup(&dir).is_err(), "{} at {at}", path.display());
+        }
+        fs::remove_file(&path).unwrap();
+        assert!(check_backup(&dir).is_err(), "without {}", path.display());
+        fs::write(&path, bytes).unwrap();
+    }
+    fs::write(dir.join("wal/00000000000000aa.wal"), "").unwrap();
+    assert!(check_backup(&dir).is_err(), "with a file more");
+}
+
+#[test]
+fn old_backups_go_and_nothing_else_does() {
+    let mut f = Fixture::new();
+    f.write([1]);
+    let dir = f.path("backups");
+    fs::create_dir(&dir).unwrap();
+    let quiet: Told<'_> = &mut |_, _, _| {};
+    for (name, at) in [("t1", 1), ("t2", 2), ("t3", 3), ("mine", 0)] {
+        let at = Timestamp::from_micros(at);
+        f.store().backup(&dir.join(name), at, &[], quiet).unwrap();
+    }
+    fs::create_dir_all(dir.join("t0/not a backup")).unwrap();
+    fs::create_dir_all(dir.join("t9.new/cut short")).unwrap();
+    fs::create_dir_all(dir.join("mine.new")).unwrap();
+    let ours = |name: &str| name.starts_with('t') && name.len() == 2;
+    assert_eq!(remove_old_backups(&dir, 2, ours).unwrap(), 1);
+    assert_eq!(remove_old_backups(&dir, 0, ours).unwrap(), 1, "one stays");
+    let mut left: Vec<_> = fs::read_dir(&dir)
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["mine", "mine.new", "t0", "t3"]);
 }
 
 #[test]

@@ -1,0 +1,122 @@
+//! How a tenant goes on after it was restored from a backup: with another audit log, and without keys.
+//!
+//! What was signed after the backup was made is lost here and may be known elsewhere. A log that went
+//! on would sign its numbers a second time; so it ends, and the next one begins with a genesis that
+//! says how it ended. Keys that were revoked after the backup would be good again; so none is.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::Tenant;
+use super::command::{Change, Command, Plan, Refusal};
+use super::key::{Granted, KeyRow, NewKey, Scope};
+use super::lifecycle::AccountRow;
+use super::schema::{Edit, Row, TableRow};
+use crate::audit::{self, Fact};
+use crate::id::Sequence;
+use crate::stamp::Stamp;
+
+/// The row of `former_logs`: an audit log that ended, under the sequence at which it began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormerLogRow {
+    /// Its name.
+    pub log: String,
+    /// How many entries it had.
+    pub size: u64,
+    /// The Merkle tree hash over them.
+    pub root: [u8; 32],
+}
+
+impl TableRow for FormerLogRow {
+    type Key = Sequence;
+
+    fn absorb(&self, base: &Sequence, tenant: &mut Tenant) {
+        tenant.former_logs.insert(*base, self.clone());
+    }
+
+    fn forget(base: &Sequence, tenant: &mut Tenant) {
+        tenant.former_logs.remove(base);
+    }
+}
+
+/// Ends the tenant's audit log where the backup ends, and begins the next.
+#[derive(Debug, Clone)]
+pub struct Restore {
+    /// The log as the backup has it: its name, size and root.
+    pub prior: FormerLogRow,
+    /// Keys stay as they are.
+    pub keep_keys: bool,
+    /// A key that is made: the way back in, where no other is good.
+    pub key: Option<NewKey>,
+    /// The node's public signing key, in base64: entries of the next log verify with it.
+    pub public_key: String,
+}
+
+impl Command for Restore {
+    type Reply = Option<Granted>;
+    const SCOPE: Scope = Scope::Admin;
+
+    fn apply(self, tenant: &Tenant, stamp: &Stamp) -> Plan<Self::Reply> {
+        let account = &tenant.account().ok_or(Refusal::NotFound("tenant"))?.row;
+        let size = stamp.sequence.get().checked_sub(account.log_base.get());
+        if self.prior.log != account.log || Some(self.prior.size) != size {
+            return Err(Refusal::Invalid {
+                pointer: "",
+                message: "the log is not the one that the tenant has".into(),
+            }
+            .into());
+        }
+        let mut id = [0; 16];
+        id.copy_from_slice(&stamp.derive("log")[..16]);
+        let service = account.log.split("/audit/").next().unwrap_or_default();
+        let next = AccountRow {
+            log: audit::origin(service, &audit::log_id(&id)),
+            log_base: stamp.sequence,
+            ..account.clone()
+        };
+        let granted = self.key.map(|key| key.grant(tenant.id, stamp, 0));
+        let granted = granted.transpose()?;
+        let made = granted
+            .iter()
+            .map(|(_, key)| json!({"key_id": key.key_id, "tier": key.tier, "scopes": key.scopes}));
+        let mut rows: Vec<Edit> = vec![
+            Row::FormerLogRow(account.log_base, self.prior.clone()).into(),
+            Row::AccountRow((), next).into(),
+        ];
+        let ended = tenant.keys.hashed().filter(|(_, key)| key.is_active);
+        let ended = ended.filter(|_| !self.keep_keys).map(|(hash, key)| {
+            let key = KeyRow {
+                is_active: false,
+                ..key.clone()
+            };
+            Edit::from(Row::KeyRow(hash, key))
+        });
+        rows.extend(ended);
+        let fact = Fact::new("genesis")
+            .field("retention_days", account.retention_days)
+            .field("public_key", self.public_key)
+            .field("keys", made.collect::<Vec<_>>())
+            .field("keys_revoked", rows.len() - 2)
+            .field(
+                "prior",
+                json!({
+                    "log": self.prior.log,
+                    "size": self.prior.size,
+                    "root": STANDARD.encode(self.prior.root),
+                }),
+            )
+            .private("name", account.name.as_bytes())
+            .private_opt(
+                "created_by",
+                account.created_by.as_deref().map(str::as_bytes),
+            );
+        let made = granted
+            .iter()
+            .map(|(granted, key)| Row::KeyRow(granted.hash, key.clone()).into());
+        rows.extend(made);
+        let reply = granted.map(|(granted, _)| granted);
+        Ok(Change { rows, fact, reply })
+    }
+}
