@@ -333,7 +333,11 @@ fn the_guide_lists_every_file_and_field() {
     }
     for (name, rows) in lines(&out) {
         let written = fs::read_to_string(out.join(&name)).unwrap();
-        let row = rows.first().unwrap_or_else(|| panic!("nothing in {name}"));
+        // No tenant was ever restored here.
+        let Some(row) = rows.first() else {
+            assert_eq!(name, "former_logs.ndjson");
+            continue;
+        };
         let fields = told
             .get(&name)
             .unwrap_or_else(|| panic!("{name} is not in the guide"));
