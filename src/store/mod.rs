@@ -23,6 +23,7 @@
 //! tables.doubtful          a write to the tables failed: the next start builds them anew
 //! quarantine/tables-<n>/   tables that start n replaced; never read, never removed
 //! quarantine/wal-<n>       what start n found behind the last frame; never read, never removed
+//! quarantine/salvage-<n>/  what a salvage replaced, and its report; never read, never removed
 //! *.new, *.wal.new         files being made; leftovers mean nothing
 //! ```
 //!
@@ -157,8 +158,9 @@ use tokio::sync::oneshot;
 pub use head::Head;
 pub use ledger::Ledger;
 pub use local::{
-    Backup, BackupError, Change, Copied, Facts, ReadOnly, Restoring, TableError, Told, Visit,
-    backups_in, remove_old_backups,
+    Backup, BackupError, Change, Copied, Facts, Gap, Loss, ReadOnly, Repair, RepairError, Repaired,
+    Restoring, Salvage, SalvageReport, TableError, Told, Unreadable, Visit, backups_in,
+    remove_old_backups,
 };
 pub use record::{Lsn, Record};
 pub use row::{Damaged, ENTRIES, Keyed, Load, OPENINGS, Op, Stored, TableSpec, open_envelope};

@@ -17,8 +17,10 @@ mod manifest;
 mod read;
 mod readonly;
 mod recover;
+mod repair;
 mod replay;
 mod restore;
+mod salvage;
 mod scan;
 mod schema;
 mod segment;
@@ -51,7 +53,9 @@ use tables::{SledTables, Tables};
 pub use backup::{Backup, BackupError, Copied, backups_in, remove_old_backups};
 pub(super) use layout::{full_key, split_key, successor, tenant_end};
 pub use readonly::{Change, Facts, ReadOnly, Told, Visit};
+pub use repair::{Repair, RepairError, Repaired};
 pub use restore::Restoring;
+pub use salvage::{Gap, Loss, Salvage, SalvageReport, Unreadable};
 pub use tables::TableError;
 
 /// Opens the tables in a directory.

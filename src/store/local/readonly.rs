@@ -112,7 +112,15 @@ impl ReadOnly {
     }
 
     pub(super) fn open_with(data: &Path, schema: Schema) -> Result<Self, OpenError> {
-        let lock = lock(data)?;
+        Self::open_locked(data, schema, lock(data)?)
+    }
+
+    /// Of a directory that is locked already.
+    pub(super) fn open_locked(
+        data: &Path,
+        schema: Schema,
+        lock: Option<File>,
+    ) -> Result<Self, OpenError> {
         let wal = Wal {
             disk: Arc::new(Untouched),
             dir: data.join(WAL),

@@ -18,11 +18,11 @@ use super::tables::{TableError, Tables};
 
 pub(super) const LOCK: &str = "LOCK";
 pub(super) const WAL: &str = "wal";
-const TABLES: &str = "tables";
+pub(super) const TABLES: &str = "tables";
 const TABLES_NEW: &str = "tables.new";
-const QUARANTINE: &str = "quarantine";
+pub(super) const QUARANTINE: &str = "quarantine";
 /// Present if a write to the tables failed: they are built anew at the next start.
-const DOUBTFUL: &str = "tables.doubtful";
+pub(super) const DOUBTFUL: &str = "tables.doubtful";
 
 /// What a start found and made.
 pub(super) struct Recovered {
@@ -173,7 +173,7 @@ pub(super) fn lock(data: &Path) -> Result<File, OpenError> {
     }
 }
 
-fn load_manifest(data: &Path, disk: &dyn Disk) -> Result<Option<Manifest>, OpenError> {
+pub(super) fn load_manifest(data: &Path, disk: &dyn Disk) -> Result<Option<Manifest>, OpenError> {
     let file = data.join("MANIFEST");
     Manifest::load(disk, data).map_err(|bad| match bad {
         BadManifest::Io(error) => OpenError::io(&file, error),
