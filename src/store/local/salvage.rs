@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use super::super::cursor::Cursor;
@@ -139,33 +140,14 @@ impl Salvage {
             segment_bytes: config.segment_bytes,
         };
         let lock = recover::lock(data)?;
-        let (refused, suspect, ahead) = match recover::examine(data, &wal, &schema) {
-            Ok((scan, _)) => {
-                let ahead = ahead(config, &seams, &schema, &scan);
-                if ahead.is_empty() {
-                    return Ok(None);
-                }
-                let why = "the tables hold what is not in the log".to_owned();
-                (why, None, ahead)
-            }
-            Err(OpenError::Damaged {
-                file,
-                offset,
-                last_good,
-                next_valid,
-                why,
-            }) => {
-                let suspect = Some((file.clone(), offset));
-                let error = OpenError::Damaged {
-                    file,
-                    offset,
-                    last_good,
-                    next_valid,
-                    why,
-                };
-                (error.to_string(), suspect, HashMap::new())
-            }
+        let refused = match recover::examine(data, &wal, &schema) {
+            Ok(_) => None,
+            Err(error @ OpenError::Damaged { .. }) => Some(error),
             Err(other) => return Err(other),
+        };
+        let suspect = match &refused {
+            Some(OpenError::Damaged { file, offset, .. }) => Some((file.clone(), *offset)),
+            _ => None,
         };
         let manifest = match recover::load_manifest(data, seams.disk.as_ref()) {
             Ok(manifest) => manifest,
@@ -176,14 +158,20 @@ impl Salvage {
 
         let mut walk = Walk::new(&wal, &schema, suspect.clone(), started);
         walk.run(told, &mut |_| Ok(()))?;
-        let epoch = started.max(walk.tail.epoch).saturating_add(1);
-        if !ahead.is_empty() {
+        let ahead = ahead(config, &seams, &schema, &walk.tenants);
+        let refused = match refused {
+            Some(error) => error.to_string(),
+            None if ahead.is_empty() => return Ok(None),
+            None => "the tables hold what is not in the log".to_owned(),
+        };
+        if walk.gaps.is_empty() && !ahead.is_empty() {
             walk.gaps.push(Gap {
                 places: Vec::new(),
                 records: None,
             });
             walk.lossy += 1;
         }
+        let epoch = started.max(walk.tail.epoch).saturating_add(1);
         let quarantine = data.join(QUARANTINE);
         let taken = seams
             .disk
@@ -372,12 +360,12 @@ fn file_name(number: u64) -> String {
 }
 
 /// The tenants that the tables know more of than the log: rows come to the tables after their record
-/// is synced, so the log has lost its end. Tables that do not open know nothing.
+/// is synced, so the log had it. Tables that do not open know nothing.
 fn ahead(
     config: &StoreConfig,
     seams: &Seams,
     schema: &Schema,
-    scan: &super::scan::Scan,
+    tenants: &HashMap<TenantId, Known>,
 ) -> HashMap<TenantId, Sequence> {
     let names = seams.disk.list(&config.data).unwrap_or_default();
     let is_there = |name| names.iter().any(|there| there == name);
@@ -390,13 +378,12 @@ fn ahead(
         replay::heads(Layout(tables.as_ref())).ok()
     };
     // sled panics on some of what it does not understand.
-    let known = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
-    let mut known = known.ok().flatten().unwrap_or_default();
-    let behind = |tenant: &TenantId, known: &Sequence| {
-        let last = scan.heads.get(tenant);
-        last.is_none_or(|last| last.sequence < *known)
-    };
-    known.retain(|tenant, sequence| behind(tenant, sequence));
+    let known = catch_unwind(AssertUnwindSafe(read)).ok().flatten();
+    let mut known = known.unwrap_or_default();
+    known.retain(|tenant, known| {
+        let last = tenants.get(tenant).and_then(|tenant| tenant.last);
+        last.is_none_or(|last| last < *known)
+    });
     known
 }
 
@@ -694,7 +681,9 @@ impl<'a> Walk<'a> {
             .iter()
             .chain(unseen.map(|tenant| (tenant, &nothing)));
         let mut losses: Vec<_> = all
-            .filter(|(_, known)| known.dropped.is_some() || known.passed < self.lossy)
+            .filter(|(tenant, known)| {
+                known.dropped.is_some() || known.passed < self.lossy || ahead.contains_key(tenant)
+            })
             .map(|(tenant, known)| Loss {
                 tenant: *tenant,
                 last_kept: known.last,

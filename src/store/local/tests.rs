@@ -17,6 +17,8 @@ use crate::store::row::{ENTRIES, HEADS, OPENINGS};
 use crate::store::{Claim, Durable, Head, Keyed, Ledger, Load, Lost, Op, ReadError, Reader, Store};
 use crate::time::Timestamp;
 
+mod rescue;
+
 static SCHEMA: [TableSpec; 3] = [
     TableSpec {
         id: 1,
