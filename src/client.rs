@@ -52,9 +52,14 @@ pub enum NoAnswer {
 impl Client {
     /// A client of `server` (`http://host:port`) that retries for `patience` while it is busy.
     pub fn new(server: &str, key: Secret, patience: Duration) -> Self {
+        Self::waiting(server, key, patience, Duration::from_secs(30))
+    }
+
+    /// The same, which waits `answer` for each answer: some work is long.
+    pub fn waiting(server: &str, key: Secret, patience: Duration, answer: Duration) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(30)))
+            .timeout_global(Some(answer))
             .build();
         let server = server.trim_end_matches('/').to_owned();
         Self {

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
 
+use crate::jobs::backup::Plan;
 use crate::store::StoreConfig;
 use crate::{engine, http, telemetry};
 
@@ -31,6 +32,8 @@ pub struct Config {
     pub store: StoreSection,
     /// The engine.
     pub engine: EngineSection,
+    /// Backups.
+    pub backup: BackupSection,
 }
 
 /// `[store]`
@@ -51,6 +54,28 @@ pub struct EngineSection {
     pub idle_s: Option<u64>,
     /// What the tenants in memory may weigh, bytes; 1 GiB if nothing is said.
     pub active_bytes: Option<usize>,
+}
+
+/// `[backup]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BackupSection {
+    /// The directory that backups are made in; none are if nothing is said.
+    pub dir: Option<PathBuf>,
+    /// How often one is made by itself, as `24h` or in seconds; 24 hours if nothing is said, never if 0.
+    pub every: Option<Every>,
+    /// How many of these are kept; 7 if nothing is said.
+    pub keep: Option<u64>,
+}
+
+/// A duration: `90s`, `15m`, `24h`, `7d`, or seconds.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum Every {
+    /// Seconds.
+    Seconds(u64),
+    /// A number and a unit.
+    Text(String),
 }
 
 /// A configuration that cannot be used.
@@ -91,6 +116,24 @@ pub enum BadConfig {
     /// The log filter is none.
     #[error("`log` must be a filter as `info` or `arf=debug`: {0}")]
     Log(String),
+    /// A duration is none.
+    #[error("`{name}` {why}")]
+    Duration {
+        /// Of what.
+        name: &'static str,
+        /// What it must be.
+        why: String,
+    },
+    /// A directory is not there.
+    #[error("`{name}`: {path}: {source}")]
+    Directory {
+        /// Of what.
+        name: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// The service name is no host name.
     #[error("`service` must be a host name of at most 200 characters, not `{0}`")]
     Service(String),
@@ -159,6 +202,33 @@ impl Config {
         Ok(store)
     }
 
+    /// Where and when backups are made. The directory must be there, so that a disk that is not mounted
+    /// is noticed.
+    pub fn backup(&self) -> Result<Option<Plan>, BadConfig> {
+        let Some(dir) = &self.backup.dir else {
+            return Ok(None);
+        };
+        let dir = std::fs::canonicalize(dir).map_err(|source| BadConfig::Directory {
+            name: "backup.dir",
+            path: dir.clone(),
+            source,
+        })?;
+        const NAME: &str = "backup.every";
+        let every = match &self.backup.every {
+            None => Duration::from_secs(24 * 3_600),
+            Some(Every::Seconds(seconds)) => Duration::from_secs(*seconds),
+            Some(Every::Text(text)) => crate::time::duration(text)
+                .map_err(|why| BadConfig::Duration { name: NAME, why })?,
+        };
+        within(NAME, every.as_secs(), 0, 366 * 86_400)?;
+        let keep = within("backup.keep", self.backup.keep.unwrap_or(7), 1, 10_000)?;
+        Ok(Some(Plan {
+            dir,
+            every: Some(every).filter(|every| !every.is_zero()),
+            keep: usize::try_from(keep).unwrap_or(usize::MAX),
+        }))
+    }
+
     /// The engine's part.
     pub fn engine(&self) -> Result<engine::Config, BadConfig> {
         let default = engine::Config::default();
@@ -214,6 +284,41 @@ mod tests {
         assert_eq!(
             Config::default().listen().unwrap().to_string(),
             "127.0.0.1:8080"
+        );
+    }
+
+    #[test]
+    fn backups_are_made_every_so_often_or_when_asked_or_not_at_all() {
+        assert_eq!(Config::default().backup().unwrap(), None);
+        let plan = |text: &str| {
+            let config: Config =
+                toml::from_str(&format!("[backup]\ndir = \"src\"\n{text}")).unwrap();
+            config.backup().map(Option::unwrap)
+        };
+        let usual = plan("").unwrap();
+        assert!(usual.dir.is_absolute());
+        assert_eq!(
+            (usual.every, usual.keep),
+            (Some(Duration::from_secs(86_400)), 7)
+        );
+        let other = plan("every = \"90m\"\nkeep = 2").unwrap();
+        assert_eq!(
+            (other.every, other.keep),
+            (Some(Duration::from_secs(5_400)), 2)
+        );
+        assert_eq!(
+            plan("every = 60").unwrap().every,
+            Some(Duration::from_secs(60))
+        );
+        assert_eq!(plan("every = 0").unwrap().every, None);
+        for bad in ["every = \"often\"", "every = \"400d\"", "keep = 0"] {
+            assert!(plan(bad).is_err(), "{bad}");
+        }
+        let config: Config = toml::from_str("[backup]\ndir = \"not there\"").unwrap();
+        let error = config.backup().unwrap_err().to_string();
+        assert!(
+            error.contains("backup.dir") && error.contains("not there"),
+            "{error}"
         );
     }
 

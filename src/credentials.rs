@@ -45,9 +45,70 @@ pub struct Credentials {
 #[serde(deny_unknown_fields)]
 struct Written {
     operator_key: String,
-    tenant_id: TenantId,
-    api_key: String,
-    reviewer_key: String,
+    /// This and what follows is not there after a restore: it makes the operator's key only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant_id: Option<TenantId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reviewer_key: Option<String>,
+}
+
+/// The keys that a file holds, as far as it does.
+#[derive(Debug)]
+pub struct Kept {
+    /// Of tenant zero.
+    pub operator_key: Secret,
+    /// Of the tenant `default`, to decide.
+    pub api_key: Option<Secret>,
+    /// Of it, to give verdicts.
+    pub reviewer_key: Option<Secret>,
+}
+
+fn read_written(data: &Path) -> Result<Option<Written>, BadCredentials> {
+    let path = data.join(FILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let bytes = keyfile::read_private(&path)?;
+    let written = serde_json::from_slice(&bytes);
+    written
+        .map(Some)
+        .map_err(|error| BadCredentials::Malformed {
+            path,
+            why: error.to_string(),
+        })
+}
+
+fn write_written(data: &Path, written: &Written) -> Result<(), BadCredentials> {
+    let mut text = serde_json::to_vec_pretty(written).expect("texts are JSON");
+    text.push(b'\n');
+    Ok(keyfile::write_private(&data.join(FILE), &text)?)
+}
+
+/// The keys in the file of `data`; `None` if there is no file.
+pub fn kept(data: &Path) -> Result<Option<Kept>, BadCredentials> {
+    Ok(read_written(data)?.map(|written| Kept {
+        operator_key: Secret::from_text(written.operator_key),
+        api_key: written.api_key.map(Secret::from_text),
+        reviewer_key: written.reviewer_key.map(Secret::from_text),
+    }))
+}
+
+/// A key that will administer: written to the file of `data` first, to be made after.
+pub fn make_operator_key(data: &Path) -> Result<NewKey, BadCredentials> {
+    let secret = Secret::new(Tier::Enterprise, &clock::random());
+    let written = Written {
+        operator_key: secret.reveal().to_owned(),
+        tenant_id: None,
+        api_key: None,
+        reviewer_key: None,
+    };
+    write_written(data, &written)?;
+    Ok(NewKey {
+        given: Some((KeyId::random(clock::random()), secret)),
+        ..NewKey::with_role(Tier::Enterprise, Role::Operator)
+    })
 }
 
 /// The file cannot be used.
@@ -83,34 +144,30 @@ impl Credentials {
 
     /// Reads the file of `data`; `None` if there is none.
     pub fn read(data: &Path) -> Result<Option<Self>, BadCredentials> {
-        let path = data.join(FILE);
-        if !path.exists() {
+        let Some(written) = read_written(data)? else {
             return Ok(None);
-        }
-        let bytes = keyfile::read_private(&path)?;
-        let written: Written =
-            serde_json::from_slice(&bytes).map_err(|error| BadCredentials::Malformed {
-                path,
-                why: error.to_string(),
-            })?;
+        };
+        let missing = || BadCredentials::Malformed {
+            path: data.join(FILE),
+            why: "it lacks a key".to_owned(),
+        };
+        let secret = |key: Option<String>| key.map(Secret::from_text).ok_or_else(missing);
         Ok(Some(Self {
             operator_key: Secret::from_text(written.operator_key),
-            tenant_id: written.tenant_id,
-            api_key: Secret::from_text(written.api_key),
-            reviewer_key: Secret::from_text(written.reviewer_key),
+            tenant_id: written.tenant_id.ok_or_else(missing)?,
+            api_key: secret(written.api_key)?,
+            reviewer_key: secret(written.reviewer_key)?,
         }))
     }
 
     fn write(&self, data: &Path) -> Result<(), BadCredentials> {
         let written = Written {
             operator_key: self.operator_key.reveal().to_owned(),
-            tenant_id: self.tenant_id,
-            api_key: self.api_key.reveal().to_owned(),
-            reviewer_key: self.reviewer_key.reveal().to_owned(),
+            tenant_id: Some(self.tenant_id),
+            api_key: Some(self.api_key.reveal().to_owned()),
+            reviewer_key: Some(self.reviewer_key.reveal().to_owned()),
         };
-        let mut text = serde_json::to_vec_pretty(&written).expect("texts are JSON");
-        text.push(b'\n');
-        Ok(keyfile::write_private(&data.join(FILE), &text)?)
+        write_written(data, &written)
     }
 
     /// Founds what a first start founds, in this order: tenant zero, then `default`. Whichever exists

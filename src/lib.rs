@@ -32,6 +32,7 @@
 //! | [`engine`] | actors, admission, the three doors | grows with features |
 //! | [`query`] | reads over state and store | changes anything |
 //! | [`api`] | JSON in and out, problems | knows actix |
+//! | [`jobs`] | what the node does by itself | goes round the engine |
 //! | [`http`] | routes, limits, auth; names actix-web, alone | knows what a decision is made of |
 //! | [`terraform`] | a plan as intents | lets an attribute's value out |
 //! | [`transfer`] | rows as NDJSON and SQL | knows where they come from or go to |
@@ -66,6 +67,7 @@ pub mod engine;
 mod golden;
 pub mod http;
 pub mod id;
+pub mod jobs;
 pub mod number;
 pub mod query;
 pub mod server;

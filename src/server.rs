@@ -11,6 +11,7 @@ use crate::config::{BadConfig, Config};
 use crate::credentials::{self, BadCredentials, Founding};
 use crate::engine::Engine;
 use crate::http::{self, Front};
+use crate::jobs::backup::Backups;
 use crate::query::intents;
 use crate::store::keyfile::{self, KeyFileError};
 use crate::store::{OpenError, ReadError, Store};
@@ -24,6 +25,7 @@ pub struct Server {
     tenants: u64,
     decisions: u64,
     engine: Engine,
+    backups: Backups,
     patience: Duration,
     http: http::Running,
 }
@@ -66,7 +68,7 @@ impl Server {
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let (address, service) = (config.listen()?, config.service()?);
         let (http, engine_config) = (config.http()?, config.engine()?);
-        let store_config = config.store()?;
+        let (store_config, backup_plan) = (config.store()?, config.backup()?);
         let store = Store::open(&store_config, crate::tenant::schema::TABLES)?;
         let tenants = store.tenants();
         let data = std::path::absolute(&store_config.data)?;
@@ -87,9 +89,12 @@ impl Server {
         let listen = |source| StartError::Listen { address, source };
         let listener = TcpListener::bind(address).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
+        let metrics = Metrics::default();
+        let backups = Backups::new(engine.clone(), metrics.clone(), backup_plan);
         let front = Front {
             engine: engine.clone(),
-            metrics: Metrics::default(),
+            metrics,
+            backups: backups.clone(),
             service,
         };
         Ok(Self {
@@ -99,6 +104,7 @@ impl Server {
             tenants,
             decisions,
             engine,
+            backups,
             patience: http.shutdown,
             http: http::serve(listener, front, http)?,
         })
@@ -130,7 +136,13 @@ impl Server {
             let engine = self.engine.clone();
             async move { engine.sweep().await }
         });
+        let making = actix::spawn({
+            let backups = self.backups.clone();
+            async move { backups.keep_making().await }
+        });
         signal.await;
+        self.backups.stop();
+        making.abort();
         tracing::info!("stopping: requests under way are finished, new ones are refused");
         let drained = tokio::time::timeout(self.patience, self.engine.drain()).await;
         if drained.is_err() {

@@ -17,6 +17,7 @@ use tracing_subscriber::EnvFilter;
 use crate::decide::Action;
 use crate::decide::Decision;
 use crate::engine::Health;
+use crate::time::Timestamp;
 
 /// What is to be logged: a tracing directive such as `info` or `arf=debug`.
 pub fn log_filter(directive: &str) -> Result<EnvFilter, impl std::error::Error + use<>> {
@@ -66,6 +67,9 @@ pub struct Metrics {
     approvals: Counter,
     denials: Counter,
     escalations: Counter,
+    backups: Counter,
+    backups_failed: Counter,
+    last_backup: Gauge<f64, AtomicU64>,
     gauges: Vec<Gauge<f64, AtomicU64>>,
 }
 
@@ -131,6 +135,11 @@ impl Default for Metrics {
         let approvals = counter("approval", "Decisions to approve");
         let denials = counter("denial", "Decisions to deny");
         let escalations = counter("escalation", "Decisions to escalate");
+        let backups = counter("backup", "Backups made");
+        let backups_failed = counter("backup_failure", "Backups that failed");
+        let last_backup = Gauge::default();
+        let help = "When the last backup was made, seconds since 1970; 0 if there is none";
+        registry.register("last_backup_timestamp_seconds", help, last_backup.clone());
 
         let gauge = |(name, help, _): &Reading| {
             let gauge = Gauge::default();
@@ -146,6 +155,9 @@ impl Default for Metrics {
             approvals,
             denials,
             escalations,
+            backups,
+            backups_failed,
+            last_backup,
             gauges,
         }
     }
@@ -166,6 +178,22 @@ impl Metrics {
             Action::Deny => self.denials.inc(),
             Action::Escalate => self.escalations.inc(),
         };
+    }
+
+    /// A backup was made.
+    pub fn backed_up(&self, at: Timestamp) {
+        self.backups.inc();
+        self.last_backup_was(at);
+    }
+
+    /// The last backup was made then.
+    pub fn last_backup_was(&self, at: Timestamp) {
+        self.last_backup.set(at.micros() as f64 / 1e6);
+    }
+
+    /// A backup failed.
+    pub fn backup_failed(&self) {
+        self.backups_failed.inc();
     }
 
     /// All of them in the OpenMetrics text format, with the engine's as they are now.

@@ -105,6 +105,24 @@ impl Month {
     }
 }
 
+/// Reads a duration that people write: `90s`, `15m`, `24h` or `7d`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let told = || "must be a whole number and s, m, h or d, as in `15m`".to_owned();
+    let unit = text.chars().last().ok_or_else(told)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(told()),
+    };
+    let number: u64 = text.trim_end_matches(unit).parse().map_err(|_| told())?;
+    number
+        .checked_mul(seconds)
+        .map(Duration::from_secs)
+        .ok_or_else(told)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,5 +147,14 @@ mod tests {
         assert!(december.end().month() > december);
         let february = Timestamp::parse("2028-02-29T00:00:00Z").unwrap().month();
         assert_eq!(february.end().to_string(), "2028-03-01T00:00:00.000000Z");
+    }
+
+    #[test]
+    fn durations_are_a_number_and_a_unit() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
+        for bad in ["", "h", "1.5h", "10", "10w", "-1s", "99999999999999999d"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
     }
 }

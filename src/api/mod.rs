@@ -7,6 +7,7 @@
 //! Must not know: actix, disks, where a request came from.
 
 pub mod audit;
+pub mod backup;
 pub mod beta_state;
 pub mod decision;
 pub mod intent;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::remote::Remote;
 use super::{Ended, Ending, Exit, line};
 use crate::client::Answer;
-use crate::credentials::Credentials;
+use crate::credentials;
 
 /// Make, show, rotate and revoke API keys
 #[derive(Debug, clap::Args)]
@@ -106,20 +106,19 @@ pub fn run(args: &Args) -> Ending {
 
 impl Show {
     fn run(&self) -> Ending {
-        let credentials =
-            Credentials::read(&self.data).map_err(|why| Ended::with(Exit::Config, why))?;
-        let credentials = credentials.ok_or_else(|| {
-            let file = self.data.join(crate::credentials::FILE);
-            Ended::with(
-                Exit::Config,
-                format!("{}: there is no such file", file.display()),
-            )
-        })?;
-        let secret = match self.which {
-            Which::Operator => credentials.operator_key,
-            Which::Api => credentials.api_key,
-            Which::Reviewer => credentials.reviewer_key,
+        let file = self.data.join(credentials::FILE);
+        let absent = |what: &str| {
+            let told = format!("{}: there is no such {what}", file.display());
+            Ended::with(Exit::Config, told)
         };
+        let kept = credentials::kept(&self.data).map_err(|why| Ended::with(Exit::Config, why))?;
+        let kept = kept.ok_or_else(|| absent("file"))?;
+        let secret = match self.which {
+            Which::Operator => Some(kept.operator_key),
+            Which::Api => kept.api_key,
+            Which::Reviewer => kept.reviewer_key,
+        };
+        let secret = secret.ok_or_else(|| absent("key in it"))?;
         line(secret.reveal())?;
         Ok(Exit::Fine)
     }

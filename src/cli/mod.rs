@@ -3,12 +3,14 @@
 //! Prints to people on standard output, tells errors on standard error in one line, and ends with a
 //! code that scripts can rely on ([`Exit`]). The only code that prints.
 
+mod backup;
 mod demo;
 mod export;
 mod gate;
 mod key;
 mod progress;
 mod remote;
+mod restore;
 mod serve;
 
 use std::io::Write as _;
@@ -98,6 +100,10 @@ enum Command {
     Gate(gate::Args),
     /// Make, show, rotate and revoke API keys
     Key(key::Args),
+    /// Make a backup
+    Backup(backup::Args),
+    /// Make a data directory out of a backup
+    Restore(restore::Args),
 }
 
 /// Version and git commit.
@@ -127,6 +133,8 @@ pub fn run() -> ExitCode {
         Some(Command::Export(args)) => export::run(&args),
         Some(Command::Gate(args)) => gate::run(&args),
         Some(Command::Key(args)) => key::run(&args),
+        Some(Command::Backup(args)) => backup::run(&args),
+        Some(Command::Restore(args)) => restore::run(&args),
     };
     match ended {
         Ok(exit) => exit.into(),

@@ -26,15 +26,39 @@ pub fn bar(what: &'static str) -> impl FnMut(u64, u64) {
     }
 }
 
+/// Bars for work of several steps, one after the other: the function takes the step's name before the
+/// two numbers.
+pub fn steps() -> impl FnMut(&'static str, u64, u64) {
+    let mut step = None;
+    move |what, done, total| {
+        if step.as_ref().is_none_or(|(name, _)| *name != what) {
+            // The bar of the step before goes first.
+            drop(step.take());
+            step = Some((what, bar(what)));
+        }
+        if let Some((_, told)) = &mut step {
+            told(done, total);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::bar;
+    use super::{bar, steps};
 
     #[test]
     fn any_numbers_can_be_told() {
         let mut told = bar("testing");
         for (done, total) in [(0, 0), (1, 3), (3, 3), (7, 3), (u64::MAX, u64::MAX)] {
             told(done, total);
+        }
+    }
+
+    #[test]
+    fn steps_follow_each_other() {
+        let mut told = steps();
+        for (what, done) in [("one", 0), ("one", 1), ("two", 0), ("one", 1)] {
+            told(what, done, 1);
         }
     }
 }

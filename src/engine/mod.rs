@@ -16,6 +16,7 @@ mod threads;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +26,9 @@ use crate::audit::{Entry, Kid, Signer};
 use crate::decide::Rules;
 use crate::id::{DecisionId, TenantId};
 use crate::stamp::Stamp;
-use crate::store::{CloseError, Lost, Mark, ReadError, Reader, Store, StoreStats};
+use crate::store::{
+    Backup, BackupError, CloseError, Lost, Mark, ReadError, Reader, Store, StoreStats,
+};
 use crate::tenant::Tenant;
 use crate::tenant::command::{Caller, Command, Refusal};
 use crate::tenant::key::{KeyHash, Scope};
@@ -272,6 +275,21 @@ impl Engine {
             }
             Err(_) => Err(Unavailable::ShuttingDown),
         }
+    }
+
+    /// Copies everything that is durable now to `dir`, with those of the private files `secrets` that
+    /// are there, off the event loop and while commands go on.
+    pub async fn backup(
+        &self,
+        dir: PathBuf,
+        secrets: &'static [&'static str],
+    ) -> Result<Backup, BackupError> {
+        let store = self.node.store.clone();
+        let made_at = clock::now();
+        let made = tokio::task::spawn_blocking(move || {
+            store.backup(&dir, made_at, secrets, &mut |_, _, _| {})
+        });
+        made.await.unwrap_or(Err(BackupError::Closed))
     }
 
     /// Whose key this is, if it is good now.

@@ -5,6 +5,7 @@
 
 mod audit;
 mod auth;
+mod backup;
 mod beta_state;
 mod body;
 mod header;
@@ -29,6 +30,7 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, guard};
 
 use crate::api::problem::Problem;
 use crate::engine::Engine;
+use crate::jobs::backup::Backups;
 use crate::telemetry::Metrics;
 use crate::tenant::key::Scope;
 
@@ -39,6 +41,8 @@ pub struct Front {
     pub engine: Engine,
     /// What is counted.
     pub metrics: Metrics,
+    /// Makes backups.
+    pub backups: Backups,
     /// What the name of a new tenant's log begins with.
     pub service: String,
 }
@@ -157,6 +161,7 @@ fn routes(config: &mut ServiceConfig) {
         &format!("{id}/usage"),
         vec![web::get().to(usage::of_tenant)],
     );
+    route("/api/v1/admin/backup", vec![web::post().to(backup::make)]);
     route("/health", vec![web::get().to(operations::health)]);
     route("/livez", vec![web::get().to(operations::live)]);
     route("/readyz", vec![web::get().to(operations::ready)]);

@@ -13,6 +13,8 @@ use zeroize::Zeroizing;
 /// The name of the file in the data directory.
 pub const SIGNING_KEY: &str = "signing.key";
 const SIGNING_KEY_LINE: &str = "arf-signing-key/v1 ";
+/// What it is.
+const SIGNING_KEY_IS: &str = "one line `arf-signing-key/v1 <base64 of 32 bytes>`";
 /// No secret of ours is longer; a wrong file is not read into memory.
 const BYTES_MAX: u64 = 64 * 1024;
 
@@ -72,7 +74,7 @@ pub fn load_signing_key(data: &Path) -> Result<Zeroizing<[u8; 32]>, KeyFileError
     let text = read_private(&path)?;
     parse_signing_key(&text).ok_or(KeyFileError::Malformed {
         path,
-        expected: "one line `arf-signing-key/v1 <base64 of 32 bytes>`",
+        expected: SIGNING_KEY_IS,
     })
 }
 
@@ -91,6 +93,16 @@ pub fn load_or_create_signing_key(data: &Path) -> Result<Zeroizing<[u8; 32]>, Ke
         }
         loaded => loaded,
     }
+}
+
+/// Copies the key in `file` to `<data>/signing.key`.
+pub fn copy_signing_key(file: &Path, data: &Path) -> Result<(), KeyFileError> {
+    let text = read_private(file)?;
+    parse_signing_key(&text).ok_or_else(|| KeyFileError::Malformed {
+        path: file.to_owned(),
+        expected: SIGNING_KEY_IS,
+    })?;
+    write_private(&data.join(SIGNING_KEY), &text)
 }
 
 fn parse_signing_key(text: &[u8]) -> Option<Zeroizing<[u8; 32]>> {

@@ -11,6 +11,7 @@
 //! **Must not know**: files and directories, who asks, tables and log; it sees rows through a
 //! [`Reader`](crate::store::Reader) and writes to whatever it is handed.
 
+pub mod follow;
 pub mod ndjson;
 pub mod sql;
 mod tenant;

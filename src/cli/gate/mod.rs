@@ -47,10 +47,10 @@ pub struct Args {
     #[arg(long, value_enum, default_value = "any")]
     fail_on: FailOn,
     /// Answers older than this are asked for anew
-    #[arg(long, value_parser = duration, default_value = "24h", value_name = "TIME")]
+    #[arg(long, value_parser = crate::time::duration, default_value = "24h", value_name = "TIME")]
     max_age: Duration,
     /// How long a busy server is waited for
-    #[arg(long, value_parser = duration, default_value = "30s", value_name = "TIME")]
+    #[arg(long, value_parser = crate::time::duration, default_value = "30s", value_name = "TIME")]
     timeout: Duration,
     /// How to print the answer
     #[arg(long, value_enum, default_value = "text")]
@@ -88,24 +88,6 @@ const NO_SERVER: &str =
 
 fn environment(text: &str) -> Result<Environment, String> {
     Environment::from_word(text).ok_or_else(|| "must be dev, staging, prod or test".to_owned())
-}
-
-/// Reads `90s`, `15m`, `24h` or `7d`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let told = || "must be a whole number and s, m, h or d, as in `15m`".to_owned();
-    let unit = text.chars().last().ok_or_else(told)?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3_600,
-        'd' => 86_400,
-        _ => return Err(told()),
-    };
-    let number: u64 = text.trim_end_matches(unit).parse().map_err(|_| told())?;
-    number
-        .checked_mul(seconds)
-        .map(Duration::from_secs)
-        .ok_or_else(told)
 }
 
 /// Runs the gate.
@@ -205,19 +187,5 @@ impl Args {
             intents: u32::try_from(changes.len()).ok(),
             deletes: u32::try_from(deletes).ok(),
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_a_number_and_a_unit() {
-        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
-        for bad in ["", "h", "1.5h", "10", "10w", "-1s", "99999999999999999d"] {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -207,7 +207,10 @@ impl Backup {
             if !path.exists() {
                 return Err(damaged(name, "it is missing"));
             }
-            let mut read = |bytes: u64| told("checking the copy", done + bytes, total);
+            let mut read = |bytes: u64| {
+                told("checking the copy", done + bytes, total);
+                Ok(())
+            };
             let found = copy(&path, None, u64::MAX, &mut read)?;
             if found != *copied {
                 return Err(damaged(name, "it is not what was copied"));
@@ -335,10 +338,10 @@ impl Source<'_> {
             .create(&wal)
             .map_err(BackupError::io(&wal))?;
         for (name, len) in lens {
-            let mut read = |bytes: u64| told("copying", done + bytes, total);
-            if !(self.open)() {
-                return Err(BackupError::Closed);
-            }
+            let mut read = |bytes: u64| {
+                told("copying", done + bytes, total);
+                (self.open)().then_some(()).ok_or(BackupError::Closed)
+            };
             let copied = copy(
                 &self.data.join(&name),
                 Some(&dir.join(&name)),
@@ -367,7 +370,7 @@ impl Source<'_> {
             file.write_all(&frame)
                 .and_then(|()| file.sync_all())
                 .map_err(BackupError::io(&path))?;
-            files.insert(last, copy(&path, None, u64::MAX, &mut |_| {})?);
+            files.insert(last, copy(&path, None, u64::MAX, &mut |_| Ok(()))?);
         }
         let manifest = Manifest {
             boot_epoch: end.epoch,
@@ -378,7 +381,7 @@ impl Source<'_> {
         let path = dir.join(manifest::FILE);
         files.insert(
             manifest::FILE.to_owned(),
-            copy(&path, None, u64::MAX, &mut |_| {})?,
+            copy(&path, None, u64::MAX, &mut |_| Ok(()))?,
         );
         sync_dir(&wal)?;
 
@@ -481,12 +484,15 @@ impl ReadOnly {
     }
 }
 
+/// Told how many bytes of a file are read; an error ends it.
+type Read<'a> = &'a mut dyn FnMut(u64) -> Result<(), BackupError>;
+
 /// Copies up to `len` bytes of a file, or only reads them; what they are.
 pub(super) fn copy(
     from: &Path,
     to: Option<&Path>,
     len: u64,
-    read: &mut dyn FnMut(u64),
+    read: Read<'_>,
 ) -> Result<Copied, BackupError> {
     let mut source = File::open(from).map_err(BackupError::io(from))?.take(len);
     let mut target = to.map(create).transpose()?;
@@ -502,7 +508,7 @@ pub(super) fn copy(
             file.write_all(chunk).map_err(BackupError::io(path))?;
         }
         bytes += super::disk::len_u64(chunk);
-        read(bytes);
+        read(bytes)?;
     }
     if let (Some(file), Some(path)) = (&target, to) {
         file.sync_all().map_err(BackupError::io(path))?;

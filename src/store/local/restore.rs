@@ -69,7 +69,10 @@ impl Restoring {
                 let made = DirBuilder::new().mode(0o700).create(dir);
                 made.map_err(BackupError::io(dir))?;
             }
-            let mut read = |bytes: u64| told("copying", done + bytes, total);
+            let mut read = |bytes: u64| {
+                told("copying", done + bytes, total);
+                Ok(())
+            };
             if copy(&source, Some(&target), u64::MAX, &mut read)? != *copied {
                 return Err(BackupError::Damaged {
                     file: source,

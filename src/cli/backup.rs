@@ -1,0 +1,156 @@
+//! `arf backup`: a copy of everything, of a directory at rest or of a running node.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::remote::Remote;
+use super::{Ended, Ending, Exit, line, progress};
+use crate::client::Client;
+use crate::credentials;
+use crate::engine::clock;
+use crate::jobs::backup::SECRETS;
+use crate::store::{Backup, BackupError, OpenError, ReadOnly};
+use crate::tenant::schema::TABLES;
+
+/// Make a backup: everything, as of one moment, checked by reading it back
+///
+/// Where no server runs on the data directory, it is copied directly. Where one does, the server
+/// copies it, with an operator's key, and only to its own `backup.dir`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where to; made by this, or empty
+    dir: PathBuf,
+    /// The data directory
+    #[arg(long, default_value = "data/db", value_name = "DIR")]
+    data: PathBuf,
+    /// Take the private keys along: signing.key and credentials.json
+    #[arg(long)]
+    with_keys: bool,
+    #[command(flatten)]
+    remote: Remote,
+    /// Print what was made as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How long a busy server is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a server may copy.
+const COPYING: Duration = Duration::from_secs(6 * 3_600);
+/// Where a server listens if nothing else is said.
+const USUAL: &str = "http://127.0.0.1:8080";
+
+/// Makes it.
+pub fn run(args: &Args) -> Ending {
+    let dir = std::path::absolute(&args.dir).map_err(failed)?;
+    let made = match ReadOnly::open(&args.data, TABLES) {
+        Ok(seen) => {
+            let secrets = if args.with_keys { SECRETS } else { &[] };
+            let made = seen.backup(&dir, clock::now(), secrets, &mut progress::steps());
+            summary(&dir, &made.map_err(ended)?)
+        }
+        Err(OpenError::InUse { .. }) => args.by_the_server(&dir)?,
+        Err(error) => return Err(ended(error.into())),
+    };
+    if args.json {
+        line(&made.to_string())?;
+    } else {
+        let number = |name: &str| made.get(name).and_then(Value::as_u64).unwrap_or(0);
+        line(&format!(
+            "backup {}: {} records of {} tenants, {} bytes, checked",
+            text(&made, "path"),
+            number("lsn"),
+            number("tenants"),
+            number("bytes"),
+        ))?;
+    }
+    Ok(Exit::Fine)
+}
+
+fn summary(dir: &Path, made: &Backup) -> Value {
+    let bytes: u64 = made.files.values().map(|file| file.bytes).sum();
+    json!({
+        "name": dir.file_name().map(|name| name.to_string_lossy()),
+        "path": dir.display().to_string(),
+        "made_at": made.made_at,
+        "lsn": made.lsn,
+        "tenants": made.tenants,
+        "bytes": bytes,
+    })
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+impl Args {
+    /// Has the server that has the directory open make it.
+    fn by_the_server(&self, dir: &Path) -> Result<Value, Ended> {
+        let usage = |why: &str| Ended::with(Exit::Usage, format!("{}: {why}", dir.display()));
+        let name = dir.file_name().and_then(|name| name.to_str());
+        let name = name.ok_or_else(|| usage("is not the name of a backup"))?;
+        let parent = dir.parent().unwrap_or(Path::new("/"));
+        // What the server says of its own directory is compared with this.
+        let parent = std::fs::canonicalize(parent)
+            .map_err(|error| Ended::with(Exit::Failed, format!("{}: {error}", parent.display())))?;
+        let parent = parent.to_str().ok_or_else(|| usage("is not a text"))?;
+        let key = match self.remote.key()? {
+            Some(key) => key,
+            None => {
+                let kept = credentials::kept(&self.data);
+                let kept = kept.map_err(|why| Ended::with(Exit::Config, why))?;
+                let kept = kept
+                    .ok_or_else(|| self.in_use("set ARF_SERVER, and ARF_KEY to an operator key"))?;
+                kept.operator_key
+            }
+        };
+        let server = self.remote.server.as_deref().unwrap_or(USUAL);
+        let body = json!({"name": name, "parent": parent, "with_keys": self.with_keys});
+        let client = Client::waiting(server, key, PATIENCE, COPYING);
+        let answer = client.post("/api/v1/admin/backup", &body);
+        let answer = answer.map_err(|why| self.in_use(&why.to_string()))?;
+        let forbidden = answer.status == 403;
+        answer.good().map_err(|bad| {
+            let hint = if forbidden {
+                " (it takes an operator key: `arf key show operator` prints the first one)"
+            } else {
+                ""
+            };
+            Ended::with(Exit::Failed, format!("{}{hint}", bad.problem()))
+        })
+    }
+
+    fn in_use(&self, why: &str) -> Ended {
+        let data = self.data.display();
+        let told = format!("{data} is in use, and the server has to make the backup: {why}");
+        Ended::with(Exit::InUse, told)
+    }
+}
+
+fn failed(why: impl std::fmt::Display) -> Ended {
+    Ended::with(Exit::Failed, why)
+}
+
+/// A backup that could not be made or read, as a command ends with it.
+pub fn ended(error: BackupError) -> Ended {
+    let exit = match &error {
+        BackupError::NotEmpty { .. }
+        | BackupError::Unfinished { .. }
+        | BackupError::NoData { .. }
+        | BackupError::Closed
+        | BackupError::Io { .. }
+        | BackupError::Open(OpenError::Io { .. } | OpenError::Tables(_)) => Exit::Failed,
+        BackupError::Open(OpenError::InUse { .. }) => Exit::InUse,
+        BackupError::NotABackup { .. }
+        | BackupError::Damaged { .. }
+        | BackupError::Open(
+            OpenError::Damaged { .. }
+            | OpenError::Row(_)
+            | OpenError::Newer { .. }
+            | OpenError::Rebuild { .. },
+        ) => Exit::Damaged,
+    };
+    Ended::with(exit, error)
+}

@@ -1,0 +1,189 @@
+//! `arf restore`: a data directory out of a backup, once all of it was checked.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use serde_json::json;
+
+use super::{Ended, Ending, Exit, backup, line, progress};
+use crate::audit::Signer;
+use crate::credentials;
+use crate::engine::{Config, Engine};
+use crate::id::TenantId;
+use crate::store::keyfile::{self, KeyFileError, SIGNING_KEY};
+use crate::store::{Backup, Restoring, Store, StoreConfig};
+use crate::tenant::command::Caller;
+use crate::tenant::key::{Granted, NewKey};
+use crate::tenant::restore::{FormerLogRow, Restore};
+use crate::tenant::schema::TABLES;
+use crate::transfer::follow;
+
+/// Make a data directory out of a backup
+///
+/// All of the backup is checked first: every file, record, row, signature and audit log. Each audit
+/// log goes on under a new name, which says how the one before it ended. No key is good afterwards,
+/// because some may have been revoked after the backup; a new operator key is printed, and written to
+/// credentials.json.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The backup
+    backup: PathBuf,
+    /// The data directory; must hold nothing
+    #[arg(long, default_value = "data/db", value_name = "DIR")]
+    data: PathBuf,
+    /// Leave all keys as they were when the backup was made, even those revoked since
+    #[arg(long)]
+    keep_keys: bool,
+    /// Sign with this key (a signing.key) instead of the one in the backup, or a new one
+    #[arg(long, value_name = "FILE")]
+    signing_key: Option<PathBuf>,
+    /// Do not print the new operator key
+    #[arg(long)]
+    no_print_keys: bool,
+    /// Print what was done as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How many tenants are restored at once.
+const AT_ONCE: usize = 64;
+
+/// Restores.
+pub fn run(args: &Args) -> Ending {
+    let restoring = Restoring::begin(&args.data).map_err(backup::ended)?;
+    let mut told = progress::steps();
+    let (made, seen) = Backup::check(&args.backup, TABLES, &mut told).map_err(backup::ended)?;
+    seen.check_rows(&mut told).map_err(damaged)?;
+    let logs = follow::logs(&seen, &mut told).map_err(damaged)?;
+    drop(seen);
+
+    let dir = restoring.dir();
+    let without = args.without();
+    restoring
+        .copy(&args.backup, &made, &without, &mut told)
+        .map_err(backup::ended)?;
+    drop(told);
+    if let Some(file) = &args.signing_key {
+        keyfile::copy_signing_key(file, &dir).map_err(key_file)?;
+    }
+    let key = keyfile::load_or_create_signing_key(&dir).map_err(key_file)?;
+    let signer = Signer::from_seed(&key);
+    let operator = if args.keep_keys || !logs.contains_key(&TenantId::ZERO) {
+        None
+    } else {
+        // The file comes first: a key that is good and that nobody has would be of no use.
+        Some(credentials::make_operator_key(&dir).map_err(failed)?)
+    };
+    let public_key = signer.public_key().to_string();
+    let tenants = logs.len();
+    let granted = go_on(&dir, signer, logs, args.keep_keys, operator)?;
+    restoring.finish().map_err(backup::ended)?;
+
+    let data = std::path::absolute(&args.data).map_err(failed)?;
+    let shown = granted.as_ref().filter(|_| !args.no_print_keys);
+    let shown = shown.map(|granted| granted.secret.reveal());
+    if args.json {
+        let told = json!({
+            "data": data.display().to_string(),
+            "made_at": made.made_at,
+            "lsn": made.lsn,
+            "tenants": tenants,
+            "keys": if args.keep_keys { "kept" } else { "inactive" },
+            "public_key": public_key,
+            "operator_key": shown,
+        });
+        line(&told.to_string())?;
+        return Ok(Exit::Fine);
+    }
+    line(&format!(
+        "restored {}: {} records of {tenants} tenants, as of {}, all checked",
+        data.display(),
+        made.lsn,
+        made.made_at,
+    ))?;
+    line(&format!("  signing key   {public_key}"))?;
+    match (args.keep_keys, shown) {
+        (true, _) => line("  keys          as they were; those revoked since are good again"),
+        (false, Some(key)) => line(&format!(
+            "  keys          none is good but this:\n  operator key  {key}"
+        )),
+        (false, None) => line(&format!(
+            "  keys          none is good but the operator key in {}",
+            data.join(credentials::FILE).display()
+        )),
+    }?;
+    Ok(Exit::Fine)
+}
+
+impl Args {
+    /// The files of the backup that are not for this directory.
+    fn without(&self) -> Vec<&'static str> {
+        let mut without = Vec::new();
+        if self.signing_key.is_some() {
+            without.push(SIGNING_KEY);
+        }
+        if !self.keep_keys {
+            without.push(credentials::FILE);
+        }
+        without
+    }
+}
+
+/// Has every tenant go on, each under a new log; the way back in, if one was to be made.
+fn go_on(
+    dir: &Path,
+    signer: Signer,
+    logs: BTreeMap<TenantId, FormerLogRow>,
+    keep_keys: bool,
+    mut operator: Option<NewKey>,
+) -> Result<Option<Granted>, Ended> {
+    let public_key = signer.public_key().to_string();
+    actix::System::new().block_on(async {
+        let store = Store::open(&StoreConfig::new(dir), TABLES).map_err(failed)?;
+        let engine = Engine::new(store, signer, Config::default()).map_err(failed)?;
+        let seat = engine.join_thread();
+        let (total, mut done) = (u64::try_from(logs.len()).unwrap_or(u64::MAX), 0);
+        let mut told = progress::bar("restoring tenants");
+        let commands = logs.into_iter().map(|(tenant, prior)| {
+            let command = Restore {
+                prior,
+                keep_keys,
+                key: operator.take_if(|_| tenant == TenantId::ZERO),
+                public_key: public_key.clone(),
+            };
+            let engine = engine.clone();
+            async move {
+                let restored = engine.execute(tenant, Caller::Node, command, 0).await;
+                restored
+                    .map(|restored| restored.reply)
+                    .map_err(|why| failed(format!("tenant {tenant}: {why}")))
+            }
+        });
+        let mut commands = futures_util::stream::iter(commands).buffer_unordered(AT_ONCE);
+        let mut granted = None;
+        while let Some(restored) = commands.try_next().await? {
+            granted = granted.or(restored);
+            done += 1;
+            told(done, total);
+            if done % 1_024 == 0 {
+                engine.rest();
+            }
+        }
+        drop((commands, seat));
+        engine.close().map_err(failed)?;
+        Ok(granted)
+    })
+}
+
+fn failed(why: impl std::fmt::Display) -> Ended {
+    Ended::with(Exit::Failed, why)
+}
+
+fn damaged(why: impl std::fmt::Display) -> Ended {
+    Ended::with(Exit::Damaged, why)
+}
+
+fn key_file(why: KeyFileError) -> Ended {
+    Ended::with(Exit::Config, why)
+}

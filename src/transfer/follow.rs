@@ -1,0 +1,78 @@
+//! Every tenant's audit log, followed from its founding to its head: form, signatures, order, root.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use thiserror::Error;
+
+use crate::audit::verify::{Follower, Strays};
+use crate::id::TenantId;
+use crate::store::{Change, ENTRIES, OpenError, ReadOnly, Told};
+use crate::tenant::restore::FormerLogRow;
+
+/// A log that does not hold.
+#[derive(Debug, Error)]
+pub enum BadLog {
+    /// It cannot be read.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// An entry is not what it must be.
+    #[error("the audit log of tenant {tenant} does not hold, entry {index}: {why}")]
+    Entry {
+        /// Whose log.
+        tenant: TenantId,
+        /// The entry's place among all of the tenant's.
+        index: u64,
+        /// What is wrong with it.
+        why: Strays,
+    },
+    /// The entries are not those of the head.
+    #[error("the audit log of tenant {tenant} does not end where its head says")]
+    Head {
+        /// Whose log.
+        tenant: TenantId,
+    },
+}
+
+/// Follows them all. What each came to: the name, size and root of the log that its tenant has.
+pub fn logs(seen: &ReadOnly, told: Told<'_>) -> Result<BTreeMap<TenantId, FormerLogRow>, BadLog> {
+    let mut followers: BTreeMap<TenantId, (u64, Follower)> = BTreeMap::new();
+    let mut broken = None;
+    seen.walk(
+        &mut |_, done, total| told("checking the audit logs", done, total),
+        &mut |tenant, change| {
+            let Change::Put { table, stored, .. } = change else {
+                return ControlFlow::Continue(());
+            };
+            if *table != ENTRIES {
+                return ControlFlow::Continue(());
+            }
+            let (index, follower) = followers.entry(tenant).or_default();
+            if let Err(why) = follower.entry(&stored.payload) {
+                let index = *index;
+                broken = Some(BadLog::Entry { tenant, index, why });
+                return ControlFlow::Break(());
+            }
+            *index += 1;
+            ControlFlow::Continue(())
+        },
+    )?;
+    if let Some(broken) = broken {
+        return Err(broken);
+    }
+    let mut logs = BTreeMap::new();
+    for (tenant, head) in seen.heads() {
+        let follower = followers.remove(&tenant).map(|(_, follower)| follower);
+        let follower = follower.unwrap_or_default();
+        let last = follower.last().filter(|last| {
+            let base = last.sequence.get() + 1 - follower.size();
+            last.tenant == tenant
+                && (last.sequence, base) == (head.sequence, head.log_base.get())
+                && (follower.root(), last.at) == (head.root, head.at)
+        });
+        let log = last.ok_or(BadLog::Head { tenant })?.log.clone();
+        let (size, root) = (follower.size(), follower.root());
+        logs.insert(tenant, FormerLogRow { log, size, root });
+    }
+    Ok(logs)
+}
