@@ -10,6 +10,7 @@ mod gate;
 mod key;
 mod progress;
 mod remote;
+mod repair;
 mod restore;
 mod serve;
 
@@ -104,6 +105,8 @@ enum Command {
     Backup(backup::Args),
     /// Make a data directory out of a backup
     Restore(restore::Args),
+    /// Repair one tenant's rows, or salvage a data directory that does not start
+    Repair(repair::Args),
 }
 
 /// Version and git commit.
@@ -135,6 +138,7 @@ pub fn run() -> ExitCode {
         Some(Command::Key(args)) => key::run(&args),
         Some(Command::Backup(args)) => backup::run(&args),
         Some(Command::Restore(args)) => restore::run(&args),
+        Some(Command::Repair(args)) => repair::run(&args),
     };
     match ended {
         Ok(exit) => exit.into(),

@@ -1,7 +1,7 @@
 //! `arf restore`: a data directory out of a backup, once all of it was checked.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde_json::json;
@@ -77,7 +77,8 @@ pub fn run(args: &Args) -> Ending {
     };
     let public_key = signer.public_key().to_string();
     let tenants = logs.len();
-    let granted = go_on(&dir, signer, logs, args.keep_keys, operator)?;
+    let config = StoreConfig::new(&dir);
+    let granted = go_on(&config, signer, logs, args.keep_keys, operator)?;
     restoring.finish().map_err(backup::ended)?;
 
     let data = std::path::absolute(&args.data).map_err(failed)?;
@@ -130,9 +131,9 @@ impl Args {
     }
 }
 
-/// Has every tenant go on, each under a new log; the way back in, if one was to be made.
-fn go_on(
-    dir: &Path,
+/// Has these tenants go on, each under a new log; the way back in, if one was to be made.
+pub(super) fn go_on(
+    store: &StoreConfig,
     signer: Signer,
     logs: BTreeMap<TenantId, FormerLogRow>,
     keep_keys: bool,
@@ -140,11 +141,11 @@ fn go_on(
 ) -> Result<Option<Granted>, Ended> {
     let public_key = signer.public_key().to_string();
     actix::System::new().block_on(async {
-        let store = Store::open(&StoreConfig::new(dir), TABLES).map_err(failed)?;
+        let store = Store::open(store, TABLES).map_err(failed)?;
         let engine = Engine::new(store, signer, Config::default()).map_err(failed)?;
         let seat = engine.join_thread();
         let (total, mut done) = (u64::try_from(logs.len()).unwrap_or(u64::MAX), 0);
-        let mut told = progress::bar("restoring tenants");
+        let mut told = progress::bar("beginning audit logs");
         let commands = logs.into_iter().map(|(tenant, prior)| {
             let command = Restore {
                 prior,

@@ -71,7 +71,13 @@ fn ended(error: StartError) -> Ended {
         | StartError::Read(_) => Exit::Damaged,
         StartError::Listen { .. } | StartError::Io(_) => Exit::Failed,
     };
-    Ended::with(exit, error)
+    match error {
+        StartError::Open(OpenError::Damaged { .. }) => Ended::with(
+            exit,
+            format!("{error}; `arf repair --salvage` keeps what can be read"),
+        ),
+        error => Ended::with(exit, error),
+    }
 }
 
 async fn told_to_stop() {

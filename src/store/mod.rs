@@ -24,6 +24,8 @@
 //! quarantine/tables-<n>/   tables that start n replaced; never read, never removed
 //! quarantine/wal-<n>       what start n found behind the last frame; never read, never removed
 //! quarantine/salvage-<n>/  what a salvage replaced, and its report; never read, never removed
+//! salvage.unfinished       tenants whose audit logs have to go on under other names after a salvage:
+//!                          a start refuses until they do
 //! *.new, *.wal.new         files being made; leftovers mean nothing
 //! ```
 //!
@@ -184,6 +186,8 @@ pub struct StoreConfig {
     pub lag_bytes: usize,
     /// sled's cache. It takes a multiple of it.
     pub table_cache_bytes: u64,
+    /// Open although a salvage is not finished: for who finishes it.
+    pub finish_salvage: bool,
 }
 
 impl StoreConfig {
@@ -196,6 +200,7 @@ impl StoreConfig {
             tables_every: Duration::from_millis(100),
             lag_bytes: 64 << 20,
             table_cache_bytes: 64 << 20,
+            finish_salvage: false,
         }
     }
 }

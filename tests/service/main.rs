@@ -20,5 +20,6 @@ mod key;
 mod limits;
 mod outcome;
 mod policy;
+mod repair;
 mod start;
 mod usage;

@@ -11,6 +11,7 @@ use super::disk::{Disk, LogFile, len_u64};
 use super::frame::{Kind, Tail};
 use super::manifest::{BadManifest, Manifest};
 use super::replay::{self, Doubt};
+use super::salvage;
 use super::scan::{Scan, Torn};
 use super::schema::Schema;
 use super::segment::Wal;
@@ -58,6 +59,9 @@ pub(super) fn recover(
     disk.create_dir(&wal.dir)
         .map_err(|error| OpenError::io(&wal.dir, error))?;
     let lock = lock(data)?;
+    if !config.finish_salvage {
+        salvage::refuse_unfinished(disk.as_ref(), data)?;
+    }
 
     let (scan, Before { epoch, clean }) = examine(data, &wal, schema)?;
     if epoch.is_none() {

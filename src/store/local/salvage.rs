@@ -6,7 +6,7 @@
 //! a log that is refused as before, or one that is whole: segments are replaced one by one, each new
 //! one continues the one before it, and an old one behind a new one does not.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use super::super::cursor::Cursor;
 use super::super::record::{Logged, LoggedBody, next_record};
 use super::super::{OpenError, StoreConfig, TableSpec};
 use super::Seams;
-use super::disk::{all_zero, len_u64};
+use super::disk::{Disk, RealDisk, all_zero, len_u64};
 use super::frame::{Flaw, Frame, HEADER, Kind, Tail, find_frame};
 use super::layout::Layout;
 use super::manifest::Manifest;
@@ -33,6 +33,8 @@ const MANIFEST: &str = "MANIFEST";
 /// Where the new segments are made, below the salvage's directory.
 const MADE: &str = "new";
 const REPORT: &str = "report.json";
+/// The tenants that lost something, one a line, until their audit logs go on under other names.
+const UNFINISHED: &str = "salvage.unfinished";
 
 /// Bytes that are not what was written there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -203,7 +205,8 @@ impl Salvage {
         &self.report
     }
 
-    /// Does it. `report` is kept beside what is replaced, as `report.json`.
+    /// Does it. `report` is kept beside what is replaced, as `report.json`. Afterwards no start takes
+    /// the directory until what [`Salvage::unfinished`] tells of is done.
     pub fn execute(self, report: &[u8], told: Told<'_>) -> Result<(), OpenError> {
         let (disk, data) = (&self.seams.disk, &self.config.data);
         let aside = &self.report.aside;
@@ -238,6 +241,13 @@ impl Salvage {
         for dir in [aside, &quarantine, data] {
             disk.sync_dir(dir).map_err(io(dir))?;
         }
+        let mut unfinished = Self::unfinished(data)?.unwrap_or_default();
+        unfinished.extend(self.report.losses.iter().map(|loss| loss.tenant));
+        let list: String = unfinished.iter().map(|id| format!("{id}\n")).collect();
+        let path = data.join(UNFINISHED);
+        disk.create(&path, list.as_bytes(), len_u64(list.as_bytes()))
+            .and_then(|_| disk.sync_dir(data))
+            .map_err(io(&path))?;
         // Never the new log with such tables.
         let names = disk.list(data).map_err(io(data))?;
         if self.tables_lie && names.iter().any(|name| name == TABLES) {
@@ -268,6 +278,21 @@ impl Salvage {
         recover::examine(data, &self.wal, &self.schema)?;
         drop(self.lock);
         Ok(())
+    }
+
+    /// The tenants that lost something, or may have, in a salvage of this directory, and whose audit
+    /// logs have to go on under other names; `None` if there was no salvage, or it was finished.
+    pub fn unfinished(data: &Path) -> Result<Option<BTreeSet<TenantId>>, OpenError> {
+        unfinished(&RealDisk, data)
+    }
+
+    /// They do go on: starts may take the directory again.
+    pub fn finish(data: &Path) -> Result<(), OpenError> {
+        let path = data.join(UNFINISHED);
+        RealDisk
+            .remove(&path)
+            .and_then(|()| RealDisk.sync_dir(data))
+            .map_err(|error| OpenError::io(&path, error))
     }
 
     /// The segments there are from the first that differs on.
@@ -352,6 +377,41 @@ impl Salvage {
 impl std::fmt::Debug for Salvage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Salvage").field(&self.report).finish()
+    }
+}
+
+fn unfinished(disk: &dyn Disk, data: &Path) -> Result<Option<BTreeSet<TenantId>>, OpenError> {
+    let path = data.join(UNFINISHED);
+    let bytes = match disk.read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(OpenError::io(&path, error)),
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    let tenants = text.lines().map(TenantId::parse).collect::<Result<_, _>>();
+    tenants
+        .map(Some)
+        .map_err(|_| refused(path, "not a list of tenants"))
+}
+
+/// Refuses a directory whose salvage is not finished: its audit logs would sign numbers twice.
+pub(super) fn refuse_unfinished(disk: &dyn Disk, data: &Path) -> Result<(), OpenError> {
+    match unfinished(disk, data)? {
+        None => Ok(()),
+        Some(_) => Err(refused(
+            data.join(UNFINISHED),
+            "a salvage was cut short: run `arf repair --salvage` again",
+        )),
+    }
+}
+
+fn refused(file: PathBuf, why: &'static str) -> OpenError {
+    OpenError::Damaged {
+        file,
+        offset: 0,
+        last_good: None,
+        next_valid: None,
+        why,
     }
 }
 

@@ -183,6 +183,11 @@ fn salvage(f: &mut Fixture) -> SalvageReport {
 #[track_caller]
 fn settled(f: &mut Fixture, report: &SalvageReport) {
     assert!(plan(f).is_none(), "{report:#?}");
+    let unfinished = Salvage::unfinished(f.dir.path()).unwrap().unwrap();
+    let harmed = report.losses.iter().map(|loss| &loss.tenant);
+    assert!(harmed.eq(&unfinished), "{report:#?}");
+    assert!(f.refuses().to_string().contains("arf repair --salvage"));
+    Salvage::finish(f.dir.path()).unwrap();
     let opened = f.open();
     assert!(opened.clean || report.gaps.is_empty(), "{report:#?}");
     for loss in &report.losses {
@@ -473,6 +478,7 @@ fn a_log_whose_end_is_gone_is_known_by_the_tables() {
             .all(|loss| loss.tables_knew == Some(Sequence::new(199)) && loss.certain())
     );
     found.execute(b"{}", &mut |_, _, _| {}).unwrap();
+    Salvage::finish(f.dir.path()).unwrap();
     f.open();
     for loss in &report.losses {
         cut_back(&mut f, loss.tenant, loss.last_kept.unwrap().get() + 1);
