@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! MANIFEST                 as in the data directory
-//! wal/<number>.wal         the log; the last segment ends with a SHUTDOWN frame
+//! snapshots/<lsn>.snap     the newest snapshot whose every frame is as it was written, if there is one
+//! wal/<number>.wal         the log behind it; the last segment ends with a SHUTDOWN frame
 //! signing.key, …           private keys, only if they were asked for
 //! backup.json              what is in it; written last, so without it there is no backup
 //! ```
@@ -16,6 +17,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -25,10 +27,11 @@ use super::super::{OpenError, TableSpec};
 use super::Shared;
 use super::frame::{HEADER, Kind, Tail};
 use super::manifest::{self, Manifest};
-use super::readonly::{ReadOnly, Told};
+use super::readonly::{ReadOnly, Told, newest_whole, untouched};
 use super::recover::WAL;
 use super::schema::Schema;
 use super::segment::Wal;
+use super::snapshot::{self, Snapshot};
 use crate::time::Timestamp;
 
 /// The file that says what is in a backup.
@@ -217,10 +220,12 @@ impl Backup {
             }
             done += copied.bytes;
         }
-        for extra in names(&dir.join(WAL))? {
-            let name = format!("{WAL}/{extra}");
-            if !self.files.contains_key(&name) {
-                return Err(damaged(&name, "it was not there when the backup was made"));
+        for below in [WAL, snapshot::DIR] {
+            for extra in names(&dir.join(below))? {
+                let name = format!("{below}/{extra}");
+                if !self.files.contains_key(&name) {
+                    return Err(damaged(&name, "it was not there when the backup was made"));
+                }
             }
         }
         Ok(ReadOnly::open_with(dir, schema)?)
@@ -281,8 +286,10 @@ pub fn remove_old_backups(
 pub(super) struct Source<'a> {
     /// The data directory.
     pub data: &'a Path,
-    /// Its log.
+    /// Its log, to be read only.
     pub wal: Wal,
+    /// The snapshots that count, the oldest first. Neither they nor the log may be removed meanwhile.
+    pub snapshots: &'a [Snapshot],
     /// Where the log ends: what is before it is durable and does not change.
     pub end: Tail,
     /// Whether it ends there in a SHUTDOWN frame already.
@@ -324,19 +331,22 @@ impl Source<'_> {
         if made.is_err() {
             // Half a backup must not keep the room that the next one needs.
             let _ = fs::remove_dir_all(&unfinished);
+            if !(self.open)() {
+                return Err(BackupError::Closed);
+            }
         }
         made
     }
 
     fn fill(&self, dir: &Path, made_at: Timestamp, told: Told<'_>) -> Result<Backup, BackupError> {
-        let lens = self.files()?;
+        let lens = self.files(told)?;
         let total = lens.iter().map(|(_, len)| len).sum();
         let (mut files, mut done) = (BTreeMap::new(), 0);
-        let wal = dir.join(WAL);
-        DirBuilder::new()
-            .mode(0o700)
-            .create(&wal)
-            .map_err(BackupError::io(&wal))?;
+        for below in [WAL, snapshot::DIR] {
+            let below = dir.join(below);
+            let made = DirBuilder::new().mode(0o700).create(&below);
+            made.map_err(BackupError::io(&below))?;
+        }
         for (name, len) in lens {
             let mut read = |bytes: u64| {
                 told("copying", done + bytes, total);
@@ -383,7 +393,8 @@ impl Source<'_> {
             manifest::FILE.to_owned(),
             copy(&path, None, u64::MAX, &mut |_| Ok(()))?,
         );
-        sync_dir(&wal)?;
+        sync_dir(&dir.join(WAL))?;
+        sync_dir(&dir.join(snapshot::DIR))?;
 
         let mut backup = Backup {
             format: manifest::FORMAT,
@@ -412,10 +423,17 @@ impl Source<'_> {
     }
 
     /// What is copied: names below the data directory, and how many bytes of each.
-    fn files(&self) -> Result<Vec<(String, u64)>, BackupError> {
-        let numbers = self.wal.numbers().map_err(BackupError::io(&self.wal.dir))?;
+    fn files(&self, told: Told<'_>) -> Result<Vec<(String, u64)>, BackupError> {
+        let stopped = || !(self.open)();
+        let base = newest_whole(&self.wal, self.snapshots, &stopped, told)?;
         let mut files = Vec::new();
-        for number in numbers {
+        if let Some(Snapshot { path, bytes, .. }) = base {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            files.push((format!("{}/{name}", snapshot::DIR), *bytes));
+        }
+        let covered = base.map_or(0, |base| base.cover.segment);
+        let numbers = self.wal.numbers().map_err(BackupError::io(&self.wal.dir))?;
+        for number in numbers.into_iter().filter(|number| *number > covered) {
             let path = self.wal.path(number);
             let len = match number.cmp(&self.end.segment) {
                 std::cmp::Ordering::Less => {
@@ -440,15 +458,19 @@ impl Source<'_> {
 impl Shared {
     /// Copies what is durable now, while commits go on.
     pub fn backup(
-        &self,
+        self: &Arc<Self>,
         dir: &Path,
         made_at: Timestamp,
         secrets: &[&str],
         told: Told<'_>,
     ) -> Result<Backup, BackupError> {
+        let _hold = self.hold_files();
+        // In this order: what a snapshot covers is before the end of the log.
+        let snapshots = self.keeper.kept();
         let source = Source {
             data: &self.config.data,
-            wal: self.wal.untouched(),
+            wal: untouched(self.wal.dir.clone()),
+            snapshots: &snapshots,
             end: *self.position.lock().expect("no holder of this lock panics"),
             ended: false,
             secrets,
@@ -474,6 +496,7 @@ impl ReadOnly {
         let source = Source {
             data: &self.data,
             wal: self.wal.clone(),
+            snapshots: &self.snapshots,
             end,
             ended,
             secrets,

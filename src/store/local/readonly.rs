@@ -9,24 +9,29 @@ use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
 
 use super::super::head::Head;
 use super::super::ledger::Ledger;
 use super::super::record::{LoggedBody, LoggedOp};
 use super::super::row::{Damaged, Envelope, HEADS, Load, Op, Stored, TableSpec, open_envelope};
-use super::super::{OpenError, Reader, StoreConfig};
+use super::super::{OpenError, ReadError, Reader, StoreConfig};
 use super::apply::Gate;
 use super::commit::Inbox;
 use super::disk::{Disk, LogFile, RealDisk, len_u64};
 use super::frame::Tail;
+use super::frames::{LogFrames, Trouble};
+use super::keep::Keeper;
+use super::layout::{Layout, split_key};
 use super::manifest;
-use super::recover::{self, Before, LOCK, WAL};
+use super::rebuild::{Chunk, Halt, Origin};
+use super::recover::{self, Before, Examined, LOCK, WAL};
 use super::replay::{self, Doubt};
 use super::scan::{Scan, open_head, records};
-use super::schema::Schema;
+use super::schema::{Part, Schema};
 use super::segment::{Spare, Wal};
-use super::tables::Tables;
+use super::snapshot::{self, Effect, Item, Snapshot};
 use super::{Progress, Seams, Shared};
 use crate::id::TenantId;
 use crate::store::Lsn;
@@ -40,8 +45,12 @@ pub struct Facts {
     pub boot_epoch: Option<u32>,
     /// The last stop was an orderly one, or there was none.
     pub clean: bool,
-    /// How many segments of the log hold frames.
+    /// How many segments of the log hold frames, behind the newest snapshot.
     pub segments: usize,
+    /// The snapshots that count, the oldest first, and how long they are.
+    pub snapshots: Vec<(PathBuf, u64)>,
+    /// Snapshots that are damaged. The one before it, and the log from there, come to the same.
+    pub damaged: Vec<PathBuf>,
     /// The last record.
     pub last: Lsn,
     /// The last record that the tables were known to hold.
@@ -97,6 +106,9 @@ pub struct ReadOnly {
     pub(super) schema: Schema,
     pub(super) wal: Wal,
     pub(super) scan: Scan,
+    /// The snapshots that count, the oldest first.
+    pub(super) snapshots: Vec<Snapshot>,
+    damaged: Vec<PathBuf>,
     before: Before,
     /// Held for reading; a backup has none.
     _lock: Option<File>,
@@ -121,17 +133,20 @@ impl ReadOnly {
         schema: Schema,
         lock: Option<File>,
     ) -> Result<Self, OpenError> {
-        let wal = Wal {
-            disk: Arc::new(Untouched),
-            dir: data.join(WAL),
-            segment_bytes: 0,
-        };
-        let (scan, before) = recover::examine(data, &wal, &schema)?;
+        let wal = untouched(data.join(WAL));
+        let Examined {
+            scan,
+            snapshots,
+            damaged,
+            before,
+        } = recover::examine(data, &wal, &schema)?;
         Ok(Self {
             data: data.to_owned(),
             schema,
             wal,
             scan,
+            snapshots,
+            damaged,
             before,
             _lock: lock,
         })
@@ -140,7 +155,10 @@ impl ReadOnly {
     /// What it is like.
     pub fn facts(&self) -> Facts {
         let torn = self.scan.torn.as_ref();
+        let snapshots = self.snapshots.iter();
         Facts {
+            snapshots: snapshots.map(|one| (one.path.clone(), one.bytes)).collect(),
+            damaged: self.damaged.clone(),
             format: manifest::FORMAT,
             boot_epoch: self.before.epoch,
             clean: self.before.clean,
@@ -174,50 +192,91 @@ impl ReadOnly {
             .filter_map(|(tenant, last)| Some((*tenant, open_head(*tenant, &last.envelope)?)))
     }
 
-    /// Shows every change of every row, the store's own included, in the order in which they were
-    /// made, until `visit` breaks. What it shows of one tenant is in that tenant's order.
+    /// Shows every change of every row, the store's own included: first the rows of a snapshot, if
+    /// there is one, then the log behind it, until `visit` breaks. Rows under sequences come in their
+    /// tenant's order.
     pub fn walk(&self, told: Told<'_>, visit: Visit<'_>) -> Result<(), OpenError> {
-        let len = |tail: &Tail| self.wal.disk.len(&self.wal.path(tail.segment));
-        let total = self
-            .scan
-            .segments
-            .iter()
-            .map(|tail| len(tail).unwrap_or(0))
-            .sum();
-        let mut before = 0;
-        for start in &self.scan.segments {
-            let mut tail = *start;
-            let path = self.wal.path(tail.segment);
-            let bytes = self
-                .wal
-                .disk
-                .read(&path)
-                .map_err(|error| OpenError::io(&path, error))?;
-            // The scan went this way before: what ends a segment here ended it there.
-            while let Some(Ok(frame)) = usize::try_from(tail.offset)
-                .ok()
-                .and_then(|at| bytes.get(at..))
-                .map(|rest| tail.accept(rest))
-            {
-                for record in records(&frame, &self.schema) {
-                    let damaged = |why| self.scan.damaged(path.clone(), tail.offset, None, why);
-                    let record = record.map_err(damaged)?;
-                    let (LoggedBody::Tenant { ops, .. } | LoggedBody::Side(ops)) = record.body
-                    else {
-                        continue;
-                    };
-                    for op in ops {
-                        if visit(record.tenant, change(record.tenant, op)?).is_break() {
-                            return Ok(());
-                        }
+        let base = self.base(told)?;
+        let begin = base.map_or(Tail::START, |base| base.cover.tail());
+        let total = base.map_or(0, |base| base.bytes) + self.log_bytes(begin);
+        let mut done = 0;
+        let mut tell = |more: u64| {
+            done += more;
+            told("reading rows", done.min(total), total);
+        };
+        if let Some(base) = base {
+            for item in base.rows(&self.wal.disk, &self.schema, Part::Whole) {
+                let Item { table, key, effect } = item?;
+                let (Some((tenant, key)), Effect::Put(value)) = (split_key(&key), &effect) else {
+                    continue;
+                };
+                let op = LoggedOp::Put { table, key, value };
+                if visit(tenant, change(tenant, op)?).is_break() {
+                    return Ok(());
+                }
+                tell(len_u64(value));
+            }
+        }
+        self.walk_from(begin, &mut tell, visit)?;
+        tell(total);
+        Ok(())
+    }
+
+    /// The same of all the log there is, and of nothing before it.
+    pub(super) fn walk_log(&self, told: Told<'_>, visit: Visit<'_>) -> Result<(), OpenError> {
+        let numbers = self.wal.numbers();
+        let numbers = numbers.map_err(|error| OpenError::io(&self.wal.dir, error))?;
+        let oldest = self.snapshots.first().map(|oldest| oldest.cover.tail());
+        let begin = match oldest {
+            Some(tail) if numbers.first() != Some(&Tail::START.segment) => tail,
+            Some(_) | None => Tail::START,
+        };
+        let total = self.log_bytes(begin);
+        let mut done = 0;
+        let mut tell = |more: u64| {
+            done += more;
+            told("reading the log", done.min(total), total);
+        };
+        self.walk_from(begin, &mut tell, visit)
+    }
+
+    fn walk_from(
+        &self,
+        begin: Tail,
+        tell: &mut dyn FnMut(u64),
+        visit: Visit<'_>,
+    ) -> Result<(), OpenError> {
+        let mut frames = LogFrames::new(&self.wal, begin, self.scan.tail);
+        while frames.step()? {
+            let Some(frame) = frames.frame() else {
+                continue;
+            };
+            for record in records(&frame, &self.schema) {
+                let record = record.map_err(|why| frames.damaged(why))?;
+                let (LoggedBody::Tenant { ops, .. } | LoggedBody::Side(ops)) = record.body else {
+                    continue;
+                };
+                for op in ops {
+                    if visit(record.tenant, change(record.tenant, op)?).is_break() {
+                        return Ok(());
                     }
                 }
-                told("reading the log", before + tail.offset, total);
             }
-            before += len_u64(&bytes);
+            tell(len_u64(frame.body));
         }
-        told("reading the log", total, total);
         Ok(())
+    }
+
+    /// The newest snapshot whose every frame is as it was written; `None` where the log alone tells
+    /// everything.
+    pub(super) fn base(&self, told: Told<'_>) -> Result<Option<&Snapshot>, OpenError> {
+        newest_whole(&self.wal, &self.snapshots, &|| false, told)
+    }
+
+    fn log_bytes(&self, begin: Tail) -> u64 {
+        let segments = begin.segment..=self.scan.tail.segment;
+        let len = |number| self.wal.disk.len(&self.wal.path(number)).unwrap_or(0);
+        segments.map(len).sum()
     }
 
     /// Checks every row, and every tenant's hot rows against its head.
@@ -259,20 +318,58 @@ impl ReadOnly {
         Ok(())
     }
 
-    /// Builds the tables in `scratch`, a directory of its own that the caller removes when nobody
-    /// reads any more, and reads them.
+    /// Builds the tables in `scratch`, an empty directory that the caller removes when nobody reads
+    /// any more, and reads them.
     pub fn reader(&self, scratch: &Path) -> Result<Reader, OpenError> {
         let config = StoreConfig::new(&self.data);
         let seams = Seams::real();
-        let tables = (seams.open_tables)(scratch, &self.schema, config.table_cache_bytes)?;
-        self.fill(tables.as_ref())?;
+        let wal = Wal::new(
+            Arc::new(Untouched {
+                but: Some(scratch.to_owned()),
+            }),
+            self.wal.dir.clone(),
+            0,
+        );
+        // Where runs go, if the log is long.
+        let runs = scratch.join(snapshot::DIR);
+        RealDisk
+            .create_dir(&runs)
+            .map_err(|error| OpenError::io(&runs, error))?;
+        let tables = scratch.join("tables");
+        let tables = (seams.open_tables)(&tables, &self.schema, config.table_cache_bytes)?;
+        let origin = Origin {
+            snapshots: self.snapshots.clone(),
+            end: self.scan.tail,
+        };
+        let rebuild = |error: ReadError| OpenError::Rebuild {
+            why: error.to_string(),
+        };
+        let mut fill = |chunk: Chunk| {
+            Layout(tables.as_ref())
+                .fill(chunk.table, &chunk.rows)
+                .map_err(Halt::Tables)
+        };
+        let place = (&wal, &self.schema, scratch);
+        origin
+            .rows(place, Part::Whole, &|| false, &mut fill)
+            .map_err(|halt| match halt {
+                Halt::Trouble(trouble) => trouble.into(),
+                Halt::Tables(error) => rebuild(error),
+            })?;
+        replay::check_heads(&self.scan, tables.as_ref()).map_err(|doubt| match doubt {
+            Doubt::Refuse(error) => error,
+            Doubt::Rebuild(why) => OpenError::Rebuild { why },
+        })?;
         let shared = Shared {
             inbox: Inbox::new(),
             gate: Gate::new(self.scan.through),
             spare: Spare::new(0, 0, None),
             position: Mutex::new(self.scan.tail),
-            wal: self.wal.clone(),
+            wal,
             tables: RwLock::new(Some(tables)),
+            rebuilding: AtomicBool::new(false),
+            keeper: Keeper::new(Vec::new(), Vec::new(), self.scan.applied),
+            epoch: self.scan.tail.epoch,
             progress: Progress::at(&self.scan),
             schema: self.schema.clone(),
             config,
@@ -282,12 +379,32 @@ impl ReadOnly {
         shared.spare.stop();
         Ok(Reader(Arc::new(shared)))
     }
+}
 
-    fn fill(&self, tables: &dyn Tables) -> Result<(), OpenError> {
-        replay::fill(&self.wal, &self.scan, &self.schema, tables).map_err(|doubt| match doubt {
-            Doubt::Refuse(error) => error,
-            Doubt::Rebuild(why) => OpenError::Rebuild { why },
-        })
+/// The newest of these snapshots whose every frame is as it was written; `None` where the log goes
+/// back to its beginning.
+pub(super) fn newest_whole<'a>(
+    wal: &Wal,
+    snapshots: &'a [Snapshot],
+    stopped: &dyn Fn() -> bool,
+    told: Told<'_>,
+) -> Result<Option<&'a Snapshot>, OpenError> {
+    let mut trouble = None;
+    for snapshot in snapshots.iter().rev() {
+        told("checking the snapshot", 0, snapshot.bytes);
+        match snapshot.check_frames(&wal.disk, stopped) {
+            Ok(()) => return Ok(Some(snapshot)),
+            Err(damage @ Trouble::Damaged { .. }) => drop(trouble.get_or_insert(damage)),
+            Err(other) => return Err(other.into()),
+        }
+    }
+    let numbers = wal
+        .numbers()
+        .map_err(|error| OpenError::io(&wal.dir, error))?;
+    match trouble {
+        // What the log does not hold any more was in this file.
+        Some(damage) if numbers.first() != Some(&Tail::START.segment) => Err(damage.into()),
+        Some(_) | None => Ok(None),
     }
 }
 
@@ -333,21 +450,25 @@ fn lock(data: &Path) -> Result<Option<File>, OpenError> {
     }
 }
 
-impl Wal {
-    /// The same log, to be read only.
-    pub fn untouched(&self) -> Self {
-        Self {
-            disk: Arc::new(Untouched),
-            ..self.clone()
-        }
-    }
+/// A log that is read only.
+pub(super) fn untouched(wal: PathBuf) -> Wal {
+    Wal::new(Arc::new(Untouched { but: None }), wal, 0)
 }
 
-/// The disk there is, of which nothing is changed. What a start would clear away stays.
-struct Untouched;
+/// The disk there is, of which nothing is changed but what is below `but`. What a start would clear
+/// away stays.
+struct Untouched {
+    but: Option<PathBuf>,
+}
 
-fn refused<T>() -> io::Result<T> {
-    Err(io::ErrorKind::ReadOnlyFilesystem.into())
+impl Untouched {
+    fn may(&self, path: &Path) -> io::Result<()> {
+        if self.but.as_ref().is_some_and(|but| path.starts_with(but)) {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::ReadOnlyFilesystem.into())
+        }
+    }
 }
 
 impl Disk for Untouched {
@@ -371,27 +492,36 @@ impl Disk for Untouched {
         RealDisk.free(dir)
     }
 
-    fn create(&self, _: &Path, _: &[u8], _: u64) -> io::Result<Box<dyn LogFile>> {
-        refused()
+    fn create(&self, path: &Path, front: &[u8], len: u64) -> io::Result<Box<dyn LogFile>> {
+        self.may(path)?;
+        RealDisk.create(path, front, len)
     }
 
-    fn open(&self, _: &Path) -> io::Result<Box<dyn LogFile>> {
-        refused()
+    fn open(&self, path: &Path) -> io::Result<Box<dyn LogFile>> {
+        self.may(path)?;
+        RealDisk.open(path)
     }
 
-    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
-        refused()
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.may(from)?;
+        self.may(to)?;
+        RealDisk.rename(from, to)
     }
 
-    fn remove(&self, _: &Path) -> io::Result<()> {
-        Ok(())
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        match self.may(path) {
+            Ok(()) => RealDisk.remove(path),
+            Err(_) => Ok(()),
+        }
     }
 
-    fn create_dir(&self, _: &Path) -> io::Result<()> {
-        refused()
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        self.may(dir)?;
+        RealDisk.create_dir(dir)
     }
 
-    fn sync_dir(&self, _: &Path) -> io::Result<()> {
-        refused()
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.may(dir)?;
+        RealDisk.sync_dir(dir)
     }
 }

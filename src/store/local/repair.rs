@@ -19,10 +19,11 @@ use super::super::{OpenError, ReadError, StoreConfig};
 use super::Seams;
 use super::lag::Generation;
 use super::layout::{Layout, full_key, tenant_end};
-use super::readonly::{Change, ReadOnly, Told};
-use super::recover::{self, DOUBTFUL, TABLES};
+use super::readonly::{Change, ReadOnly, Told, Visit};
+use super::recover;
 use super::replay;
 use super::schema::Schema;
+use super::settle::{self, DOUBTFUL, REBUILDING, TABLES};
 use super::tables::{TableError, Tables};
 use crate::id::{Sequence, TenantId};
 
@@ -106,13 +107,17 @@ impl Repair<'_> {
         let head = live.heads().find(|(tenant, _)| *tenant == self.tenant);
         let (_, head) = head.ok_or(RepairError::NoTenant(self.tenant))?;
 
-        let alone = self.sum(&[&live], told)?;
+        let alone = self.sum(&[Source::All(&live)], told)?;
         let differs = self.differs(&alone, &head);
         let backup = match (&differs, self.from) {
             (Some(_), Some(from)) => Some(ReadOnly::open_with(from, schema.clone())?),
             (Some(_), None) | (None, _) => None,
         };
-        let sources: Vec<_> = backup.iter().chain([&live]).collect();
+        // What the directory's own snapshot says is not what is wanted, then.
+        let sources = match &backup {
+            Some(backup) => vec![Source::All(backup), Source::Log(&live)],
+            None => vec![Source::All(&live)],
+        };
         if let Some(why) = differs {
             let why = match &backup {
                 Some(_) => self.differs(&self.sum(&sources, told)?, &head),
@@ -133,7 +138,7 @@ impl Repair<'_> {
     }
 
     /// What the tenant's rows in these directories come to, one laid over the other.
-    fn sum(&self, sources: &[&ReadOnly], told: Told<'_>) -> Result<Sum, OpenError> {
+    fn sum(&self, sources: &[Source<'_>], told: Told<'_>) -> Result<Sum, OpenError> {
         let mut sum = Sum::default();
         for source in sources {
             // The first of a directory must follow the last of the one below it.
@@ -175,7 +180,7 @@ impl Repair<'_> {
     /// Puts the rows into the tables; `false` if there are none that could be used.
     fn replace(
         &self,
-        sources: &[&ReadOnly],
+        sources: &[Source<'_>],
         config: &StoreConfig,
         schema: &Schema,
         seams: &Seams,
@@ -185,10 +190,10 @@ impl Repair<'_> {
         let io = |error| OpenError::io(data, error);
         let names = disk.list(data).map_err(io)?;
         let is_there = |name| names.iter().any(|there| there == name);
-        if !is_there(TABLES) || is_there(DOUBTFUL) {
+        if !is_there(TABLES) || is_there(DOUBTFUL) || is_there(REBUILDING) {
             return Ok(false);
         }
-        recover::doubt_tables(seams, data).map_err(io)?;
+        settle::doubt_tables(seams, data).map_err(io)?;
         let write = || -> Result<(), Unusable> {
             let tables = (seams.open_tables)(&data.join(TABLES), schema, config.table_cache_bytes)?;
             self.clear(tables.as_ref(), schema)?;
@@ -236,7 +241,7 @@ impl Repair<'_> {
 
     fn write(
         &self,
-        sources: &[&ReadOnly],
+        sources: &[Source<'_>],
         tables: &dyn Tables,
         told: Told<'_>,
     ) -> Result<(), Unusable> {
@@ -301,6 +306,24 @@ impl From<ReadError> for Unusable {
 impl From<OpenError> for Unusable {
     fn from(error: OpenError) -> Self {
         Self::Log(error)
+    }
+}
+
+/// Where rows are read.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    /// Everything.
+    All(&'a ReadOnly),
+    /// What the log says, and no snapshot.
+    Log(&'a ReadOnly),
+}
+
+impl Source<'_> {
+    fn walk(self, told: Told<'_>, visit: Visit<'_>) -> Result<(), OpenError> {
+        match self {
+            Self::All(seen) => seen.walk(told, visit),
+            Self::Log(seen) => seen.walk_log(told, visit),
+        }
     }
 }
 

@@ -6,25 +6,28 @@
 //! a log that is refused as before, or one that is whole: segments are replaced one by one, each new
 //! one continues the one before it, and an old one behind a new one does not.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use super::super::cursor::Cursor;
-use super::super::record::{Logged, LoggedBody, next_record};
+use super::super::record::{Cover, Logged, LoggedBody, Lsn, Record, next_record};
 use super::super::{OpenError, StoreConfig, TableSpec};
 use super::Seams;
 use super::disk::{Disk, RealDisk, all_zero, len_u64};
+use super::fragments::Ground;
 use super::frame::{Flaw, Frame, HEADER, Kind, Tail, find_frame};
 use super::layout::Layout;
 use super::manifest::Manifest;
 use super::readonly::Told;
-use super::recover::{self, DOUBTFUL, QUARANTINE, TABLES, WAL};
+use super::recover::{self, QUARANTINE, WAL};
 use super::replay;
 use super::scan::open_head;
 use super::schema::Schema;
 use super::segment::Wal;
+use super::settle::{DOUBTFUL, REBUILDING, TABLES};
+use super::snapshot;
 use crate::id::{Sequence, TenantId};
 
 /// A frame of the new log is written when it holds this much.
@@ -75,7 +78,7 @@ impl Loss {
     /// Whether something is lost for sure; else it may be, as nothing of the tenant is behind the
     /// damage.
     pub fn certain(&self) -> bool {
-        self.dropped.is_some() || self.tables_knew.is_some()
+        self.last_kept.is_none() || self.dropped.is_some() || self.tables_knew.is_some()
     }
 }
 
@@ -104,6 +107,7 @@ pub struct Salvage {
     wal: Wal,
     lock: File,
     suspect: Option<(PathBuf, u64)>,
+    ground: Ground,
     /// Where the new log begins to differ from the old one, if it does.
     from: Option<Tail>,
     /// The number of the last start.
@@ -112,6 +116,9 @@ pub struct Salvage {
     epoch: u32,
     /// The tables hold rows that the new log does not, or may.
     tables_lie: bool,
+    /// The new log has to say that the tables once held what the snapshot covers: a start wants to
+    /// read that behind it, and the note that said so is not before the damage.
+    note: bool,
     report: SalvageReport,
 }
 
@@ -136,11 +143,7 @@ impl Salvage {
     ) -> Result<Option<Self>, OpenError> {
         let schema = Schema::new(schema);
         let data = &config.data;
-        let wal = Wal {
-            disk: seams.disk.clone(),
-            dir: data.join(WAL),
-            segment_bytes: config.segment_bytes,
-        };
+        let wal = Wal::new(seams.disk.clone(), data.join(WAL), config.segment_bytes);
         let lock = recover::lock(data)?;
         let refused = match recover::examine(data, &wal, &schema) {
             Ok(_) => None,
@@ -158,8 +161,17 @@ impl Salvage {
         };
         let started = manifest.map_or(0, |manifest| manifest.boot_epoch);
 
-        let mut walk = Walk::new(&wal, &schema, suspect.clone(), started);
+        let numbers = wal.numbers();
+        let numbers = numbers.map_err(|error| OpenError::io(&wal.dir, error))?;
+        let snapshots = data.join(snapshot::DIR);
+        let first = numbers.first().copied();
+        let ground = Ground::find(&seams.disk, &schema, &snapshots, first, told)?;
+        let mut walk = Walk::new(&wal, &schema, &ground, suspect.clone(), started);
         walk.run(told, &mut |_| Ok(()))?;
+        let note = ground.cover.is_some_and(|cover| walk.noted < cover.lsn);
+        if note {
+            walk.from.get_or_insert(walk.tail);
+        }
         let ahead = ahead(config, &seams, &schema, &walk.tenants);
         let refused = match refused {
             Some(error) => error.to_string(),
@@ -183,7 +195,8 @@ impl Salvage {
             .map(|number| format!("salvage-{number}"))
             .find(|name| !taken.contains(name))
             .unwrap_or_default();
-        let report = walk.report(refused, &ahead, quarantine.join(name));
+        let broken = ground.fragments.as_ref().map(|fragments| &fragments.broken);
+        let report = walk.report(refused, &ahead, broken, quarantine.join(name));
         let from = walk.from;
         Ok(Some(Self {
             config: config.clone(),
@@ -192,10 +205,12 @@ impl Salvage {
             schema,
             lock,
             suspect,
+            ground,
             from,
             started,
             epoch,
             tables_lie: from.is_some() || !ahead.is_empty(),
+            note,
             report,
         }))
     }
@@ -255,6 +270,7 @@ impl Salvage {
             disk.rename(&from, &to).map_err(io(&to))?;
             disk.sync_dir(aside).map_err(io(aside))?;
         }
+        self.replace_snapshots(told)?;
         Manifest {
             boot_epoch: self.epoch,
         }
@@ -293,6 +309,40 @@ impl Salvage {
             .remove(&path)
             .and_then(|()| RealDisk.sync_dir(data))
             .map_err(|error| OpenError::io(&path, error))
+    }
+
+    /// Puts snapshots aside that are not whole, and what could be read of one in its place.
+    fn replace_snapshots(&self, told: Told<'_>) -> Result<(), OpenError> {
+        let disk = &self.seams.disk;
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |error| OpenError::io(&path, error)
+        };
+        let rename = |from: &Path, dir: &Path| {
+            let to = dir.join(from.file_name().unwrap_or_default());
+            disk.rename(from, &to)
+                .and_then(|()| disk.sync_dir(dir))
+                .map_err(io(&to))
+        };
+        if self.from.is_none() || self.ground.useless.is_empty() {
+            return Ok(());
+        }
+        let (dir, aside) = (
+            self.config.data.join(snapshot::DIR),
+            self.report.aside.join(snapshot::DIR),
+        );
+        let made = self.report.aside.join(MADE);
+        let made =
+            self.ground.fragments.as_ref().map(|fragments| {
+                fragments.write(&self.seams, &self.schema, &made, self.epoch, told)
+            });
+        let made = made.transpose()?;
+        disk.create_dir(&aside).map_err(io(&aside))?;
+        for path in &self.ground.useless {
+            rename(path, &aside)?;
+        }
+        made.iter().try_for_each(|made| rename(made, &dir))?;
+        disk.sync_dir(&dir).map_err(io(&dir))
     }
 
     /// The segments there are from the first that differs on.
@@ -338,7 +388,13 @@ impl Salvage {
             made: Vec::new(),
         };
         let suspect = self.suspect.clone();
-        let mut walk = Walk::new(&self.wal, &self.schema, suspect, self.started);
+        if let Some(cover) = self.ground.cover.filter(|_| self.note) {
+            let mut note = Vec::new();
+            Record::checkpoint(cover.lsn, cover.chain).encode(&mut note);
+            writer.add(&note)?;
+        }
+        let (ground, started) = (&self.ground, self.started);
+        let mut walk = Walk::new(&self.wal, &self.schema, ground, suspect, started);
         walk.run(told, &mut |record| writer.add(record))?;
         let (made, end) = writer.end()?;
         self.read_back(from, &made, end)?;
@@ -429,7 +485,7 @@ fn ahead(
 ) -> HashMap<TenantId, Sequence> {
     let names = seams.disk.list(&config.data).unwrap_or_default();
     let is_there = |name| names.iter().any(|there| there == name);
-    if !is_there(TABLES) || is_there(DOUBTFUL) {
+    if !is_there(TABLES) || is_there(DOUBTFUL) || is_there(REBUILDING) {
         return HashMap::new();
     }
     let read = || {
@@ -475,6 +531,10 @@ struct Walk<'a> {
     lossy: usize,
     /// No frame has come since the last gap.
     open: bool,
+    /// Rows of some tenants were lost with a snapshot.
+    fragments: bool,
+    /// The last record of which the log says, where it stays as it is, that the tables hold it.
+    noted: Lsn,
     kept: u64,
 }
 
@@ -489,29 +549,46 @@ enum Fate {
     Dropped,
     /// It was there before: the rest of a salvage that was cut short.
     Repeated,
-    /// It tells of tables that are replaced.
-    Note,
+    /// It tells of the tables that they hold everything up to a record.
+    Note(Lsn),
 }
 
 impl<'a> Walk<'a> {
     fn new(
         wal: &'a Wal,
         schema: &'a Schema,
+        ground: &Ground,
         suspect: Option<(PathBuf, u64)>,
         started: u32,
     ) -> Self {
+        let known = |(tenant, last): (&TenantId, &Sequence)| {
+            let last = Some(*last);
+            (
+                *tenant,
+                Known {
+                    last,
+                    ..Known::default()
+                },
+            )
+        };
+        let lost = ground.fragments.iter().map(|fragments| Gap {
+            places: fragments.unreadable.clone(),
+            records: None,
+        });
         Self {
             wal,
             schema,
             suspect,
             started,
-            tail: Tail::START,
+            tail: ground.cover.map_or(Tail::START, Cover::tail),
             last: None,
             from: None,
-            tenants: HashMap::new(),
-            gaps: Vec::new(),
+            tenants: ground.tenants.iter().map(known).collect(),
+            gaps: lost.collect(),
             lossy: 0,
             open: false,
+            fragments: ground.fragments.is_some(),
+            noted: Lsn::ZERO,
             kept: 0,
         }
     }
@@ -522,8 +599,9 @@ impl<'a> Walk<'a> {
             move |error| OpenError::io(&path, error)
         };
         let numbers = self.wal.numbers().map_err(io(&self.wal.dir))?;
-        let total = len_u64_of(numbers.len());
         let mut expected = self.tail.segment;
+        let numbers: Vec<_> = numbers.into_iter().filter(|n| *n >= expected).collect();
+        let total = len_u64_of(numbers.len());
         for (done, number) in (0..).zip(numbers) {
             told("reading the log", done, total);
             let file = self.wal.path(number);
@@ -670,7 +748,7 @@ impl<'a> Walk<'a> {
             ),
         };
         let mut body = Cursor::new(frame.body);
-        let (mut stay, mut all) = (Vec::new(), true);
+        let (mut stay, mut all, mut noted) = (Vec::new(), true, Lsn::ZERO);
         for _ in 0..frame.count {
             let rest = body.rest();
             // The frame's checksum holds: what cannot be read in it was written like that.
@@ -680,7 +758,7 @@ impl<'a> Walk<'a> {
                 .unwrap_or_default();
             match self.judge(&record).map_err(newer)? {
                 Fate::Stays => stay.push(raw),
-                Fate::Note => {}
+                Fate::Note(applied) => noted = applied,
                 Fate::Dropped | Fate::Repeated => all = false,
             }
         }
@@ -693,8 +771,9 @@ impl<'a> Walk<'a> {
             self.from.get_or_insert(before);
         }
         self.kept += len_u64_of(stay.len());
-        if self.from.is_some() {
-            stay.into_iter().try_for_each(keep)?;
+        match self.from {
+            Some(_) => stay.into_iter().try_for_each(keep)?,
+            None => self.noted = self.noted.max(noted),
         }
         Ok(())
     }
@@ -703,14 +782,17 @@ impl<'a> Walk<'a> {
         let (sequence, envelope) = match &record.body {
             LoggedBody::Tenant { sequence, head, .. } => (*sequence, *head),
             LoggedBody::Side(_) => return Ok(Fate::Stays),
-            LoggedBody::Checkpoint { .. } => return Ok(Fate::Note),
+            LoggedBody::Checkpoint { applied, .. } => return Ok(Fate::Note(*applied)),
+            LoggedBody::Snapshot(_) | LoggedBody::Rows(_) => {
+                return Err("a record of a snapshot in the log");
+            }
         };
         let head = open_head(record.tenant, envelope).ok_or("a head is unreadable")?;
         let known = self.tenants.entry(record.tenant).or_default();
         let expected = match known.last {
             Some(last) => last.next(),
             // What begins a later log of a tenant is not its beginning.
-            None if self.lossy > 0 => Sequence::FIRST,
+            None if self.lossy > 0 || self.fragments => Sequence::FIRST,
             None => head.log_base,
         };
         if sequence < expected {
@@ -730,19 +812,25 @@ impl<'a> Walk<'a> {
         &self,
         refused: String,
         ahead: &HashMap<TenantId, Sequence>,
+        broken: Option<&BTreeMap<TenantId, Option<Sequence>>>,
         aside: PathBuf,
     ) -> SalvageReport {
         let nothing = Known::default();
-        let unseen = ahead
+        let unseen: BTreeSet<_> = ahead
             .keys()
-            .filter(|tenant| !self.tenants.contains_key(tenant));
+            .chain(broken.into_iter().flat_map(BTreeMap::keys))
+            .filter(|tenant| !self.tenants.contains_key(tenant))
+            .collect();
         let all = self
             .tenants
             .iter()
-            .chain(unseen.map(|tenant| (tenant, &nothing)));
+            .chain(unseen.iter().map(|tenant| (*tenant, &nothing)));
         let mut losses: Vec<_> = all
             .filter(|(tenant, known)| {
-                known.dropped.is_some() || known.passed < self.lossy || ahead.contains_key(tenant)
+                known.last.is_none()
+                    || known.dropped.is_some()
+                    || known.passed < self.lossy
+                    || ahead.contains_key(tenant)
             })
             .map(|(tenant, known)| Loss {
                 tenant: *tenant,

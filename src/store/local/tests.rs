@@ -200,8 +200,13 @@ impl Fixture {
         eventually("the lag is empty", || self.store().stats().lag_bytes == 0);
     }
 
+    fn wait_until_whole(&self) {
+        eventually("the tables are whole", || !self.store().stats().rebuilding);
+    }
+
     /// Everything that was acknowledged is there, and nothing else.
     fn check(&self) {
+        self.wait_until_whole();
         let reader = self.store().reader();
         assert_eq!(self.store().tenants(), self.tenants.len() as u64);
         for (id, expected) in &self.tenants {
@@ -336,16 +341,12 @@ fn a_torn_tail_is_cut_off_wherever_it_tore() {
         ends.push(tail);
     }
     let schema = Schema::new(&SCHEMA);
-    let wal = Wal {
-        disk: Arc::new(RealDisk),
-        dir: f.path("wal"),
-        segment_bytes: whole.len() as u64,
-    };
+    let wal = Wal::new(Arc::new(RealDisk), f.path("wal"), whole.len() as u64);
     for cut in 0..=tail.offset as usize {
         let mut torn = whole.clone();
         torn[cut..].fill(0);
         fs::write(f.segment(1), &torn).unwrap();
-        let scan = scan::Scan::read(&wal, &schema).unwrap();
+        let scan = scan::Scan::read(&wal, &schema, None).unwrap();
         let set_aside = scan.torn.as_ref().map_or(&[][..], |torn| &torn.bytes);
         let end = scan.tail.offset as usize + set_aside.len();
         assert_eq!(&torn[scan.tail.offset as usize..end], set_aside);
@@ -784,6 +785,73 @@ fn a_backup_holds_what_was_acknowledged_before_it_and_ends_in_order() {
         fs::remove_dir_all(restored).unwrap();
     }
     assert_eq!(backups_in(elsewhere.path()).unwrap().len(), 3);
+}
+
+#[test]
+fn a_backup_of_a_log_with_snapshots_is_the_newest_and_what_is_behind_it() {
+    let mut f = Fixture::new();
+    f.close();
+    let small = StoreConfig {
+        snapshot_bytes: 64 << 10,
+        checkpoint_every: Duration::from_millis(5),
+        ..config(f.dir.path())
+    };
+    f.store = Some(Store::open(&small, &SCHEMA).unwrap());
+    let quiet: Told<'_> = &mut |_, _, _| {};
+    let elsewhere = tempfile::tempdir().unwrap();
+    let at = Timestamp::MIN;
+    let mut nth = 0;
+    eventually("the log lost its beginning", || {
+        f.write((0..75).map(|n| n % 3));
+        nth += 1;
+        if nth % 20 == 0 {
+            // While snapshots are made and files removed.
+            let dir = elsewhere.path().join(nth.to_string());
+            f.store().backup(&dir, at, &[], quiet).unwrap();
+        }
+        !f.segment(1).exists()
+    });
+    let live = elsewhere.path().join("live");
+    f.store().backup(&live, at, &[], quiet).unwrap();
+    f.close();
+    let seen = ReadOnly::open(f.dir.path(), &SCHEMA).unwrap();
+    assert_eq!(seen.facts().snapshots.len(), 2);
+    let newest = seen.facts().snapshots.pop().unwrap().0;
+    seen.check_rows(quiet).unwrap();
+    let offline = elsewhere.path().join("offline");
+    seen.backup(&offline, at, &[], quiet).unwrap();
+    drop(seen);
+
+    // With the newest damaged, where only a whole reading finds it, the one before it serves.
+    let mut bytes = fs::read(&newest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&newest, bytes).unwrap();
+    let seen = ReadOnly::open(f.dir.path(), &SCHEMA).unwrap();
+    seen.check_rows(quiet).unwrap();
+    let damaged = elsewhere.path().join("damaged");
+    seen.backup(&damaged, at, &[], quiet).unwrap();
+
+    for (name, _) in backups_in(elsewhere.path()).unwrap() {
+        let dir = elsewhere.path().join(&name);
+        let (_, seen) = check_backup(&dir).unwrap();
+        assert!(seen.facts().snapshots.len() <= 1, "{name}");
+        seen.check_rows(quiet).unwrap();
+        let scratch = tempfile::tempdir().unwrap();
+        let reader = seen.reader(scratch.path()).unwrap();
+        for (id, head) in seen.heads() {
+            assert_eq!(reader.claim(id).unwrap().unwrap().head, head);
+            for number in 0..=head.sequence.get() {
+                let entry = reader.entry(id, Sequence::new(number)).unwrap();
+                assert_eq!(entry, Some(format!("entry {number}").into_bytes()));
+            }
+        }
+        if ["offline", "damaged"].contains(&name.as_str()) {
+            let expected: BTreeMap<_, _> = f.tenants.iter().map(|(id, t)| (*id, t.next)).collect();
+            let heads = seen.heads().map(|(id, head)| (id, head.sequence.get() + 1));
+            assert_eq!(heads.collect::<BTreeMap<_, _>>(), expected);
+        }
+    }
 }
 
 #[test]

@@ -596,3 +596,122 @@ fn a_salvage_that_is_cut_short_is_taken_up_again() {
     }
     assert!(last.is_some_and(|operations| operations > 15), "{last:?}");
 }
+
+/// A stopped store with two snapshots, whose log has lost its beginning.
+fn aged() -> Fixture {
+    let mut f = Fixture::new();
+    f.close();
+    let small = StoreConfig {
+        snapshot_bytes: 64 << 10,
+        checkpoint_every: Duration::from_millis(5),
+        ..config(f.dir.path())
+    };
+    f.store = Some(Store::open(&small, &SCHEMA).unwrap());
+    eventually("the log lost its beginning", || {
+        f.write((0..75).map(|n| n % 3));
+        !f.segment(1).exists()
+    });
+    f.write((0..75).map(|n| n % 3));
+    f.wait_until_applied();
+    f.close();
+    f
+}
+
+fn snapshots(f: &Fixture) -> Vec<PathBuf> {
+    files(&f.path("snapshots")).into_keys().collect()
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+/// Flips a bit of the last entry in the log but some.
+fn harm_log(f: &Fixture) {
+    let number = f.tenants[&tenant(1)].next - 5;
+    let text = format!("entry {number}");
+    let harmed = files(&f.path("wal"))
+        .into_iter()
+        .rev()
+        .find_map(|(path, bytes)| {
+            let at = bytes
+                .windows(text.len())
+                .rposition(|w| w == text.as_bytes())?;
+            Some((path, at))
+        });
+    let (path, at) = harmed.unwrap();
+    flip(&path, at);
+}
+
+#[test]
+fn a_repair_takes_the_rows_of_a_snapshot_too() {
+    let mut f = aged();
+    f.in_sled(FACTS, |tree| {
+        let (key, _) = tree
+            .scan_prefix(tenant(1).as_bytes())
+            .next()
+            .unwrap()
+            .unwrap();
+        tree.remove(key).unwrap();
+    });
+    let repaired = Repair {
+        tenant: tenant(1),
+        from: None,
+        leaf,
+        root,
+    };
+    let repaired = repaired.run(&config(f.dir.path()), &SCHEMA, &mut |_, _, _| {});
+    let repaired = repaired.unwrap();
+    assert!(repaired.log_sufficed && repaired.replaced, "{repaired:?}");
+    assert!(!f.open().rebuilt);
+    f.check();
+}
+
+#[test]
+fn a_salvage_goes_on_from_a_snapshot() {
+    // With both snapshots whole, and with the newest of no use where only a whole reading finds it.
+    for newest_is_harmed in [false, true] {
+        let mut f = aged();
+        harm_log(&f);
+        let all = snapshots(&f);
+        assert_eq!(all.len(), 2);
+        if newest_is_harmed {
+            flip(&all[1], fs::read(&all[1]).unwrap().len() * 3 / 4);
+        }
+        let report = salvage(&mut f);
+        assert_eq!(report.gaps.len(), 1, "{report:#?}");
+        assert_eq!(report.aside.join("snapshots").exists(), newest_is_harmed);
+        f.open();
+        f.check();
+    }
+}
+
+#[test]
+fn with_both_snapshots_gone_what_was_in_them_is_told_to_be_lost() {
+    let mut f = aged();
+    for path in snapshots(&f) {
+        flip(&path, 400);
+    }
+    assert!(matches!(f.refuses(), OpenError::Damaged { .. }));
+    let found = plan(&f).unwrap();
+    let report = found.report().clone();
+    assert_eq!(
+        (report.unharmed, report.losses.len()),
+        (0, 3),
+        "{report:#?}"
+    );
+    assert!(
+        report
+            .losses
+            .iter()
+            .all(|loss| loss.last_kept.is_none() && loss.certain())
+    );
+    found.execute(b"{}", &mut |_, _, _| {}).unwrap();
+    Salvage::finish(f.dir.path()).unwrap();
+    f.open();
+    f.tenants.clear();
+    f.check();
+    f.write([7]);
+    f.check();
+}
