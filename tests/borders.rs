@@ -83,6 +83,8 @@ const RULES: &[Rule] = &[
     Rule { but: &["engine", "store", "telemetry.rs", "build.rs"],
         ..rule(&["*"], &["std::time::SystemTime", "std::time::Instant", "getrandom"],
             "time and chance enter in one place") },
+    rule(&["jobs"], &["crate::http", "crate::api", "crate::query", "crate::cli", "tokio::fs"],
+        "a job is a client of the engine like any handler"),
     rule(&["transfer"], &["std::fs", "std::net", "std::env", "std::thread", "std::process", "tokio", "tracing",
             "crate::engine", "crate::query", "crate::api", "crate::http", "crate::cli", "crate::client"],
         "what maps rows does not know where they come from or go to"),

@@ -5,6 +5,7 @@
 
 mod backup;
 mod demo;
+mod doctor;
 mod export;
 mod gate;
 mod key;
@@ -107,6 +108,8 @@ enum Command {
     Restore(restore::Args),
     /// Repair one tenant's rows, or salvage a data directory that does not start
     Repair(repair::Args),
+    /// Explain the state of a data directory
+    Doctor(doctor::Args),
 }
 
 /// Version and git commit.
@@ -139,6 +142,7 @@ pub fn run() -> ExitCode {
         Some(Command::Backup(args)) => backup::run(&args),
         Some(Command::Restore(args)) => restore::run(&args),
         Some(Command::Repair(args)) => repair::run(&args),
+        Some(Command::Doctor(args)) => doctor::run(&args),
     };
     match ended {
         Ok(exit) => exit.into(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde_json::json;
@@ -171,10 +172,26 @@ pub(super) fn go_on(
                 engine.rest();
             }
         }
-        drop((commands, seat));
+        drop((commands, told));
+        tables_stand(&engine).await;
+        drop(seat);
         engine.close().map_err(failed)?;
         Ok(granted)
     })
+}
+
+/// Waits for the tables, so that the first start does not build them a second time. Where they do not
+/// come, it does.
+async fn tables_stand(engine: &Engine) {
+    const LOOKS: u64 = 36_000;
+    let mut told = progress::bar("building the tables");
+    for look in 0..LOOKS {
+        if !engine.health().store.rebuilding {
+            return;
+        }
+        told(look, LOOKS);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 fn failed(why: impl std::fmt::Display) -> Ended {

@@ -26,8 +26,12 @@
 //! quarantine/salvage-<n>/  what a salvage replaced, and its report; never read, never removed
 //! salvage.unfinished       tenants whose audit logs have to go on under other names after a salvage:
 //!                          a start refuses until they do
+//! restore.new/             a data directory being restored, before it is moved up
 //! *.new, *.wal.new         files being made; leftovers mean nothing
 //! ```
+//!
+//! A backup is such a directory without tables, ended in order, and with `backup.json`; see
+//! `local/backup.rs`.
 //!
 //! # Layouts
 //!
@@ -160,9 +164,9 @@ use tokio::sync::oneshot;
 pub use head::Head;
 pub use ledger::Ledger;
 pub use local::{
-    Backup, BackupError, Change, Copied, Facts, Gap, Loss, ReadOnly, Repair, RepairError, Repaired,
-    Restoring, Salvage, SalvageReport, TableError, Told, Unreadable, Visit, backups_in,
-    remove_old_backups,
+    Backup, BackupError, Change, Copied, FORMAT, Facts, Gap, Loss, ReadOnly, Repair, RepairError,
+    Repaired, Restoring, Salvage, SalvageReport, Survey, TableError, TablesAre, Told, Unreadable,
+    Visit, backups_in, remove_old_backups,
 };
 pub use record::{Lsn, Record};
 pub use row::{Damaged, ENTRIES, Keyed, Load, OPENINGS, Op, Stored, TableSpec, open_envelope};

@@ -567,3 +567,31 @@ fn segment_name(number: u64) -> String {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden;
+
+    #[test]
+    fn what_a_backup_says_of_itself_is_frozen() {
+        let copied = |bytes| Copied {
+            bytes,
+            sha256: hex(&Sha256::digest(b"x")),
+        };
+        let names = [
+            "MANIFEST",
+            "snapshots/000000000000002a.snap",
+            "wal/0000000000000007.wal",
+        ];
+        let backup = Backup {
+            format: 1,
+            made_at: Timestamp::from_micros(1_795_000_000_123_456),
+            lsn: 1_204,
+            tenants: 2,
+            files: names.map(|name| (name.to_owned(), copied(39))).into(),
+            sha256: String::new(),
+        };
+        golden::check("backup.json", &backup.sealed().render());
+    }
+}

@@ -10,8 +10,8 @@ use super::disk::{Disk, len_u64};
 pub(super) const FILE: &str = "MANIFEST";
 const NEW: &str = "MANIFEST.new";
 
-/// The format this version writes, and the newest it reads.
-pub(super) const FORMAT: u32 = 1;
+/// The format of data directories that this version writes, and the newest it reads.
+pub const FORMAT: u32 = 1;
 
 /// `data/MANIFEST`, one line of text: `arf-data/<format> boot-epoch=<n> crc32=<8 hex digits>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -36,7 +36,10 @@ mod schema;
 mod segment;
 mod settle;
 mod snapshot;
+#[cfg(test)]
+mod snapshots_tests;
 mod stopwatch;
+mod survey;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -66,10 +69,12 @@ use tables::{SledTables, Tables};
 
 pub use backup::{Backup, BackupError, Copied, backups_in, remove_old_backups};
 pub(super) use layout::{full_key, split_key, successor, tenant_end};
+pub use manifest::FORMAT;
 pub use readonly::{Change, Facts, ReadOnly, Told, Visit};
 pub use repair::{Repair, RepairError, Repaired};
 pub use restore::Restoring;
 pub use salvage::{Gap, Loss, Salvage, SalvageReport, Unreadable};
+pub use survey::{Survey, TablesAre};
 pub use tables::TableError;
 
 /// Opens the tables in a directory.

@@ -13,7 +13,14 @@ use super::manifest;
 use super::readonly::Told;
 use super::recover::{self, LOCK, WAL};
 
-const UNFINISHED: &str = "restore.new";
+pub(super) const UNFINISHED: &str = "restore.new";
+
+/// Whether a directory with these names in it holds no data. What an earlier attempt left means
+/// nothing.
+pub(super) fn is_empty(names: &[String]) -> bool {
+    let nothing = |name: &String| [LOCK, UNFINISHED].contains(&name.as_str());
+    names.iter().all(nothing)
+}
 
 /// A data directory that is being restored. Dropped before [`Restoring::finish`] it leaves nothing.
 #[derive(Debug)]
@@ -32,9 +39,7 @@ impl Restoring {
         };
         make(&data).map_err(BackupError::io(&data))?;
         let lock = recover::lock(&data)?;
-        // What an earlier attempt left means nothing.
-        let own = |name: &String| [LOCK, UNFINISHED].contains(&name.as_str());
-        if !names(&data)?.iter().all(own) {
+        if !is_empty(&names(&data)?) {
             return Err(BackupError::NotEmpty { dir: data });
         }
         let restoring = Self { data, _lock: lock };

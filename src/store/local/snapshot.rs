@@ -279,6 +279,8 @@ pub(super) struct Writer {
     frame: Vec<u8>,
     /// Records in it.
     count: u32,
+    /// The rank of their tables.
+    rank: u8,
     /// The last of them, of this table and tenant, which can still grow.
     open: Option<(u8, TenantId, RowsRecord)>,
     unsynced: usize,
@@ -305,6 +307,7 @@ impl Writer {
             tail,
             frame: Vec::with_capacity(FRAME_BYTES * 2),
             count: 0,
+            rank: 0,
             open: None,
             unsynced: 0,
         };
@@ -314,8 +317,10 @@ impl Writer {
 
     /// The next effect, in order of place.
     pub fn push(&mut self, item: &Item) -> io::Result<()> {
-        if self.frame.len() >= FRAME_BYTES {
+        // Whoever wants heads alone does not have to trust a frame with anything else.
+        if self.frame.len() >= FRAME_BYTES || rank(item.table) != self.rank {
             self.write(Kind::Group)?;
+            self.rank = rank(item.table);
         }
         let (tenant, key) = split_key(&item.key).unwrap_or((TenantId::ZERO, &item.key));
         let goes_on = self.open.as_ref().is_some_and(|(table, of, record)| {

@@ -346,9 +346,11 @@ fn whatever_is_damaged_what_is_left_opens_and_loses_no_more_than_is_told() {
     let template = long(true);
     let log = files(&template.path("wal"));
     let mut refused = 0;
-    for round in 0..60 {
+    for round in 0..40 {
+        let dir = tempfile::tempdir().unwrap();
         let mut f = Fixture {
-            dir: tempfile::tempdir().unwrap(),
+            config: config(dir.path()),
+            dir,
             store: None,
             tenants: BTreeMap::new(),
         };
@@ -419,7 +421,7 @@ fn whatever_is_damaged_what_is_left_opens_and_loses_no_more_than_is_told() {
         );
         settled(&mut f, &report);
     }
-    assert!(refused > 20, "only {refused} were damaged");
+    assert!(refused > 15, "only {refused} were damaged");
 }
 
 #[test]

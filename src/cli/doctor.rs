@@ -1,0 +1,642 @@
+//! `arf doctor`: what state a data directory is in, in plain words. Changes nothing.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::{Ended, Ending, Exit, line, progress};
+use crate::audit::verify::ParsedEntry;
+use crate::audit::{Kid, Signer};
+use crate::config::Config;
+use crate::credentials;
+use crate::engine::clock;
+use crate::id::{Sequence, TenantId};
+use crate::jobs::backup::Plan;
+use crate::store::keyfile::{self, KeyFileError, SIGNING_KEY};
+use crate::store::{self, Change, ENTRIES, OpenError, ReadOnly, Survey, TablesAre};
+use crate::tenant::key::{KeyHash, KeyRow, Secret};
+use crate::tenant::schema::{API_KEYS, Row, RowKey as _, TABLES, TENANTS};
+use crate::time::Timestamp;
+
+/// Explain the state of a data directory; changes nothing
+///
+/// Ends with 0 if all is well, 65 if something is damaged, 75 if a process has the directory open
+/// (then it tells what can be told from outside), 78 if a key file is wrong.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The data directory [default: that of the configuration, or data/db]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The server's configuration file, for its backups and sizes
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print it as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How many tenants are told of to people; JSON has all.
+const TENANTS_TOLD: usize = 20;
+
+/// How bad it is, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    /// As it should be.
+    Fine,
+    /// Worth knowing; nothing has to be done.
+    Note,
+    /// Another process has the directory.
+    InUse,
+    /// Something has to be done before a start, or soon.
+    Problem,
+    /// What was written is not what is there.
+    Damaged,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Check {
+    what: &'static str,
+    state: State,
+    told: String,
+    /// The command that helps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<String>,
+}
+
+/// A tenant, as far as the log alone tells.
+#[derive(Debug, Serialize)]
+struct Tenant {
+    tenant_id: TenantId,
+    name: Option<String>,
+    entries: u64,
+}
+
+/// Everything that was found.
+#[derive(Debug, Default)]
+struct Findings {
+    checks: Vec<Check>,
+    tenants: Vec<Tenant>,
+}
+
+/// What the rows say that files are compared with.
+#[derive(Default)]
+struct Rows {
+    /// Every tenant's last entry.
+    last: HashMap<TenantId, Sequence>,
+    names: BTreeMap<TenantId, String>,
+    keys: HashMap<KeyHash, KeyRow>,
+    /// When the newest entry was made, and the key it is signed with.
+    signed: Option<(Timestamp, Kid)>,
+}
+
+/// Looks, and tells.
+pub fn run(args: &Args) -> Ending {
+    let config = args
+        .config
+        .as_deref()
+        .map_or(Ok(Config::default()), Config::read);
+    let config = config.map_err(|why| Ended::with(Exit::Config, why))?;
+    let plan = config
+        .backup()
+        .map_err(|why| Ended::with(Exit::Config, why))?;
+    let segment_bytes = config
+        .store()
+        .map_err(|why| Ended::with(Exit::Config, why))?
+        .segment_bytes;
+    let data = args.data.clone().unwrap_or_else(|| config.data());
+    let data = std::path::absolute(&data).map_err(|why| Ended::with(Exit::Failed, why))?;
+    let survey = Survey::of(&data)
+        .map_err(|why| Ended::with(Exit::Failed, format!("{}: {why}", data.display())))?;
+
+    let mut found = Findings::default();
+    if survey.empty {
+        found.fine("data", "nothing is in it yet: the first start founds it");
+        if survey.restore_cut_short {
+            found.note("restore", "one was begun and did not end: run it again");
+        }
+    } else {
+        found.look(&data, &survey);
+    }
+    found.room(&survey, segment_bytes);
+    found.backups(args.config.is_some(), plan.as_ref());
+    let worst = found.checks.iter().map(|check| check.state).max();
+    let worst = worst.unwrap_or(State::Fine);
+    if args.json {
+        let told = json!({
+            "data": data.display().to_string(),
+            "state": worst,
+            "checks": found.checks,
+            "tenants": found.tenants,
+        });
+        line(&told.to_string())?;
+    } else {
+        found.print(&data)?;
+    }
+    Ok(match worst {
+        State::Fine | State::Note => Exit::Fine,
+        State::InUse => Exit::InUse,
+        State::Problem => Exit::Config,
+        State::Damaged => Exit::Damaged,
+    })
+}
+
+impl Findings {
+    fn add(&mut self, what: &'static str, state: State, told: impl Into<String>, help: &str) {
+        self.checks.push(Check {
+            what,
+            state,
+            told: told.into(),
+            help: Some(help.to_owned()).filter(|help| !help.is_empty()),
+        });
+    }
+
+    fn fine(&mut self, what: &'static str, told: impl Into<String>) {
+        self.add(what, State::Fine, told, "");
+    }
+
+    fn note(&mut self, what: &'static str, told: impl Into<String>) {
+        self.add(what, State::Note, told, "");
+    }
+
+    /// Opens the directory, if it can be had, and looks at what is in it.
+    fn look(&mut self, data: &Path, survey: &Survey) {
+        let opened = ReadOnly::open(data, TABLES);
+        let rows = match &opened {
+            Ok(seen) => {
+                self.fine("use", "no process has it open");
+                self.state_of_log(seen, survey);
+                self.rows(seen)
+            }
+            Err(error) => {
+                self.not_opened(error, survey);
+                None
+            }
+        };
+        self.snapshots(opened.as_ref().ok(), survey);
+        self.tables(survey, matches!(opened, Err(OpenError::InUse { .. })));
+        self.quarantine(survey);
+        self.credentials(data, rows.as_ref());
+        self.signing_key(data, rows.as_ref());
+    }
+
+    fn not_opened(&mut self, error: &OpenError, survey: &Survey) {
+        let (count, bytes) = survey.segments;
+        match error {
+            OpenError::InUse { .. } => {
+                self.add(
+                    "use",
+                    State::InUse,
+                    "a process has it open: what follows is what can be told from outside",
+                    "",
+                );
+                self.fine(
+                    "log",
+                    format!("{count} segments, {bytes} bytes; ask the server itself at /readyz and /metrics"),
+                );
+            }
+            OpenError::Newer { .. } => {
+                let reads = store::FORMAT;
+                self.add(
+                    "format",
+                    State::Damaged,
+                    format!("{error}; it reads data directories up to format {reads}"),
+                    "install the version of arf that wrote it, or a later one",
+                );
+            }
+            OpenError::Io { .. } | OpenError::Tables(_) => self.add(
+                "log",
+                State::Problem,
+                error.to_string(),
+                "run this as the user that the server runs as",
+            ),
+            OpenError::Damaged { .. } | OpenError::Row(_) | OpenError::Rebuild { .. } => self.add(
+                "log",
+                State::Damaged,
+                format!(
+                    "{error}. It was left as it is, and a start is refused. {count} segments, {bytes} bytes"
+                ),
+                "move the directory away and `arf restore BACKUP`; without a backup, `arf repair --salvage` \
+                 saves what is readable",
+            ),
+        }
+    }
+
+    fn state_of_log(&mut self, seen: &ReadOnly, survey: &Survey) {
+        let facts = seen.facts();
+        self.fine(
+            "format",
+            format!(
+                "{}; this version reads up to {}",
+                facts.format,
+                store::FORMAT
+            ),
+        );
+        match (facts.boot_epoch, facts.clean) {
+            (None, _) => self.fine("last stop", "it was never started"),
+            (Some(starts), true) => {
+                self.fine("last stop", format!("in order; started {starts} times"));
+            }
+            (Some(_), false) => self.note(
+                "last stop",
+                "not in order (a crash, a kill or a power cut): nothing that was answered is lost, \
+                 the next start recovers by itself",
+            ),
+        }
+        let (count, bytes) = survey.segments;
+        let last = facts.last.get();
+        self.fine(
+            "log",
+            format!(
+                "{count} segments, {bytes} bytes, every frame as it was written; last record {last}, tables \
+                 known to hold {}",
+                facts.checkpoint.get()
+            ),
+        );
+        if let Some((file, offset, why)) = facts.torn {
+            let file = file.display();
+            self.note(
+                "log's end",
+                format!(
+                    "{file} ends at {offset} in a write that was cut short ({why}): it was never \
+                     answered; the next start sets it aside in quarantine/"
+                ),
+            );
+        }
+    }
+
+    /// Reads every row; `None` if they cannot be trusted.
+    fn rows(&mut self, seen: &ReadOnly) -> Option<Rows> {
+        let mut told = progress::steps();
+        let mut rows = Rows {
+            last: seen.heads().map(|(id, head)| (id, head.sequence)).collect(),
+            ..Rows::default()
+        };
+        let read = seen.walk(&mut told, &mut |tenant, change| {
+            rows.take(tenant, &change);
+            ControlFlow::Continue(())
+        });
+        let checked = read.and_then(|()| seen.check_rows(&mut told));
+        self.tenants = seen
+            .heads()
+            .map(|(tenant_id, head)| Tenant {
+                tenant_id,
+                name: rows.names.remove(&tenant_id),
+                entries: head.sequence.get() + 1,
+            })
+            .collect();
+        self.tenants.sort_by_key(|tenant| tenant.tenant_id);
+        let count = self.tenants.len();
+        match checked {
+            Ok(()) => {
+                let entries: u64 = self.tenants.iter().map(|tenant| tenant.entries).sum();
+                self.fine(
+                    "tenants",
+                    format!("{count} with {entries} entries; their rows are those of their heads"),
+                );
+                Some(rows)
+            }
+            Err(error) => {
+                self.add(
+                    "tenants",
+                    State::Damaged,
+                    error.to_string(),
+                    "`arf repair --tenant T --from BACKUP`, or `arf restore BACKUP` into another directory",
+                );
+                None
+            }
+        }
+    }
+
+    fn snapshots(&mut self, seen: Option<&ReadOnly>, survey: &Survey) {
+        let (count, bytes) = survey.snapshots;
+        match count {
+            0 => self.fine("snapshots", "none yet: the log is short"),
+            _ => self.fine("snapshots", format!("{count}, {bytes} bytes")),
+        }
+        for damaged in seen.into_iter().flat_map(|seen| seen.facts().damaged) {
+            self.note(
+                "snapshots",
+                format!(
+                    "{} is damaged; the log and the snapshot before it make up for it, and the next \
+                     start sets it aside",
+                    damaged.display()
+                ),
+            );
+        }
+    }
+
+    fn tables(&mut self, survey: &Survey, in_use: bool) {
+        let bytes = survey.tables_bytes;
+        match survey.tables {
+            TablesAre::Present => self.fine("tables", format!("present, {bytes} bytes")),
+            TablesAre::Missing => self.note("tables", "missing: the next start builds them"),
+            TablesAre::Unfinished if in_use => {
+                self.note("tables", "old rows are on their way back to them");
+            }
+            TablesAre::Unfinished => {
+                self.note("tables", "not finished: the next start builds them anew");
+            }
+            TablesAre::Doubtful => self.note(
+                "tables",
+                "a write to them failed (a full disk?): the next start builds them anew",
+            ),
+        }
+    }
+
+    fn quarantine(&mut self, survey: &Survey) {
+        if survey.quarantine.is_empty() {
+            return;
+        }
+        let names = survey.quarantine.iter();
+        let names: Vec<_> = names
+            .map(|(name, bytes)| format!("{name} ({bytes} bytes)"))
+            .collect();
+        let dir = survey.data.join("quarantine");
+        self.add(
+            "quarantine",
+            State::Note,
+            format!("starts set aside {}; nothing reads it", names.join(", ")),
+            &format!("if nobody wants to look at it: rm -r {}", dir.display()),
+        );
+    }
+
+    fn credentials(&mut self, data: &Path, rows: Option<&Rows>) {
+        const WHAT: &str = "credentials";
+        let file = credentials::FILE;
+        let kept = match credentials::kept(data) {
+            Ok(Some(kept)) => kept,
+            Ok(None) => {
+                return self.fine(
+                    WHAT,
+                    format!("no {file}: the first keys are kept elsewhere"),
+                );
+            }
+            Err(error) => {
+                return self.add(WHAT, State::Problem, error.to_string(), "");
+            }
+        };
+        let Some(rows) = rows else {
+            return self.fine(
+                WHAT,
+                format!("{file} is there; its keys were not looked up"),
+            );
+        };
+        let keys = [
+            ("operator", Some(&kept.operator_key)),
+            ("api", kept.api_key.as_ref()),
+            ("reviewer", kept.reviewer_key.as_ref()),
+        ];
+        let keys: Vec<_> = keys
+            .iter()
+            .filter_map(|(name, key)| Some((*name, (*key)?)))
+            .collect();
+        let now = clock::now();
+        let stale: Vec<_> = keys
+            .iter()
+            .filter(|(_, key)| !rows.is_good(key, now))
+            .map(|(name, _)| *name)
+            .collect();
+        let all: Vec<_> = keys.iter().map(|(name, _)| *name).collect();
+        if rows.keys.is_empty() {
+            self.fine(
+                WHAT,
+                format!("{file} is there: the first start makes its keys"),
+            );
+        } else if stale.is_empty() {
+            self.fine(WHAT, format!("{file} is up to date: {} good", is_are(&all)));
+        } else {
+            self.add(
+                WHAT,
+                State::Note,
+                format!("{file} is stale: {} not good any more", is_are(&stale)),
+                &format!(
+                    "`arf key create` makes keys; then move {} away",
+                    data.join(file).display()
+                ),
+            );
+        }
+    }
+
+    fn signing_key(&mut self, data: &Path, rows: Option<&Rows>) {
+        const WHAT: &str = "signing key";
+        const LOST: &str = "put the file back from where private keys are kept; if it is lost, make a backup and \
+                            restore it: `arf restore` makes a new key and says so in every log";
+        let signed = rows.and_then(|rows| rows.signed);
+        match keyfile::load_signing_key(data) {
+            Ok(key) => {
+                let signer = Signer::from_seed(&key);
+                let kid = signer.kid();
+                match signed {
+                    Some((_, other)) if other != kid => self.add(
+                        WHAT,
+                        State::Problem,
+                        format!(
+                            "{SIGNING_KEY} is {kid}, and the newest entry is signed by {other}"
+                        ),
+                        LOST,
+                    ),
+                    _ => self.fine(
+                        WHAT,
+                        format!("{SIGNING_KEY} is there, for its owner only: {kid}"),
+                    ),
+                }
+            }
+            Err(KeyFileError::Missing { .. }) if rows.is_some() && signed.is_none() => {
+                self.fine(WHAT, "none yet: the first start makes it");
+            }
+            Err(error @ KeyFileError::Missing { .. }) => {
+                self.add(WHAT, State::Problem, error.to_string(), LOST);
+            }
+            Err(error) => self.add(WHAT, State::Problem, error.to_string(), ""),
+        }
+    }
+
+    /// The log wants two segments ahead, and room for the next snapshot.
+    fn room(&mut self, survey: &Survey, segment_bytes: u64) {
+        let wants = 2 * segment_bytes + survey.newest_snapshot + survey.newest_snapshot / 5;
+        let free = survey.free;
+        if free >= wants {
+            self.fine("disk", format!("{free} bytes free; the log wants {wants}"));
+        } else {
+            self.add(
+                "disk",
+                State::Problem,
+                format!(
+                    "{free} bytes free, and the log wants {wants}: writes stop before it is full"
+                ),
+                "make room; old backups and quarantine/ are the first to look at",
+            );
+        }
+    }
+
+    fn backups(&mut self, configured: bool, plan: Option<&Plan>) {
+        const WHAT: &str = "backups";
+        let Some(plan) = plan else {
+            let told = if configured {
+                "the server makes none: set `backup.dir` in its configuration"
+            } else {
+                "not known: name the server's configuration with --config"
+            };
+            return self.note(WHAT, told);
+        };
+        let dir = plan.dir.display();
+        let Some(last) = plan.last() else {
+            return self.add(
+                WHAT,
+                State::Note,
+                format!("none in {dir} yet"),
+                "`arf backup DIR` makes one",
+            );
+        };
+        let age = clock::now().since(last);
+        let late = plan.every.is_some_and(|every| age > every * 2);
+        let told = format!(
+            "the last one in {dir} was made at {last}, {} ago",
+            words(age)
+        );
+        if late {
+            let every = plan.every.map_or_else(String::new, words);
+            self.add(
+                WHAT,
+                State::Note,
+                format!("{told}, and one is due every {every}"),
+                "look into the server's log for why",
+            );
+        } else {
+            self.fine(WHAT, told);
+        }
+    }
+
+    fn print(&self, data: &Path) -> Result<(), Ended> {
+        line(&format!("data directory {}", data.display()))?;
+        for check in &self.checks {
+            let state = match check.state {
+                State::Fine => "ok",
+                State::Note => "note",
+                State::InUse => "in use",
+                State::Problem => "PROBLEM",
+                State::Damaged => "DAMAGED",
+            };
+            line(&format!("  {state:8} {:12} {}", check.what, check.told))?;
+            if let Some(help) = &check.help {
+                line(&format!("  {:21} -> {help}", ""))?;
+            }
+        }
+        if !self.tenants.is_empty() {
+            line("tenants")?;
+        }
+        for tenant in self.tenants.iter().take(TENANTS_TOLD) {
+            let name = tenant.name.as_deref().unwrap_or("?");
+            line(&format!(
+                "  {}  {:>10} entries  {name}",
+                tenant.tenant_id, tenant.entries
+            ))?;
+        }
+        match self.tenants.len().checked_sub(TENANTS_TOLD) {
+            Some(more @ 1..) => line(&format!("  and {more} more (--json has all)")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Rows {
+    fn take(&mut self, tenant: TenantId, change: &Change<'_>) {
+        match change {
+            Change::Put {
+                table, key, stored, ..
+            } if [&TENANTS, &API_KEYS].contains(table) => {
+                match Row::decode(table, stored.version, key, &stored.payload) {
+                    Ok(Row::AccountRow((), account)) => {
+                        self.names.insert(tenant, account.name);
+                    }
+                    Ok(Row::KeyRow(hash, key)) => {
+                        self.keys.insert(hash, key);
+                    }
+                    Ok(_) | Err(_) => {}
+                }
+            }
+            Change::Put {
+                table, key, stored, ..
+            } if **table == ENTRIES
+                && self.last.get(&tenant).copied() == Sequence::from_bytes(key) =>
+            {
+                if let Ok(entry) = ParsedEntry::parse(&stored.payload) {
+                    let newest = self.signed.is_none_or(|(at, _)| entry.at >= at);
+                    if newest {
+                        self.signed = Some((entry.at, entry.kid));
+                    }
+                }
+            }
+            Change::Delete { table, key } if **table == API_KEYS => {
+                if let Some(hash) = KeyHash::from_bytes(key) {
+                    self.keys.remove(&hash);
+                }
+            }
+            Change::Put { .. } | Change::Delete { .. } | Change::DeleteRange { .. } => {}
+        }
+    }
+
+    fn is_good(&self, key: &Secret, at: Timestamp) -> bool {
+        let row = self.keys.get(&key.hash());
+        row.is_some_and(|row| row.is_good(at))
+    }
+}
+
+/// `operator`: `the operator key is`.
+fn is_are(names: &[&str]) -> String {
+    match names {
+        [one] => format!("the {one} key is"),
+        many => format!("the keys {} are", many.join(", ")),
+    }
+}
+
+/// A duration in its largest unit.
+fn words(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (number, unit) = match seconds {
+        0..120 => (seconds, "seconds"),
+        120..7_200 => (seconds / 60, "minutes"),
+        7_200..172_800 => (seconds / 3_600, "hours"),
+        _ => (seconds / 86_400, "days"),
+    };
+    format!("{number} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn states_are_words_and_ordered() {
+        let states = [
+            State::Fine,
+            State::Note,
+            State::InUse,
+            State::Problem,
+            State::Damaged,
+        ];
+        assert!(states.is_sorted());
+        let shown: Vec<Value> = states.iter().map(|state| json!(state)).collect();
+        assert_eq!(shown, ["fine", "note", "in_use", "problem", "damaged"]);
+    }
+
+    #[test]
+    fn durations_are_told_in_their_largest_unit() {
+        for (seconds, text) in [
+            (1, "1 seconds"),
+            (600, "10 minutes"),
+            (86_400, "24 hours"),
+            (259_200, "3 days"),
+        ] {
+            assert_eq!(words(Duration::from_secs(seconds)), text);
+        }
+    }
+}
