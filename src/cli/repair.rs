@@ -146,7 +146,7 @@ impl Args {
         if let Some(salvage) = planned {
             report = json(salvage.report());
             if !self.json {
-                print(&text(salvage.report()))?;
+                print(&text(salvage.report(), self.keep_keys))?;
             }
             drop(told);
             self.confirm()?;
@@ -276,7 +276,7 @@ fn json(report: &SalvageReport) -> Value {
     })
 }
 
-fn text(report: &SalvageReport) -> String {
+fn text(report: &SalvageReport, keep_keys: bool) -> String {
     let mut text = format!("{}\n", report.refused);
     // Writing to a String cannot fail.
     for gap in &report.gaps {
@@ -319,6 +319,14 @@ fn text(report: &SalvageReport) -> String {
             "may lose  "
         };
         let _ = writeln!(text, "{harm}  tenant {}: {kept}; {why}", loss.tenant);
+    }
+    if !report.losses.is_empty() {
+        let keys = if keep_keys {
+            "stay as they are, even those that were revoked in what is lost"
+        } else {
+            "are good no longer: one may have been revoked in what is lost (--keep-keys leaves them)"
+        };
+        let _ = writeln!(text, "keys        of these tenants {keys}");
     }
     let _ = writeln!(text, "set aside   {}", report.aside.display());
     text

@@ -347,3 +347,27 @@ fn after_a_salvage_only_keys_of_unharmed_tenants_are_good_and_a_new_operator_key
     server.with_key(&key).get("admin/tenants").expect(200);
     server.stop();
 }
+
+#[test]
+fn a_salvage_that_was_cut_short_keeps_starts_out_until_it_is_finished() {
+    let mut server = Server::start();
+    ask(&server.ci(), "one");
+    server.stop();
+    // As it is between the new log and the new audit logs.
+    let tenant = server.credentials().tenant_id;
+    let unfinished = server.data().join("salvage.unfinished");
+    fs::write(&unfinished, format!("{tenant}\n")).unwrap();
+    Ran::to_end(&mut server.serve()).says_in_one_line(65, &["arf repair --salvage"]);
+    let ran = repair(&server, &["--salvage", "--keep-keys"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:#?}");
+    assert!(!unfinished.exists());
+    server.launch();
+    let ci = server.ci();
+    let log = ci.list("audit");
+    let kinds: Vec<_> = log
+        .iter()
+        .map(|entry| entry["type"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["genesis", "decision", "outcome", "genesis"]);
+    server.stop();
+}
