@@ -16,7 +16,7 @@ use super::Shared;
 use super::frame::Tail;
 use super::frames::{Trouble, go_on};
 use super::keep::FileHold;
-use super::lag::Generation;
+use super::lag::{Generation, Ranges};
 use super::layout::Layout;
 use super::merge::{Fold, Folded};
 use super::schema::{Part, Schema};
@@ -187,9 +187,9 @@ pub(super) fn back(shared: &Shared, origin: &Origin, _hold: FileHold) {
     }
 }
 
-/// What was deleted from the tables while older rows were still to come.
+/// What was deleted from the tables while older rows were still to come: keys and ranges, by table.
 #[derive(Default)]
-pub(super) struct Erased(BTreeMap<u8, (BTreeSet<Vec<u8>>, Vec<(Vec<u8>, Vec<u8>)>)>);
+pub(super) struct Erased(BTreeMap<u8, (BTreeSet<Vec<u8>>, Ranges)>);
 
 impl Erased {
     /// Remembers what a generation deletes.
