@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Ran, Server, arf, deployment, verified_log};
+use crate::harness::{Client, Ran, Server, arf, deployment, until, verified_log};
 
 fn repair(server: &Server, arguments: &[&str]) -> Ran {
     Ran::to_end(
@@ -115,12 +115,11 @@ fn a_tenant_whose_rows_were_damaged_serves_again_and_others_never_stopped() {
     let made = Ran::to_end(arf(&["backup", "--data"]).arg(server.data()).arg(&backup));
     assert_eq!(made.code, 0, "{made:#?}");
     for round in 0..2 {
-        let db = sled::Config::new()
+        let config = sled::Config::new()
             .path(server.data().join("tables"))
             .segment_size(8 << 20)
-            .mode(sled::Mode::LowSpace)
-            .open()
-            .unwrap();
+            .mode(sled::Mode::LowSpace);
+        let db = until("sled to let go of its lock", || config.open().ok());
         let rows = db.open_tree(["beta_state", "intents"][round]).unwrap();
         let tenant: u128 = second.replace('-', "").parse::<Hex>().unwrap().0;
         let (key, value) = rows
