@@ -112,13 +112,12 @@ pub fn run(args: &Args) -> Ending {
 
 fn tell(out: &Path, files: &Value) -> Result<(), Ended> {
     for (name, file) in files.as_object().into_iter().flatten() {
-        match &file["rows"] {
-            Value::Object(tables) => {
-                for (table, rows) in tables {
-                    line(&format!("{table:24} {rows:>10} rows"))?;
-                }
-            }
-            rows => line(&format!("{name:28} {rows:>10} rows"))?,
+        let rows = &file["rows"];
+        for (table, rows) in rows.as_object().into_iter().flatten() {
+            line(&format!("{table:28} {rows:>10} rows"))?;
+        }
+        if rows.is_number() {
+            line(&format!("{name:28} {rows:>10} rows"))?;
         }
     }
     line(&format!("exported to {}", out.display()))

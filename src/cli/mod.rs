@@ -11,6 +11,7 @@ mod gate;
 mod key;
 mod progress;
 mod remote;
+mod repair;
 mod restore;
 mod serve;
 
@@ -105,6 +106,8 @@ enum Command {
     Backup(backup::Args),
     /// Make a data directory out of a backup
     Restore(restore::Args),
+    /// Repair one tenant's rows, or salvage a data directory that does not start
+    Repair(repair::Args),
     /// Explain the state of a data directory
     Doctor(doctor::Args),
 }
@@ -138,6 +141,7 @@ pub fn run() -> ExitCode {
         Some(Command::Key(args)) => key::run(&args),
         Some(Command::Backup(args)) => backup::run(&args),
         Some(Command::Restore(args)) => restore::run(&args),
+        Some(Command::Repair(args)) => repair::run(&args),
         Some(Command::Doctor(args)) => doctor::run(&args),
     };
     match ended {

@@ -71,7 +71,13 @@ fn ended(error: StartError) -> Ended {
         | StartError::Read(_) => Exit::Damaged,
         StartError::Listen { .. } | StartError::Io(_) => Exit::Failed,
     };
-    Ended::with(exit, error)
+    let damaged = matches!(error, StartError::Open(OpenError::Damaged { .. }));
+    let way_out = if damaged {
+        "; `arf repair --salvage` keeps what can be read"
+    } else {
+        ""
+    };
+    Ended::with(exit, format!("{error}{way_out}"))
 }
 
 async fn told_to_stop() {

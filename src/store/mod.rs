@@ -25,6 +25,9 @@
 //! tables.rebuilding        rows are missing in the tables: a start that finds it builds them anew
 //! quarantine/tables-<n>/   tables that start n replaced; never read, never removed
 //! quarantine/wal-<n>       what start n found behind the last frame; never read, never removed
+//! quarantine/salvage-<n>/  what a salvage replaced, and its report; never read, never removed
+//! salvage.unfinished       tenants whose audit logs have to go on under other names after a salvage:
+//!                          a start refuses until they do
 //! quarantine/snapshot-<n>-<lsn>  a snapshot that start n found damaged; never read, never removed
 //! restore.new/             a data directory being restored, before it is moved up
 //! *.new                    files being made, and runs of a merge; leftovers mean nothing
@@ -182,8 +185,9 @@ pub use ledger::Ledger;
 #[cfg(fuzzing)]
 pub use local::fuzz;
 pub use local::{
-    Backup, BackupError, Change, Copied, FORMAT, Facts, ReadOnly, Restoring, Survey, TableError,
-    TablesAre, Told, Visit, backups_in, remove_old_backups,
+    Backup, BackupError, Change, Copied, FORMAT, Facts, Gap, Loss, ReadOnly, Repair, RepairError,
+    Repaired, Restoring, Salvage, SalvageReport, Survey, TableError, TablesAre, Told, Unreadable,
+    Visit, backups_in, remove_old_backups,
 };
 pub use record::{Lsn, Record};
 pub use row::{Damaged, ENTRIES, Keyed, Load, OPENINGS, Op, Stored, TableSpec, open_envelope};
@@ -207,6 +211,8 @@ pub struct StoreConfig {
     pub lag_bytes: usize,
     /// sled's cache. It takes a multiple of it.
     pub table_cache_bytes: u64,
+    /// Open although a salvage is not finished: for who finishes it.
+    pub finish_salvage: bool,
     /// How much log makes a new snapshot due; more once half of the last one is more.
     pub snapshot_bytes: u64,
 }
@@ -221,6 +227,7 @@ impl StoreConfig {
             tables_every: Duration::from_millis(100),
             lag_bytes: 64 << 20,
             table_cache_bytes: 64 << 20,
+            finish_salvage: false,
             snapshot_bytes: 1 << 30,
         }
     }

@@ -31,6 +31,7 @@ const BETA_STATE: &str = "beta_state.ndjson";
 const COMPONENTS: &str = "components.ndjson";
 const CHANGE_SETS: &str = "change_sets.ndjson";
 const USAGE_LOGS: &str = "usage_logs.ndjson";
+const FORMER_LOGS: &str = "former_logs.ndjson";
 const AUDIT_LOG: &str = "decision_audit_log.ndjson";
 const OPENINGS: &str = "openings.ndjson";
 
@@ -45,6 +46,7 @@ pub const FILES: &[&str] = &[
     COMPONENTS,
     CHANGE_SETS,
     USAGE_LOGS,
+    FORMER_LOGS,
     AUDIT_LOG,
     OPENINGS,
 ];
@@ -194,6 +196,15 @@ struct UsageLine<'a> {
 }
 
 #[derive(Serialize)]
+struct FormerLogLine<'a> {
+    tenant_id: TenantId,
+    log: &'a str,
+    log_base: Sequence,
+    size: u64,
+    root: String,
+}
+
+#[derive(Serialize)]
 struct EntryLine<'a> {
     tenant_id: TenantId,
     sequence: Sequence,
@@ -283,7 +294,18 @@ fn account(tenant: &Kept<'_>, out: Out<'_>) -> Result<(), Failed> {
             last_entry_at: head.at,
             root: STANDARD.encode(head.root),
         },
-    )
+    )?;
+    for (&log_base, row) in &tenant.former_logs {
+        let former = FormerLogLine {
+            tenant_id: tenant.id,
+            log: &row.log,
+            log_base,
+            size: row.size,
+            root: STANDARD.encode(row.root),
+        };
+        line(out, FORMER_LOGS, &former)?;
+    }
+    Ok(())
 }
 
 fn keys(tenant: &Kept<'_>, out: Out<'_>) -> Result<(), Failed> {

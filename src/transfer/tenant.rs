@@ -16,6 +16,7 @@ use crate::tenant::key::{KeyHash, KeyRow};
 use crate::tenant::learning::BetaRow;
 use crate::tenant::lifecycle::AccountRow;
 use crate::tenant::outcome::OutcomeRow;
+use crate::tenant::restore::FormerLogRow;
 use crate::tenant::schema::{Row, RowKey, USAGE_LOGS};
 use crate::tenant::usage::{KeyUsageRow, UsageLogRow};
 
@@ -35,6 +36,7 @@ pub struct Kept<'a> {
     pub(super) beta: BTreeMap<Category, BetaRow>,
     pub(super) components: BTreeMap<Name, ComponentRow>,
     pub(super) change_sets: BTreeMap<Name, ChangeSetRow>,
+    pub(super) former_logs: BTreeMap<Sequence, FormerLogRow>,
     reader: &'a Reader,
 }
 
@@ -65,7 +67,7 @@ impl<'a> Kept<'a> {
         let (mut intents, mut outcomes) = (BTreeMap::new(), BTreeMap::new());
         let (mut key_usage, mut beta) = (BTreeMap::new(), BTreeMap::new());
         let (mut components, mut change_sets) = (BTreeMap::new(), BTreeMap::new());
-        let mut account = None;
+        let (mut account, mut former_logs) = (None, BTreeMap::new());
         for (table, key, value) in &claim.rows {
             let stored = crate::store::open_envelope(id, table, key, value)
                 .map_err(crate::store::ReadError::from)?;
@@ -82,8 +84,7 @@ impl<'a> Kept<'a> {
                 Row::BetaRow(key, row) => drop(beta.insert(key, row)),
                 Row::ComponentRow(key, row) => drop(components.insert(key, row)),
                 Row::ChangeSetRow(key, row) => drop(change_sets.insert(key, row)),
-                // The entries say it too: a genesis names the log before it.
-                Row::FormerLogRow(..) => {}
+                Row::FormerLogRow(key, row) => drop(former_logs.insert(key, row)),
                 Row::UsageLogRow(..) => return Err(damaged("a cold row is among the hot ones")),
             }
         }
@@ -100,6 +101,7 @@ impl<'a> Kept<'a> {
             beta,
             components,
             change_sets,
+            former_logs,
             reader,
         })
     }

@@ -15,6 +15,7 @@ mod backup;
 mod block;
 mod commit;
 mod disk;
+mod fragments;
 mod frame;
 mod frames;
 #[cfg(fuzzing)]
@@ -28,8 +29,10 @@ mod read;
 mod readonly;
 mod rebuild;
 mod recover;
+mod repair;
 mod replay;
 mod restore;
+mod salvage;
 mod scan;
 mod schema;
 mod segment;
@@ -74,7 +77,9 @@ pub use backup::{Backup, BackupError, Copied, backups_in, remove_old_backups};
 pub(super) use layout::{full_key, split_key, successor, tenant_end};
 pub use manifest::FORMAT;
 pub use readonly::{Change, Facts, ReadOnly, Told, Visit};
+pub use repair::{Repair, RepairError, Repaired};
 pub use restore::Restoring;
+pub use salvage::{Gap, Loss, Salvage, SalvageReport, Unreadable};
 pub use survey::{Survey, TablesAre};
 pub use tables::TableError;
 

@@ -125,7 +125,15 @@ impl ReadOnly {
     }
 
     pub(super) fn open_with(data: &Path, schema: Schema) -> Result<Self, OpenError> {
-        let lock = lock(data)?;
+        Self::open_locked(data, schema, lock(data)?)
+    }
+
+    /// Of a directory that is locked already.
+    pub(super) fn open_locked(
+        data: &Path,
+        schema: Schema,
+        lock: Option<File>,
+    ) -> Result<Self, OpenError> {
         let wal = untouched(data.join(WAL));
         let Examined {
             scan,
@@ -210,6 +218,35 @@ impl ReadOnly {
                 tell(len_u64(value));
             }
         }
+        self.walk_from(begin, &mut tell, visit)?;
+        tell(total);
+        Ok(())
+    }
+
+    /// The same of all the log there is, and of nothing before it.
+    pub(super) fn walk_log(&self, told: Told<'_>, visit: Visit<'_>) -> Result<(), OpenError> {
+        let numbers = self.wal.numbers();
+        let numbers = numbers.map_err(|error| OpenError::io(&self.wal.dir, error))?;
+        let oldest = self.snapshots.first().map(|oldest| oldest.cover.tail());
+        let begin = match oldest {
+            Some(tail) if numbers.first() != Some(&Tail::START.segment) => tail,
+            Some(_) | None => Tail::START,
+        };
+        let total = self.log_bytes(begin);
+        let mut done = 0;
+        let mut tell = |more: u64| {
+            done += more;
+            told("reading the log", done.min(total), total);
+        };
+        self.walk_from(begin, &mut tell, visit)
+    }
+
+    fn walk_from(
+        &self,
+        begin: Tail,
+        tell: &mut dyn FnMut(u64),
+        visit: Visit<'_>,
+    ) -> Result<(), OpenError> {
         let mut frames = LogFrames::new(&self.wal, begin, self.scan.tail);
         while frames.step()? {
             let Some(frame) = frames.frame() else {
@@ -228,7 +265,6 @@ impl ReadOnly {
             }
             tell(len_u64(frame.body));
         }
-        tell(total);
         Ok(())
     }
 

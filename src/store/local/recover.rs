@@ -11,6 +11,7 @@ use super::frame::{Kind, Tail};
 use super::keep;
 use super::manifest::{BadManifest, Manifest};
 use super::rebuild::Origin;
+use super::salvage;
 use super::scan::{Scan, Torn};
 use super::schema::Schema;
 use super::segment::Wal;
@@ -55,6 +56,9 @@ pub(super) fn recover(
             .map_err(|error| OpenError::io(dir, error))?;
     }
     let lock = lock(data)?;
+    if !config.finish_salvage {
+        salvage::refuse_unfinished(disk.as_ref(), data)?;
+    }
 
     wal.remove_unfinished()
         .map_err(|error| OpenError::io(&wal.dir, error))?;
@@ -202,7 +206,7 @@ pub(super) fn lock(data: &Path) -> Result<File, OpenError> {
     }
 }
 
-fn load_manifest(data: &Path, disk: &dyn Disk) -> Result<Option<Manifest>, OpenError> {
+pub(super) fn load_manifest(data: &Path, disk: &dyn Disk) -> Result<Option<Manifest>, OpenError> {
     let file = data.join("MANIFEST");
     Manifest::load(disk, data).map_err(|bad| match bad {
         BadManifest::Io(error) => OpenError::io(&file, error),

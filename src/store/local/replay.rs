@@ -147,7 +147,7 @@ fn check_known(
 }
 
 /// The sequence of every head in the tables.
-fn heads(layout: Layout<'_>) -> Result<HashMap<TenantId, Sequence>, Doubt> {
+pub(super) fn heads(layout: Layout<'_>) -> Result<HashMap<TenantId, Sequence>, Doubt> {
     let mut heads = HashMap::new();
     for row in layout.rows(&HEADS, &[], None)? {
         let (key, value) = row?;

@@ -30,7 +30,7 @@ const FRAME_BYTES: usize = 256 << 10;
 const SYNC_BYTES: usize = 4 << 20;
 
 /// Where the first frame is.
-const START: Tail = Tail {
+pub(super) const START: Tail = Tail {
     segment: 0,
     offset: 0,
     next: Lsn::new(1),
@@ -60,7 +60,7 @@ pub(super) struct Item {
 
 impl Item {
     /// What an operation of a tenant's record does.
-    fn of(tenant: TenantId, op: LoggedOp<'_>) -> Self {
+    pub fn of(tenant: TenantId, op: LoggedOp<'_>) -> Self {
         let (table, key, effect) = match op {
             LoggedOp::Put { table, key, value } => (table, key, Effect::Put(value.to_vec())),
             LoggedOp::Delete { table, key } => (table, key, Effect::Delete),

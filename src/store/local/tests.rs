@@ -17,6 +17,8 @@ use crate::store::row::{ENTRIES, HEADS, OPENINGS};
 use crate::store::{Claim, Durable, Head, Keyed, Ledger, Load, Lost, Op, ReadError, Reader, Store};
 use crate::time::Timestamp;
 
+mod rescue;
+
 pub(super) static SCHEMA: [TableSpec; 3] = [
     TableSpec {
         id: 1,
@@ -239,12 +241,16 @@ impl Fixture {
 
     /// Changes the tables behind the store's back.
     fn in_sled(&self, table: &TableSpec, change: impl FnOnce(&sled::Tree)) {
-        let db = sled::Config::new()
+        let config = sled::Config::new()
             .path(self.path("tables"))
             .segment_size(8 << 20)
-            .mode(sled::Mode::LowSpace)
-            .open()
-            .unwrap();
+            .mode(sled::Mode::LowSpace);
+        let mut opened = None;
+        eventually("sled lets go of its lock", || {
+            opened = config.open().ok();
+            opened.is_some()
+        });
+        let db = opened.unwrap();
         change(&db.open_tree(table.name).unwrap());
         db.flush().unwrap();
     }
