@@ -12,6 +12,7 @@ use super::lag::{Generation, Lag, Position};
 use super::layout::Layout;
 use super::recover::doubt_tables;
 use super::replay;
+use super::stamp;
 use super::stopwatch;
 use super::tables::{TableError, Tables};
 use crate::id::TenantId;
@@ -238,7 +239,11 @@ impl Applier {
         if self.checkpoint.take().is_none() {
             return;
         }
-        match self.with_tables(|tables| Ok(tables.sync()?)) {
+        let synced = self.with_tables(|tables| {
+            stamp::write(tables, self.applied.lsn)?;
+            Ok(tables.sync()?)
+        });
+        match synced {
             Ok(()) => self.shared.inbox.push_checkpoint(self.applied),
             Err(error) => self.fail(&error),
         }

@@ -19,6 +19,10 @@ mod replay;
 mod scan;
 mod schema;
 mod segment;
+#[cfg(test)]
+#[path = "../../../tests/durability/simulated/mod.rs"]
+mod simulated;
+mod stamp;
 mod stopwatch;
 mod tables;
 #[cfg(test)]

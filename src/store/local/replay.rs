@@ -10,6 +10,7 @@ use super::layout::{Layout, full_key, split_key};
 use super::scan::{Scan, records};
 use super::schema::Schema;
 use super::segment::Wal;
+use super::stamp;
 use super::tables::Tables;
 use crate::id::{Sequence, TenantId};
 use crate::store::head::Head;
@@ -62,6 +63,16 @@ pub(super) fn catch_up(
         let why = "the log is empty and the tables are not";
         return Err(Doubt::Refuse(scan.damaged(wal.path(1), 0, None, why)));
     }
+    let stamp = stamp::read(tables).map_err(ReadError::from)?;
+    if stamp > scan.through.lsn {
+        let why = "the tables were synced with what is not in the log";
+        let (path, offset) = (wal.path(scan.tail.segment), scan.tail.offset);
+        return Err(Doubt::Refuse(scan.damaged(path, offset, None, why)));
+    }
+    if stamp < scan.applied {
+        let why = "they are older than their last sync";
+        return Err(Doubt::Rebuild(why.to_owned()));
+    }
     replay(wal, scan, schema, layout, scan.applied, Some(&known))?;
     check_heads(scan, layout)
 }
@@ -75,7 +86,8 @@ pub(super) fn fill(
 ) -> Result<(), Doubt> {
     let layout = Layout(tables);
     replay(wal, scan, schema, layout, Lsn::ZERO, None)?;
-    check_heads(scan, layout)
+    check_heads(scan, layout)?;
+    Ok(stamp::write(tables, scan.through.lsn).map_err(ReadError::from)?)
 }
 
 /// Every record after `after`. A tenant that the tables know less of than they were known to hold
