@@ -278,7 +278,11 @@ fn settle_tables(
     }
     disk.rename(&at(TABLES_NEW), &at(TABLES))
         .map_err(io(at(TABLES_NEW)))?;
-    disk.remove(&at(DOUBTFUL)).map_err(io(at(DOUBTFUL)))?;
+    if doubtful {
+        // The doubt goes after what it was about.
+        disk.sync_dir(data).map_err(io(at(".")))?;
+        disk.remove(&at(DOUBTFUL)).map_err(io(at(DOUBTFUL)))?;
+    }
     disk.sync_dir(data).map_err(io(at(".")))?;
     Ok((open(TABLES)?, present))
 }

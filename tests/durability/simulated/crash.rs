@@ -24,7 +24,7 @@ struct Told {
 fn history(seed: u64, root: &Path, shown: &Shown, lie: Lie, told: &Told) {
     let machine = Machine::new(seed, lie, root);
     *shown.lock().unwrap() = Some(Arc::clone(&machine));
-    let mut world = World::new(machine, root);
+    let mut world = World::new(machine, root, seed);
     let mut chance = Chance::of(seed, "the history");
     let lives = 1 + chance.below(3);
     let mut budget = 200;
@@ -43,6 +43,9 @@ fn history(seed: u64, root: &Path, shown: &Shown, lie: Lie, told: &Told) {
             1 => world
                 .machine
                 .fault(Fault::Sync(1 + chance.below(steps + 4) as u64)),
+            2 => world
+                .machine
+                .fault(Fault::Eio(1 + chance.below(8 * steps + 4) as u64)),
             _ => {
                 let soon = chance.pick(&[10, 100, 4 * steps + 1, 12 * steps + 1]);
                 world.machine.end_at(1 + chance.below(soon) as u64);
@@ -82,13 +85,8 @@ fn start_through_cuts(world: &mut World, chance: &mut Chance, told: &Told) {
     for _ in 0..chance.below(4) {
         world.machine.end_at(1 + chance.below(60) as u64);
         match world.open() {
-            Ok(_) => {
-                // It came through, unless it ends just now: a look, and it ends here.
-                world.machine.end_at(u64::MAX / 2);
-                if !world.dead() {
-                    world.settle();
-                }
-            }
+            // It came through, unless it ends just now: a look, and it ends here.
+            Ok(_) => world.unless_dead(World::settle),
             Err(error) => assert!(world.machine.is_off(), "the start refuses: {error}"),
         }
         let end = chance.pick(&[End::Power, End::Power, End::Kill]);
@@ -128,9 +126,7 @@ fn live(world: &mut World, chance: &mut Chance, steps: usize) {
             }
             10 if chance.chance(1, 4) => {
                 world.resolve();
-                if !world.dead() {
-                    world.check();
-                }
+                world.unless_dead(World::check);
             }
             _ => {}
         }
@@ -142,7 +138,7 @@ fn live(world: &mut World, chance: &mut Chance, steps: usize) {
 fn nothing_acknowledged_is_lost_in_a_crash() {
     let told = Arc::new(Told::default());
     let count = Arc::clone(&told);
-    let ran = try_seeds(seeds(80), move |seed, root, shown| {
+    let ran = try_seeds(seeds(160), move |seed, root, shown| {
         history(seed, root, shown, Lie::None, &count);
     });
     let load = |number: &AtomicU64| number.load(Ordering::Relaxed);
@@ -157,4 +153,29 @@ fn nothing_acknowledged_is_lost_in_a_crash() {
     if let Err(why) = ran {
         panic!("{why}");
     }
+}
+
+/// The suite notices what this disk does, and soon.
+fn is_caught(lie: Lie) {
+    let run = move |seed, root: &Path, shown: &Shown| {
+        history(seed, root, shown, lie, &Told::default());
+    };
+    let caught = try_seeds(0..200, run).unwrap_err();
+    let how = caught.lines().find(|line| line.starts_with("seed "));
+    println!("caught: {}", how.unwrap());
+}
+
+#[test]
+fn the_suite_catches_a_disk_that_does_not_sync() {
+    is_caught(Lie::Data);
+}
+
+#[test]
+fn the_suite_catches_a_disk_that_does_not_sync_directories() {
+    is_caught(Lie::Names);
+}
+
+#[test]
+fn the_suite_catches_a_disk_that_acknowledges_and_forgets() {
+    is_caught(Lie::Forgets);
 }

@@ -61,7 +61,7 @@ pub(super) enum Fault {
     Sync(u64),
 }
 
-/// What a disk says that it did and did not.
+/// What a disk says of the log that it did, and did not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lie {
     None,
@@ -69,7 +69,7 @@ pub(super) enum Lie {
     Data,
     /// `fsync` of directories does nothing.
     Names,
-    /// A sync takes the pages and forgets them.
+    /// One sync in eight takes the pages and forgets them.
     Forgets,
 }
 
@@ -238,6 +238,8 @@ pub(super) struct State {
     eligible: u64,
     /// The operation at which everything ends.
     end_at: Option<u64>,
+    /// The end waits until somebody has looked.
+    held: bool,
     pub off: bool,
     fault: Option<Fault>,
     fault_hit: bool,
@@ -339,7 +341,7 @@ impl State {
         if self.off {
             return fails(Happens::Not, power_is_off());
         }
-        if self.end_at.is_some_and(|end| self.ops >= end) {
+        if !self.held && self.end_at.is_some_and(|end| self.ops >= end) {
             self.off = true;
             let mut chance = Chance::of(seed ^ self.ops, "the last operation");
             let happens = chance.pick(&[Happens::Whole, Happens::Half, Happens::Not]);
@@ -520,6 +522,7 @@ impl Machine {
             ops: 0,
             eligible: 0,
             end_at: None,
+            held: false,
             off: false,
             fault: None,
             fault_hit: false,
@@ -558,6 +561,11 @@ impl Machine {
         state.end_at = Some(state.ops + n);
     }
 
+    /// Nothing ends while it is held.
+    pub fn hold(&self, held: bool) {
+        self.lock().held = held;
+    }
+
     /// From now on something goes wrong.
     pub fn fault(&self, fault: Fault) {
         let mut state = self.lock();
@@ -575,9 +583,9 @@ impl Machine {
         self.lock().off
     }
 
-    /// Operations since the last start.
-    pub fn ops(&self) -> u64 {
-        self.lock().ops
+    /// How often the fault could have happened.
+    pub fn eligible(&self) -> u64 {
+        self.lock().eligible
     }
 
     pub fn table_syncs(&self) -> u64 {
@@ -614,11 +622,6 @@ impl Machine {
         let state = &mut *self.lock();
         state.remove(path);
         state.sync_names(path.parent().unwrap_or(path));
-    }
-
-    /// The names of everything there is.
-    pub fn names(&self) -> Vec<PathBuf> {
-        self.lock().live.keys().cloned().collect()
     }
 
     /// A thread of the store panicked.
@@ -796,7 +799,8 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let (mut state, turn) = self.turn(Class::SyncDir, "sync_dir", dir);
-        if turn.happens() && self.0.lie != Lie::Names {
+        let lies = self.0.lie == Lie::Names && dir.ends_with("wal");
+        if turn.happens() && !lies {
             state.sync_names(dir);
         }
         turn.end(())
@@ -819,12 +823,14 @@ impl LogFile for SimFile {
         super::on_this_thread(&self.machine);
         let mut state = self.machine.lock();
         let turn = state.turn(self.machine.seed, Class::Sync, "sync", &self.path, 0, 0);
-        let off = state.off;
+        let (off, ops) = (state.off, state.ops);
         let file = state.file(self.ino);
-        match (turn.happens(), self.machine.lie) {
-            (true, Lie::None | Lie::Names) => file.sync(),
+        let log = self.path.parent().is_some_and(|dir| dir.ends_with("wal"));
+        let lie = if log { self.machine.lie } else { Lie::None };
+        match (turn.happens(), lie) {
             (true, Lie::Data) => {}
-            (true, Lie::Forgets) => file.pending.clear(),
+            (true, Lie::Forgets) if ops.is_multiple_of(8) => file.pending.clear(),
+            (true, _) => file.sync(),
             // What the power took is torn; what a sync failed to write is forgotten.
             (false, _) if off => {}
             (false, _) => file.pending.clear(),

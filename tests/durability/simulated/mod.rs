@@ -15,15 +15,16 @@
 mod chance;
 mod crash;
 mod disk;
+mod faults;
 mod tables;
 mod world;
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once, Weak, mpsc};
 use std::time::{Duration, Instant};
 
@@ -91,21 +92,22 @@ enum News {
 /// Tries seeds on some threads; the first failure is told with its seed and its last operations.
 /// `run` gets a directory of its thread's own.
 fn try_seeds(
-    seeds: Range<u64>,
+    seeds: impl IntoIterator<Item = u64>,
     run: impl Fn(u64, &Path, &Shown) + Send + Sync + 'static,
 ) -> Result<(), String> {
     note_panics();
-    let next = Arc::new(AtomicU64::new(seeds.start));
+    let left: VecDeque<u64> = seeds.into_iter().collect();
+    let left = Arc::new(Mutex::new(left));
     let run = Arc::new(run);
     let (news, heard) = mpsc::channel();
     let shown: Arc<Vec<Shown>> = Arc::new((0..WORKERS).map(|_| Mutex::default()).collect());
     for worker in 0..WORKERS {
-        let (next, run, news, shown) = (next.clone(), run.clone(), news.clone(), shown.clone());
+        let (left, run, news, shown) = (left.clone(), run.clone(), news.clone(), shown.clone());
         std::thread::spawn(move || {
             let dir = tempfile::tempdir().unwrap();
-            loop {
-                let seed = next.fetch_add(1, Ordering::SeqCst);
-                if seed >= seeds.end || news.send(News::Began(worker, seed)).is_err() {
+            let next = || left.lock().unwrap().pop_front();
+            while let Some(seed) = next() {
+                if news.send(News::Began(worker, seed)).is_err() {
                     return;
                 }
                 let ran = catch_unwind(AssertUnwindSafe(|| run(seed, dir.path(), &shown[worker])));

@@ -24,8 +24,8 @@ pub(super) struct TableData {
     durable: BTreeMap<Key, Vec<u8>>,
     /// What the living see.
     live: BTreeMap<Key, Vec<u8>>,
-    /// What was written since.
-    pending: Vec<Change>,
+    /// What was written since; what was written together stays together.
+    pending: Vec<Vec<Change>>,
     /// What undoes the last syncs, the oldest first.
     undo: VecDeque<Vec<Change>>,
     /// Its directory was removed, which is not one step.
@@ -41,13 +41,20 @@ fn set(map: &mut BTreeMap<Key, Vec<u8>>, key: Key, value: Option<Vec<u8>>) -> Op
 
 impl TableData {
     fn write(&mut self, key: Key, value: Option<Vec<u8>>) -> Option<Vec<u8>> {
-        self.pending.push((key.clone(), value.clone()));
+        self.pending.push(vec![(key.clone(), value.clone())]);
         set(&mut self.live, key, value)
+    }
+
+    fn write_together(&mut self, changes: Vec<Change>) {
+        for (key, value) in &changes {
+            set(&mut self.live, key.clone(), value.clone());
+        }
+        self.pending.push(changes);
     }
 
     fn sync(&mut self) {
         let mut undo = Vec::new();
-        for (key, value) in self.pending.drain(..) {
+        for (key, value) in self.pending.drain(..).flatten() {
             let before = set(&mut self.durable, key.clone(), value);
             undo.push((key, before));
         }
@@ -64,8 +71,8 @@ impl TableData {
         let keep = chance.below(pending.len() + 1);
         match chance.below(100) {
             // sled keeps what was written in the order it was written.
-            0..50 => self.apply(pending.into_iter().take(keep)),
-            50..60 => self.apply(pending.into_iter()),
+            0..50 => self.apply(pending.into_iter().take(keep).flatten()),
+            50..60 => self.apply(pending.into_iter().flatten()),
             60..85 => {}
             // sled is silent about a damaged end of its file: what lay there never was.
             85..93 => {
@@ -95,7 +102,7 @@ impl TableData {
     pub fn kill(&mut self, chance: &mut Chance) {
         self.pending.truncate(chance.below(self.pending.len() + 1));
         self.live = self.durable.clone();
-        for (key, value) in &self.pending {
+        for (key, value) in self.pending.iter().flatten() {
             set(&mut self.live, key.clone(), value.clone());
         }
     }
@@ -201,6 +208,25 @@ impl Tables for SimTables {
         }
         turn.end(before)
             .map_err(|source| io_error(&self.path, source))
+    }
+
+    fn write_together(
+        &self,
+        table: &TableSpec,
+        changes: &[(Vec<u8>, Option<Vec<u8>>)],
+    ) -> Result<(), TableError> {
+        super::on_this_thread(&self.machine);
+        let mut state = self.machine.lock();
+        let (seed, len) = (self.machine.seed(), changes.len());
+        let turn = state.turn(seed, Class::TableWrite, table.name, &self.path, 0, len);
+        if turn.happens() {
+            let placed = |(key, value): &(Vec<u8>, Option<Vec<u8>>)| {
+                ((table.id, key.clone()), value.clone())
+            };
+            let changes = changes.iter().map(placed).collect();
+            state.tables(self.ino).write_together(changes);
+        }
+        turn.end(()).map_err(|source| io_error(&self.path, source))
     }
 
     fn sync(&self) -> Result<(), TableError> {

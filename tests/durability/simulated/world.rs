@@ -127,9 +127,10 @@ impl Tenant {
 }
 
 impl World {
-    /// `root` really exists: the lock of the data directory is a real one.
-    pub fn new(machine: Arc<Machine>, root: &Path) -> Self {
-        let mut chance = Chance::of(machine.seed(), "the world");
+    /// What is written follows from `seed`. `root` really exists: the lock of the data directory is a
+    /// real one.
+    pub fn new(machine: Arc<Machine>, root: &Path, seed: u64) -> Self {
+        let mut chance = Chance::of(seed, "the world");
         let config = StoreConfig {
             segment_bytes: chance.pick(&[4, 4, 8, 16]) << 10,
             tables_every: Duration::from_millis(chance.pick(&[0, 1, 3])),
@@ -179,6 +180,15 @@ impl World {
     /// Whether the process has ended, or as good as that.
     pub fn dead(&self) -> bool {
         self.lost || self.machine.is_off() || self.fatal.load(Ordering::SeqCst)
+    }
+
+    /// Looks at the store of a process that lives, and does not end meanwhile.
+    pub fn unless_dead(&mut self, look: impl FnOnce(&mut Self)) {
+        self.machine.hold(true);
+        if !self.dead() {
+            look(self);
+        }
+        self.machine.hold(false);
     }
 
     /// The process ends as it stands.
