@@ -16,6 +16,7 @@ mod chance;
 mod crash;
 mod disk;
 mod faults;
+mod flips;
 mod tables;
 mod world;
 

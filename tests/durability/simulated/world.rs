@@ -55,6 +55,8 @@ pub(super) struct World {
     pub chance: Chance,
     pub machine: Arc<Machine>,
     pub config: StoreConfig,
+    /// On the disk there is, with sled; the machine stands idle.
+    pub real: bool,
     store: Option<Store>,
     /// The log could not be written: the process is as good as dead.
     fatal: Arc<AtomicBool>,
@@ -142,6 +144,7 @@ impl World {
             chance,
             machine,
             config,
+            real: false,
             store: None,
             fatal: Arc::default(),
             tenants: BTreeMap::new(),
@@ -166,11 +169,14 @@ impl World {
         self.fatal.store(false, Ordering::SeqCst);
         let machine = Arc::clone(&self.machine);
         let fatal = Arc::clone(&self.fatal);
-        let seams = Seams {
+        let mut seams = Seams {
             disk: Arc::new(SimDisk(Arc::clone(&self.machine))),
             open_tables: Box::new(move |dir, _, _| Ok(Box::new(SimTables::open(&machine, dir)?))),
             fatal: Box::new(move |_| fatal.store(true, Ordering::SeqCst)),
         };
+        if self.real {
+            seams = Seams::real();
+        }
         let store = Store(Arc::new(Local::open_with(&self.config, &SCHEMA, seams)?));
         let opened = store.opened();
         self.store = Some(store);
@@ -193,9 +199,14 @@ impl World {
 
     /// The process ends as it stands.
     pub fn end(&mut self, how: End) {
+        self.kill();
+        self.machine.restart(how);
+    }
+
+    /// The process ends as it stands, and everything else stays.
+    pub fn kill(&mut self) {
         self.store = None;
         self.resolve();
-        self.machine.restart(how);
     }
 
     pub fn close(&mut self) -> Result<(), CloseError> {
