@@ -38,6 +38,7 @@ impl From<Unavailable> for Problem {
             Unavailable::StorageFull => Code::StorageFull,
             Unavailable::TenantCorrupt => Code::TenantCorrupt,
             Unavailable::TenantReloading => Code::TenantReloading,
+            Unavailable::Rebuilding => Code::Rebuilding,
             Unavailable::ShuttingDown => Code::ShuttingDown,
         };
         Self::new(code, why.to_string())

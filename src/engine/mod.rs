@@ -16,10 +16,11 @@ mod threads;
 #[cfg(test)]
 mod tests;
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use thiserror::Error;
+use thiserror::Error as ThisError;
 
 use crate::audit::{Entry, Kid, Signer};
 use crate::decide::Rules;
@@ -39,7 +40,7 @@ use threads::Threads;
 pub use threads::Seat;
 
 /// Why there is no answer, though the request may be fine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ThisError)]
 pub enum Unavailable {
     /// The tenant has as many commands under way as it may.
     #[error("the tenant has too many requests under way")]
@@ -59,13 +60,16 @@ pub enum Unavailable {
     /// The tenant is on its way back into memory.
     #[error("the tenant is being reloaded; whether the request was carried out is not known")]
     TenantReloading,
+    /// What was asked for may still be on its way back into the tables.
+    #[error("the tables are being rebuilt and do not have this yet")]
+    Rebuilding,
     /// The node is going down.
     #[error("the node is shutting down")]
     ShuttingDown,
 }
 
 /// Why a request came to nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 pub enum Stopped {
     /// It may not be done.
     #[error(transparent)]
@@ -260,12 +264,13 @@ impl Engine {
     where
         F: FnOnce(&Reader) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
-        E: std::error::Error + Send + 'static,
+        E: Error + Send + 'static,
     {
         let reader = self.node.store.reader();
         let read = tokio::task::spawn_blocking(move || look(&reader)).await;
         match read {
             Ok(Ok(read)) => Ok(read),
+            Ok(Err(error)) if is_rebuilding(&error) => Err(Unavailable::Rebuilding),
             Ok(Err(error)) => {
                 tracing::error!("a read failed: {error}");
                 Err(Unavailable::TenantCorrupt)
@@ -418,4 +423,11 @@ impl Engine {
         self.registry.discard(tenant, generation);
         Unavailable::StorageFull.into()
     }
+}
+
+/// Whether an error says, in whatever words, that rows are still on their way back.
+fn is_rebuilding(error: &(dyn Error + 'static)) -> bool {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    let mut stored = causes.filter_map(|error| error.downcast_ref::<ReadError>());
+    stored.any(|error| matches!(error, ReadError::Rebuilding))
 }

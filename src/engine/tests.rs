@@ -297,3 +297,19 @@ fn what_was_seen_is_durable_when_it_is_answered() {
         engine.close().unwrap();
     });
 }
+
+#[test]
+fn a_row_that_is_on_its_way_back_is_not_a_damaged_one() {
+    #[derive(Debug, thiserror::Error)]
+    #[error("in other words: {0}")]
+    struct Wrapped(#[source] ReadError);
+
+    let folder = tempfile::tempdir().unwrap();
+    run(async {
+        let engine = engine(&folder);
+        let read = engine.read(|_| Err::<(), _>(Wrapped(ReadError::Rebuilding)));
+        assert_eq!(read.await, Err(Unavailable::Rebuilding));
+        let read = engine.read(|_| Err::<(), _>(Wrapped(ReadError::Closed)));
+        assert_eq!(read.await, Err(Unavailable::TenantCorrupt));
+    });
+}

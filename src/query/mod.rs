@@ -18,7 +18,7 @@ use crate::store::ReadError;
 #[derive(Debug, Error)]
 pub enum Unreadable {
     /// The store says so.
-    #[error(transparent)]
+    #[error("{0}")]
     Store(#[from] ReadError),
     /// The bytes are as they were written, and mean nothing.
     #[error("the {what} {sequence} of tenant {tenant} is malformed: {why}")]

@@ -178,6 +178,8 @@ pub struct StoreConfig {
     pub lag_bytes: usize,
     /// sled's cache. It takes a multiple of it.
     pub table_cache_bytes: u64,
+    /// How much log makes a new snapshot due; more once half of the last one is more.
+    pub snapshot_bytes: u64,
 }
 
 impl StoreConfig {
@@ -190,6 +192,7 @@ impl StoreConfig {
             tables_every: Duration::from_millis(100),
             lag_bytes: 64 << 20,
             table_cache_bytes: 64 << 20,
+            snapshot_bytes: 1 << 30,
         }
     }
 }
@@ -203,9 +206,10 @@ pub struct Opened {
     pub clean: bool,
     /// The tables were there, and were built anew because they were not what the log says.
     pub rebuilt: bool,
-    /// How many records the log holds.
+    /// How many records there are, in snapshot and log.
     pub records: u64,
-    /// How many of them came after the last checkpoint, and were written to the tables again.
+    /// How many of them were written to the tables from the log: those after the last checkpoint, or,
+    /// of tables that are built anew, after the snapshot.
     pub replayed: u64,
 }
 
@@ -226,6 +230,19 @@ pub struct StoreStats {
     pub sync_time: Duration,
     /// Bytes written to the log.
     pub log_bytes: u64,
+    /// Bytes of all segments there are, used or not.
+    pub log_on_disk: u64,
+    /// Snapshots made.
+    pub snapshots_made: u64,
+    /// Snapshots that could not be made.
+    pub snapshots_failed: u64,
+    /// The last record in the newest snapshot.
+    pub snapshot: Option<Lsn>,
+    /// How many bytes the newest snapshot takes.
+    pub snapshot_bytes: u64,
+    /// Whether old rows are on their way back to the tables; reads of what is not there yet end with
+    /// [`ReadError::Rebuilding`].
+    pub rebuilding: bool,
 }
 
 /// The store does not open.
@@ -303,6 +320,9 @@ pub enum ReadError {
     /// The tables could not be read.
     #[error("the tables cannot be read: {0}")]
     Tables(#[from] TableError),
+    /// What is not there may still be on its way back: the tables are being built anew.
+    #[error("the tables are being rebuilt")]
+    Rebuilding,
     /// The store is closed.
     #[error("the store is closed")]
     Closed,

@@ -62,6 +62,21 @@ pub(super) enum Body {
         /// The chain value of the frame which ends with it.
         chain: u32,
     },
+    /// The first record of a snapshot.
+    Snapshot(Cover),
+}
+
+/// What of the log a snapshot stands for: everything up to the end of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cover {
+    /// The last record.
+    pub lsn: Lsn,
+    /// The chain value of the frame which ends with it.
+    pub chain: u32,
+    /// The segment, which is covered whole.
+    pub segment: u64,
+    /// The epoch of the last frame.
+    pub epoch: u32,
 }
 
 /// Bytes of `len` and `crc`, which are not counted in `len`.
@@ -72,12 +87,14 @@ const FIXED: usize = 1 + 16 + 8 + 2;
 const TENANT: u8 = 1;
 const SIDE: u8 = 2;
 const CONTROL: u8 = 3;
+const ROWS: u8 = 4;
 
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
 const DELETE_RANGE: u8 = 3;
 
 const CHECKPOINT: u8 = 1;
+const SNAPSHOT: u8 = 2;
 
 /// The schema version of entries and openings: their payloads have layouts of their own.
 const OPAQUE: u16 = 1;
@@ -138,6 +155,11 @@ impl Record {
         Self::of(TenantId::ZERO, Body::Checkpoint { applied, chain })
     }
 
+    /// The beginning of a snapshot.
+    pub(super) fn snapshot(cover: Cover) -> Self {
+        Self::of(TenantId::ZERO, Body::Snapshot(cover))
+    }
+
     fn of(tenant: TenantId, body: Body) -> Self {
         let mut record = Self {
             tenant,
@@ -149,9 +171,11 @@ impl Record {
             "at most 65,535 operations a record"
         );
         record.bytes += record.ops().iter().map(op_bytes).sum::<usize>();
-        if let Body::Checkpoint { .. } = record.body {
-            record.bytes += 13;
-        }
+        record.bytes += match record.body {
+            Body::Tenant { .. } | Body::Side(_) => 0,
+            Body::Checkpoint { .. } => 1 + 8 + 4,
+            Body::Snapshot(_) => 1 + 8 + 4 + 8 + 4,
+        };
         record
     }
 
@@ -163,7 +187,7 @@ impl Record {
     pub(super) fn ops(&self) -> &[Op] {
         match &self.body {
             Body::Tenant { ops, .. } | Body::Side(ops) => ops,
-            Body::Checkpoint { .. } => &[],
+            Body::Checkpoint { .. } | Body::Snapshot(_) => &[],
         }
     }
 
@@ -171,42 +195,96 @@ impl Record {
     pub(super) fn into_ops(self) -> (TenantId, Vec<Op>) {
         match self.body {
             Body::Tenant { ops, .. } | Body::Side(ops) => (self.tenant, ops),
-            Body::Checkpoint { .. } => (self.tenant, Vec::new()),
+            Body::Checkpoint { .. } | Body::Snapshot(_) => (self.tenant, Vec::new()),
         }
     }
 
     /// Appends the record's bytes to a frame's.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        let start = out.len();
         let (kind, sequence) = match self.body {
             Body::Tenant { sequence, .. } => (TENANT, sequence.get()),
             Body::Side(_) => (SIDE, 0),
-            Body::Checkpoint { .. } => (CONTROL, 0),
+            Body::Checkpoint { .. } | Body::Snapshot(_) => (CONTROL, 0),
         };
-        out.extend([0; PREFIX]);
-        out.push(kind);
-        out.extend(self.tenant.as_bytes());
-        out.extend(sequence.to_le_bytes());
-        out.extend(len_u16(self.ops().len()));
+        let start = begin(kind, self.tenant, sequence, out);
         for op in self.ops() {
-            encode_op(op, out);
+            encode_op(op.logged(), out);
         }
-        if let Body::Checkpoint { applied, chain } = self.body {
-            out.push(CHECKPOINT);
-            out.extend(applied.get().to_le_bytes());
-            out.extend(chain.to_le_bytes());
+        match self.body {
+            Body::Tenant { .. } | Body::Side(_) => {}
+            Body::Checkpoint { applied, chain } => {
+                out.push(CHECKPOINT);
+                out.extend(applied.get().to_le_bytes());
+                out.extend(chain.to_le_bytes());
+            }
+            Body::Snapshot(cover) => {
+                out.push(SNAPSHOT);
+                out.extend(cover.lsn.get().to_le_bytes());
+                out.extend(cover.chain.to_le_bytes());
+                out.extend(cover.segment.to_le_bytes());
+                out.extend(cover.epoch.to_le_bytes());
+            }
         }
-        if let Some((prefix, rest)) = out
-            .get_mut(start..)
-            .and_then(|bytes| bytes.split_first_chunk_mut::<PREFIX>())
-        {
-            let (len, crc) = (len_u32(rest.len()), crc32fast::hash(rest).to_le_bytes());
-            let fields = len.into_iter().chain(crc);
-            prefix
-                .iter_mut()
-                .zip(fields)
-                .for_each(|(to, from)| *to = from);
+        end(start, self.ops().len(), out);
+    }
+}
+
+/// A record of rows at the end of a frame's bytes, which grows there. Only snapshots have them.
+pub(super) struct RowsRecord {
+    start: usize,
+    count: usize,
+}
+
+impl RowsRecord {
+    /// Without rows as yet; all of them have to be of this tenant.
+    pub fn begin(tenant: TenantId, out: &mut Vec<u8>) -> Self {
+        let start = begin(ROWS, tenant, 0, out);
+        Self { start, count: 0 }
+    }
+
+    /// Whether no operation more fits.
+    pub fn is_full(&self) -> bool {
+        self.count == usize::from(u16::MAX)
+    }
+
+    /// One more.
+    pub fn push(&mut self, op: LoggedOp<'_>, out: &mut Vec<u8>) {
+        encode_op(op, out);
+        self.count += 1;
+    }
+
+    /// No more.
+    pub fn end(self, out: &mut [u8]) {
+        end(self.start, self.count, out);
+    }
+}
+
+/// Appends what comes before a record's operations; where the record begins.
+fn begin(kind: u8, tenant: TenantId, sequence: u64, out: &mut Vec<u8>) -> usize {
+    let start = out.len();
+    out.extend([0; PREFIX]);
+    out.push(kind);
+    out.extend(tenant.as_bytes());
+    out.extend(sequence.to_le_bytes());
+    out.extend([0; 2]);
+    start
+}
+
+/// Fills in, at the end of a record, what its beginning says of the whole.
+fn end(start: usize, count: usize, out: &mut [u8]) {
+    let set = |place: Option<&mut [u8]>, bytes: &[u8]| {
+        if let Some(place) = place {
+            place.copy_from_slice(bytes);
         }
+    };
+    let record = out.get_mut(start..).unwrap_or_default();
+    set(
+        record.get_mut(PREFIX + FIXED - 2..PREFIX + FIXED),
+        &len_u16(count),
+    );
+    if let Some((prefix, rest)) = record.split_at_mut_checked(PREFIX) {
+        set(prefix.get_mut(..4), &len_u32(rest.len()));
+        set(prefix.get_mut(4..), &crc32fast::hash(rest).to_le_bytes());
     }
 }
 
@@ -243,22 +321,23 @@ fn op_bytes(op: &Op) -> usize {
     }
 }
 
-fn encode_op(op: &Op, out: &mut Vec<u8>) {
-    out.push(match op {
-        Op::Put { .. } => PUT,
-        Op::Delete { .. } => DELETE,
-        Op::DeleteRange { .. } => DELETE_RANGE,
-    });
-    out.push(op.table().id);
-    out.extend(len_u16(op.key().len()));
-    out.extend_from_slice(op.key());
+fn encode_op(op: LoggedOp<'_>, out: &mut Vec<u8>) {
+    let (kind, table, key) = match op {
+        LoggedOp::Put { table, key, .. } => (PUT, table, key),
+        LoggedOp::Delete { table, key } => (DELETE, table, key),
+        LoggedOp::DeleteRange { table, from, .. } => (DELETE_RANGE, table, from),
+    };
+    out.push(kind);
+    out.push(table.id);
+    out.extend(len_u16(key.len()));
+    out.extend_from_slice(key);
     match op {
-        Op::Put { value, .. } => {
+        LoggedOp::Put { value, .. } => {
             out.extend(len_u32(value.len()));
             out.extend_from_slice(value);
         }
-        Op::Delete { .. } => {}
-        Op::DeleteRange { to, .. } => {
+        LoggedOp::Delete { .. } => {}
+        LoggedOp::DeleteRange { to, .. } => {
             out.extend(len_u16(to.len()));
             out.extend_from_slice(to);
         }
@@ -286,6 +365,10 @@ pub(super) enum LoggedBody<'a> {
     Side(Vec<LoggedOp<'a>>),
     /// See [`Body::Checkpoint`].
     Checkpoint { applied: Lsn, chain: u32 },
+    /// See [`Body::Snapshot`].
+    Snapshot(Cover),
+    /// Rows of a snapshot.
+    Rows(Vec<LoggedOp<'a>>),
 }
 
 /// [`Op`], still in the log's bytes.
@@ -305,6 +388,28 @@ pub(super) enum LoggedOp<'a> {
         from: &'a [u8],
         to: &'a [u8],
     },
+}
+
+impl LoggedOp<'_> {
+    /// The table it changes.
+    pub fn table(&self) -> &'static TableSpec {
+        match self {
+            Self::Put { table, .. }
+            | Self::Delete { table, .. }
+            | Self::DeleteRange { table, .. } => table,
+        }
+    }
+}
+
+impl Op {
+    /// As it will lie in the log.
+    fn logged(&self) -> LoggedOp<'_> {
+        match self {
+            Self::Put { table, key, value } => LoggedOp::Put { table, key, value },
+            Self::Delete { table, key } => LoggedOp::Delete { table, key },
+            Self::DeleteRange { table, from, to } => LoggedOp::DeleteRange { table, from, to },
+        }
+    }
 }
 
 /// Takes the next record off a frame's body. The error says what is wrong with it.
@@ -342,16 +447,20 @@ pub(super) fn next_record<'a>(
             }
         }
         SIDE => LoggedBody::Side(ops),
-        CONTROL => {
-            if cursor.u8().ok_or(SHORT)? != CHECKPOINT {
-                return Err("a control record of an unknown kind");
-            }
-            let applied = Lsn(cursor.u64().ok_or(SHORT)?);
-            LoggedBody::Checkpoint {
-                applied,
+        ROWS => LoggedBody::Rows(ops),
+        CONTROL => match cursor.u8().ok_or(SHORT)? {
+            CHECKPOINT => LoggedBody::Checkpoint {
+                applied: Lsn(cursor.u64().ok_or(SHORT)?),
                 chain: cursor.u32().ok_or(SHORT)?,
-            }
-        }
+            },
+            SNAPSHOT => LoggedBody::Snapshot(Cover {
+                lsn: Lsn(cursor.u64().ok_or(SHORT)?),
+                chain: cursor.u32().ok_or(SHORT)?,
+                segment: cursor.u64().ok_or(SHORT)?,
+                epoch: cursor.u32().ok_or(SHORT)?,
+            }),
+            _ => return Err("a control record of an unknown kind"),
+        },
         _ => return Err("a record of an unknown kind"),
     };
     if !cursor.rest().is_empty() {
@@ -490,6 +599,7 @@ mod tests {
                     assert_eq!((applied.get(), chain), (41, 0xDEAD_BEEF));
                     continue;
                 }
+                LoggedBody::Snapshot(_) | LoggedBody::Rows(_) => unreachable!(),
             };
             let owned: Vec<_> = ops
                 .into_iter()

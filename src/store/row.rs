@@ -259,6 +259,20 @@ pub fn open_envelope(
     key: &[u8],
     value: &[u8],
 ) -> Result<Stored, Damaged> {
+    let (envelope, payload) = check_envelope(tenant, table, key, value)?;
+    Ok(Stored {
+        version: envelope.version,
+        payload: payload.to_vec(),
+    })
+}
+
+/// As [`open_envelope`], and without a copy.
+pub(super) fn check_envelope<'v>(
+    tenant: TenantId,
+    table: &TableSpec,
+    key: &[u8],
+    value: &'v [u8],
+) -> Result<(Envelope, &'v [u8]), Damaged> {
     let damaged = |why| Damaged {
         table: table.name,
         tenant,
@@ -285,10 +299,7 @@ pub fn open_envelope(
     if envelope.codec != PLAIN {
         return Err(damaged("unknown codec"));
     }
-    Ok(Stored {
-        version: envelope.version,
-        payload: payload.to_vec(),
-    })
+    Ok((envelope, payload))
 }
 
 #[cfg(test)]

@@ -10,9 +10,10 @@ use super::super::row::Op;
 use super::Shared;
 use super::lag::{Generation, Lag, Position};
 use super::layout::Layout;
-use super::recover::doubt_tables;
+use super::rebuild::{Erased, Fill};
 use super::replay;
-use super::stamp;
+use super::settle::{doubt_tables, unmark_rebuilding};
+use super::stamp::Stamp;
 use super::stopwatch;
 use super::tables::{TableError, Tables};
 use crate::id::TenantId;
@@ -33,6 +34,10 @@ struct State {
     end: Option<End>,
     /// A write to the tables failed; the lag stays as it is.
     failed: bool,
+    /// What a rebuild has for the tables.
+    fill: Option<Fill>,
+    /// It has waited long enough: it comes before what else is due.
+    fill_next: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -45,6 +50,7 @@ enum End {
 enum Turn {
     Apply,
     Checkpoint,
+    Fill(Fill),
     End(End),
 }
 
@@ -57,6 +63,8 @@ impl Gate {
                 since: None,
                 end: None,
                 failed: false,
+                fill: None,
+                fill_next: false,
             }),
             filled: Condvar::new(),
             drained: Condvar::new(),
@@ -71,6 +79,32 @@ impl Gate {
     /// Whether a write to the tables failed.
     pub fn failed(&self) -> bool {
         self.lock().failed
+    }
+
+    /// Whether the applier is to end.
+    pub fn ended(&self) -> bool {
+        self.lock().end.is_some()
+    }
+
+    /// Hands over what a rebuild has for the tables, once what it had before is there; `false` if
+    /// nobody takes it any more.
+    pub fn offer(&self, fill: Fill) -> bool {
+        let full = |state: &mut State| state.fill.is_some() && state.takes_fill();
+        let mut state = self.drained.wait_while(self.lock(), full).expect(NO_PANIC);
+        let taken = state.takes_fill();
+        if taken {
+            state.fill = Some(fill);
+        }
+        drop(state);
+        self.filled.notify_one();
+        taken
+    }
+
+    /// Waits; `false` if the applier is to end before.
+    pub fn pause(&self, long: Duration) -> bool {
+        let going = |state: &mut State| state.takes_fill();
+        let waited = self.drained.wait_timeout_while(self.lock(), long, going);
+        waited.expect(NO_PANIC).1.timed_out()
     }
 
     /// Waits while the lag is full. Once nothing drains it, it may grow: its callers stop by
@@ -116,7 +150,7 @@ impl Gate {
     }
 
     /// Waits for work: rows that are old enough, or so many that they should not wait, or the time
-    /// of a checkpoint.
+    /// of a checkpoint, or rows of a rebuild; those in turn with all else.
     fn next(&self, every: Duration, bytes: usize, checkpoint: Option<Instant>) -> Turn {
         let mut state = self.lock();
         loop {
@@ -128,11 +162,23 @@ impl Gate {
                 .since
                 .filter(|_| !state.failed)
                 .map(|since| since + every);
-            if apply.is_some_and(|at| at <= now || state.lag.bytes() > bytes) {
-                return Turn::Apply;
+            let turn = if apply.is_some_and(|at| at <= now || state.lag.bytes() > bytes) {
+                Some(Turn::Apply)
+            } else if checkpoint.is_some_and(|at| at <= now) {
+                Some(Turn::Checkpoint)
+            } else {
+                None
+            };
+            if (turn.is_none() || state.fill_next)
+                && let Some(fill) = state.fill.take()
+            {
+                state.fill_next = false;
+                self.drained.notify_all();
+                return Turn::Fill(fill);
             }
-            if checkpoint.is_some_and(|at| at <= now) {
-                return Turn::Checkpoint;
+            if let Some(turn) = turn {
+                state.fill_next = true;
+                return turn;
             }
             state = match apply.into_iter().chain(checkpoint).min() {
                 Some(at) => self.filled.wait_timeout(state, at - now).expect(NO_PANIC).0,
@@ -162,6 +208,12 @@ impl Gate {
     }
 }
 
+impl State {
+    fn takes_fill(&self) -> bool {
+        self.end.is_none() && !self.failed
+    }
+}
+
 const NO_PANIC: &str = "no holder of this lock panics";
 
 /// Fails the tables when their thread panics: nothing drains the lag any more.
@@ -182,6 +234,8 @@ pub(super) struct Applier {
     pub applied: Position,
     /// When what is in the tables is to be synced, if anything is not.
     pub checkpoint: Option<Instant>,
+    /// What was deleted since a rebuild began, while it goes on.
+    pub erased: Option<Erased>,
 }
 
 impl Applier {
@@ -198,6 +252,7 @@ impl Applier {
             {
                 Turn::Apply => self.apply(),
                 Turn::Checkpoint => self.checkpoint(),
+                Turn::Fill(fill) => self.fill(fill),
                 Turn::End(End::Finish) => {
                     if !self.shared.gate.failed() {
                         self.apply();
@@ -218,6 +273,9 @@ impl Applier {
             let _no_read = self.shared.tables.write().expect(NO_PANIC);
             self.shared.gate.drain()
         };
+        if let Some(erased) = &mut self.erased {
+            erased.note(&generation);
+        }
         match self.with_tables(|tables| replay::apply(Layout(tables), &generation)) {
             Ok(()) => {
                 self.shared.gate.drained();
@@ -234,19 +292,51 @@ impl Applier {
         }
     }
 
+    /// Writes rows of a rebuild where nothing newer is. After the last of them the tables are whole.
+    fn fill(&mut self, fill: Fill) {
+        let Some(erased) = &self.erased else {
+            return;
+        };
+        let filled = match fill {
+            Fill::Rows(mut chunk) => {
+                erased.sift(&mut chunk);
+                self.with_tables(|tables| Layout(tables).fill(chunk.table, &chunk.rows))
+            }
+            Fill::Done => {
+                let synced = self.sync(true);
+                synced.map(|()| self.end_rebuild())
+            }
+        };
+        if let Err(error) = filled {
+            self.fail(&error);
+        }
+    }
+
+    fn end_rebuild(&mut self) {
+        self.erased = None;
+        if let Err(error) = unmark_rebuilding(&self.shared.seams, &self.shared.config.data) {
+            tracing::warn!(%error, "the next start will build the tables anew, without need");
+        }
+        self.shared.rebuilding.store(false, Ordering::Release);
+    }
+
     /// Syncs the tables and has the log say so.
     fn checkpoint(&mut self) {
         if self.checkpoint.take().is_none() {
             return;
         }
-        let synced = self.with_tables(|tables| {
-            stamp::write(tables, self.applied.lsn)?;
-            Ok(tables.sync()?)
-        });
-        match synced {
+        match self.sync(self.erased.is_none()) {
             Ok(()) => self.shared.inbox.push_checkpoint(self.applied),
             Err(error) => self.fail(&error),
         }
+    }
+
+    fn sync(&self, whole: bool) -> Result<(), ReadError> {
+        let applied = self.applied.lsn;
+        self.with_tables(|tables| {
+            Stamp { applied, whole }.write(tables)?;
+            Ok(tables.sync()?)
+        })
     }
 
     fn with_tables(

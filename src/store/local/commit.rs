@@ -19,7 +19,7 @@ use super::Shared;
 use super::disk::{LogFile, len_u64};
 use super::frame::{HEADER, Kind, Tail};
 use super::lag::Position;
-use super::scan::follows;
+use super::scan::{Sealed, follows};
 use super::stopwatch;
 use crate::id::{Sequence, TenantId};
 
@@ -316,7 +316,11 @@ impl Committer {
         };
         let mut waiting = Vec::with_capacity(group.len());
         let mut ops = Vec::with_capacity(group.len());
+        let mut checkpoint = None;
         for Pending { record, done, hold } in group {
+            if let Body::Checkpoint { applied, .. } = record.body {
+                checkpoint = Some(applied);
+            }
             waiting.push((done, hold));
             ops.push(record.into_ops());
         }
@@ -326,6 +330,9 @@ impl Committer {
             .durable
             .store(last.get(), Ordering::Release);
         self.shared.progress.groups.fetch_add(1, Ordering::Relaxed);
+        if let Some(applied) = checkpoint {
+            self.shared.keeper.checkpointed(applied);
+        }
         for (lsn, (done, hold)) in (0..).map(|n| first.plus(n)).zip(waiting) {
             // Whoever waited may have left; the record is durable all the same.
             let _ = done.send(Mark::new(lsn));
@@ -376,6 +383,14 @@ impl Committer {
         let Some(file) = self.shared.spare.take(frame, usual) else {
             return false;
         };
+        self.shared.keeper.sealed(Sealed {
+            segment: self.tail.segment,
+            bytes: self.tail.offset,
+            through: Position {
+                lsn: Lsn::new(self.tail.next.get() - 1),
+                chain: self.tail.chain,
+            },
+        });
         self.file = file;
         self.tail = self.tail.next_segment();
         true

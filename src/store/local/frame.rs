@@ -197,6 +197,19 @@ impl Tail {
     }
 }
 
+/// How long the frame is whose header is at the front of `bytes`; `None` if there is no header.
+pub(super) fn announced(bytes: &[u8]) -> Option<usize> {
+    let body = usize::try_from(Header::read(bytes).ok()?.body_len).ok()?;
+    HEADER.checked_add(body)?.checked_next_multiple_of(ALIGN)
+}
+
+/// Whether this is the header of a SHUTDOWN frame in its own place.
+pub(super) fn is_shutdown(bytes: &[u8], segment: u64, offset: u64) -> bool {
+    Header::read(bytes).is_ok_and(|header| {
+        (header.kind, header.segment, header.offset) == (Kind::Shutdown, segment, offset)
+    })
+}
+
 /// The first record of the first whole header in `bytes`, which lie at `offset` of `segment`. A
 /// header counts only in its own place: one that was copied there by a payload does not.
 pub(super) fn find_header(bytes: &[u8], segment: u64, offset: u64) -> Option<Lsn> {

@@ -9,7 +9,7 @@ use std::iter::Peekable;
 use std::sync::Arc;
 
 use super::super::ReadError;
-use super::super::record::Lsn;
+use super::super::record::{LoggedOp, Lsn};
 use super::super::row::{Op, TableSpec};
 use super::layout::full_key;
 use super::tables::Pair;
@@ -38,6 +38,11 @@ pub(super) struct Changes {
 }
 
 impl Changes {
+    /// The ranges that go, and the rows that change after that.
+    pub fn into_parts(self) -> (Vec<(Vec<u8>, Vec<u8>)>, BTreeMap<Vec<u8>, Option<Vec<u8>>>) {
+        (self.gone, self.rows)
+    }
+
     /// The ranges that go, before any of [`Changes::rows`] comes.
     pub fn gone(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.gone
@@ -100,6 +105,20 @@ impl Generation {
         }
     }
 
+    /// Takes in a record's operations as they lie in the log.
+    pub fn replay<'o>(&mut self, tenant: TenantId, ops: impl Iterator<Item = LoggedOp<'o>>) {
+        let full = |key| full_key(tenant, key);
+        for op in ops {
+            match op {
+                LoggedOp::Put { table, key, value } => self.put(table, full(key), value.to_vec()),
+                LoggedOp::Delete { table, key } => self.delete(table, full(key)),
+                LoggedOp::DeleteRange { table, from, to } => {
+                    self.delete_range(table, full(from), full(to));
+                }
+            }
+        }
+    }
+
     /// The row is now this.
     pub fn put(&mut self, table: &'static TableSpec, key: Vec<u8>, value: Vec<u8>) {
         self.set(table, key, Some(value));
@@ -148,6 +167,11 @@ impl Generation {
         self.tables
             .values()
             .map(|(table, changes)| (*table, changes))
+    }
+
+    /// The changes by table, to keep.
+    pub fn into_tables(self) -> impl Iterator<Item = (&'static TableSpec, Changes)> {
+        self.tables.into_values()
     }
 
     fn of(&self, table: &TableSpec) -> Option<&Changes> {

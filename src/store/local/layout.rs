@@ -33,6 +33,13 @@ pub(super) fn inline_len(value: &[u8]) -> Option<usize> {
     })
 }
 
+/// What of a whole envelope lies in its row's place.
+fn inline_of(value: &[u8]) -> &[u8] {
+    inline_len(value)
+        .and_then(|len| value.get(..len))
+        .unwrap_or(value)
+}
+
 /// How many pieces the payload of this row is cut into.
 fn piece_count(value: &[u8]) -> usize {
     let len = Envelope::read(value).map_or(0, |envelope| envelope.len);
@@ -135,6 +142,31 @@ impl<'a> Layout<'a> {
         self.write(table, changes.rows())
     }
 
+    /// Adds rows, in order of their keys, where there are none. Readers see each of them whole or not
+    /// at all, and may be under way.
+    pub fn fill(self, table: &TableSpec, rows: &[Pair]) -> Result<(), ReadError> {
+        let mut open: Option<OpenBlock> = None;
+        for (key, value) in rows {
+            let inline = inline_of(value);
+            match table.keyed {
+                Keyed::Natural => {
+                    if self.0.get(table, key)?.is_none() {
+                        self.write_pieces(table, key, None, Some(value))?;
+                        self.0.write(table, key, Some(inline))?;
+                    }
+                }
+                Keyed::Sequence => {
+                    let block = self.turn_to(&mut open, table, key)?;
+                    if !block.has(key) {
+                        self.write_pieces(table, key, None, Some(value))?;
+                        block.set(key, Some(inline));
+                    }
+                }
+            }
+        }
+        open.map_or(Ok(()), |block| block.close(table, self.0))
+    }
+
     /// Writes rows that come in order of their keys.
     fn write<'r>(
         self,
@@ -143,32 +175,33 @@ impl<'a> Layout<'a> {
     ) -> Result<(), ReadError> {
         let mut open: Option<OpenBlock> = None;
         for (key, value) in rows {
-            let inline = value.map(|value| {
-                inline_len(value)
-                    .and_then(|len| value.get(..len))
-                    .unwrap_or(value)
-            });
+            let inline = value.map(inline_of);
             let before = match table.keyed {
                 Keyed::Natural => self.0.write(table, key, inline)?,
-                Keyed::Sequence => {
-                    let block = match open.take() {
-                        Some(block) if block.covers(key) => block,
-                        other => {
-                            if let Some(full) = other {
-                                full.close(table, self.0)?;
-                            }
-                            self.open_block(table, key)?
-                        }
-                    };
-                    open.insert(block).set(key, inline)
-                }
+                Keyed::Sequence => self.turn_to(&mut open, table, key)?.set(key, inline),
             };
             self.write_pieces(table, key, before.as_deref(), value)?;
         }
-        if let Some(block) = open {
-            block.close(table, self.0)?;
-        }
-        Ok(())
+        open.map_or(Ok(()), |block| block.close(table, self.0))
+    }
+
+    /// The block that a row belongs in, which is the open one, or is opened in its stead.
+    fn turn_to<'o>(
+        self,
+        open: &'o mut Option<OpenBlock>,
+        table: &TableSpec,
+        key: &[u8],
+    ) -> Result<&'o mut OpenBlock, ReadError> {
+        let block = match open.take() {
+            Some(block) if block.covers(key) => block,
+            other => {
+                if let Some(full) = other {
+                    full.close(table, self.0)?;
+                }
+                self.open_block(table, key)?
+            }
+        };
+        Ok(open.insert(block))
     }
 
     /// Cuts `now`, if it is long, and removes what pieces of `before` it does not overwrite.
@@ -252,6 +285,10 @@ struct OpenBlock {
 impl OpenBlock {
     fn covers(&self, key: &[u8]) -> bool {
         key >= self.at.as_slice() && self.until.as_deref().is_none_or(|until| key < until)
+    }
+
+    fn has(&self, key: &[u8]) -> bool {
+        split_key(key).is_some_and(|(_, row)| self.rows.contains_key(row))
     }
 
     /// Sets or removes a row; what was there before.

@@ -2,26 +2,39 @@
 //!
 //! A record's way, a file a step: [`commit`] makes it durable ([`frame`] in a [`segment`] of the
 //! [`disk`]), [`lag`] keeps its rows readable, [`apply`] brings them to the [`tables`], whose
-//! [`layout`] packs them into [`block`]s. [`read`] looks at lag and tables as one. After a stop
-//! [`recover`](mod@recover) has the log [`scan`]ned and what the tables lack [`replay`]ed.
+//! [`layout`] packs them into [`block`]s. [`read`] looks at lag and tables as one.
+//!
+//! So that the log does not grow for ever, [`keep`] has a [`snapshot`] made from time to time: the
+//! one before it, [`merge`]d with the log behind it, which is read [`frames`] by frame.
+//!
+//! After a stop [`recover`](mod@recover) has the log behind the newest snapshot [`scan`]ned and
+//! [`settle`]s the tables: what they lack is [`replay`]ed, or they are [`rebuild`](mod@rebuild)t.
 
 mod apply;
 mod block;
 mod commit;
 mod disk;
 mod frame;
+mod frames;
+mod keep;
 mod lag;
 mod layout;
 mod manifest;
+mod merge;
 mod read;
+mod rebuild;
 mod recover;
 mod replay;
 mod scan;
 mod schema;
 mod segment;
+mod settle;
 #[cfg(test)]
 #[path = "../../../tests/durability/simulated/mod.rs"]
 mod simulated;
+mod snapshot;
+#[cfg(test)]
+mod snapshots_tests;
 mod stamp;
 mod stopwatch;
 mod tables;
@@ -30,7 +43,7 @@ mod tests;
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -43,6 +56,8 @@ use apply::{Applier, Gate};
 use commit::{Committer, Fatal, Inbox, Pending};
 use disk::{Disk, RealDisk};
 use frame::Kind;
+use keep::Keeper;
+use rebuild::Erased;
 use recover::{Recovered, recover};
 use schema::Schema;
 use segment::{Spare, Wal};
@@ -90,6 +105,11 @@ pub(super) struct Shared {
     spare: Spare,
     /// `None` once closed. Locked for writing while a generation begins to drain, and to close.
     tables: RwLock<Option<Box<dyn Tables>>>,
+    /// Whether old rows are still to come to the tables.
+    rebuilding: AtomicBool,
+    keeper: Keeper,
+    /// The number of this start.
+    epoch: u32,
     progress: Progress,
 }
 
@@ -103,6 +123,8 @@ struct Progress {
     syncs: AtomicU64,
     sync_nanos: AtomicU64,
     log_bytes: AtomicU64,
+    snapshots_made: AtomicU64,
+    snapshots_failed: AtomicU64,
 }
 
 impl Progress {
@@ -126,7 +148,8 @@ struct Running {
     /// Ends with whether it wrote a SHUTDOWN frame.
     committer: JoinHandle<bool>,
     applier: JoinHandle<()>,
-    segments: JoinHandle<()>,
+    /// Those that make segments, make snapshots and bring back rows that a start left for later.
+    helpers: Vec<JoinHandle<()>>,
     /// Held as long as the data directory is ours.
     lock: File,
 }
@@ -148,19 +171,19 @@ impl Local {
             lock,
             wal,
             scan,
+            origin,
             tail,
             file,
             spare,
-            tables,
+            settled,
             clean,
-            rebuilt,
         } = recovered;
         let opened = Opened {
             first_start: scan.through.lsn == Lsn::ZERO,
             clean,
-            rebuilt,
+            rebuilt: settled.replaced,
             records: scan.through.lsn.get(),
-            replayed: scan.through.lsn.get() - if rebuilt { 0 } else { scan.applied.get() },
+            replayed: scan.through.lsn.get() - settled.known.get(),
         };
         let progress = Progress::default();
         progress
@@ -179,7 +202,10 @@ impl Local {
             gate: Gate::new(scan.through),
             spare: Spare::new(tail.segment + 1, wal.segment_bytes, spare),
             wal,
-            tables: RwLock::new(Some(tables)),
+            tables: RwLock::new(Some(settled.tables)),
+            rebuilding: AtomicBool::new(settled.rebuilding),
+            keeper: Keeper::new(origin.snapshots.clone(), scan.sealed, scan.applied),
+            epoch: tail.epoch,
             progress,
         });
         let committer = Committer {
@@ -199,14 +225,23 @@ impl Local {
             applied: scan.through,
             // What was replayed is in the tables and not synced.
             checkpoint: (scan.applied < scan.through.lsn).then(stopwatch::now),
+            erased: settled.rebuilding.then(Erased::default),
         };
+        let mut helpers = Vec::new();
+        if settled.rebuilding {
+            let (shared, hold) = (Arc::clone(&shared), shared.hold_files());
+            let back = move || rebuild::back(&shared, &origin, hold);
+            helpers.push(spawn(config, "arf-rebuild", back)?);
+        }
         let filler = Arc::clone(&shared);
+        let fill = move || filler.spare.run(&filler.wal);
+        helpers.push(spawn(config, "arf-segments", fill)?);
+        let keeper = Arc::clone(&shared);
+        helpers.push(spawn(config, "arf-snapshots", move || keep::run(&keeper))?);
         let running = Running {
             committer: spawn(config, "arf-commit", move || committer.run())?,
             applier: spawn(config, "arf-tables", move || applier.run())?,
-            segments: spawn(config, "arf-segments", move || {
-                filler.spare.run(&filler.wal)
-            })?,
+            helpers,
             lock,
         };
         Ok(Self {
@@ -239,12 +274,13 @@ impl Local {
             return Ok(());
         };
         let shared = &self.shared;
+        shared.keeper.stop();
         shared.inbox.close();
         shared.gate.finish();
         let applied = running.applier.join().is_ok() && !shared.gate.failed();
         shared.inbox.finish();
         let shut_down = running.committer.join().unwrap_or(false);
-        self.let_go(running.segments, running.lock);
+        self.let_go(running.helpers, running.lock);
         match (shut_down, applied) {
             (false, _) => Err(CloseError::Log),
             (true, false) => Err(CloseError::Tables),
@@ -260,9 +296,11 @@ impl Local {
     }
 
     /// The last steps of every end. The lock goes last: whoever gets it finds nothing open.
-    fn let_go(&self, segments: JoinHandle<()>, lock: File) {
+    fn let_go(&self, helpers: Vec<JoinHandle<()>>, lock: File) {
         self.shared.spare.stop();
-        drop(segments.join());
+        for helper in helpers {
+            drop(helper.join());
+        }
         drop(
             self.shared
                 .tables
@@ -278,11 +316,12 @@ impl Drop for Local {
     /// Without [`Local::close`], an end like a crash: what was acknowledged is in the log.
     fn drop(&mut self) {
         if let Some(running) = self.take_running() {
+            self.shared.keeper.stop();
             self.shared.inbox.abandon();
             self.shared.gate.abandon();
             drop(running.committer.join());
             drop(running.applier.join());
-            self.let_go(running.segments, running.lock);
+            self.let_go(running.helpers, running.lock);
         }
     }
 }
@@ -307,6 +346,7 @@ impl Shared {
     pub fn stats(&self) -> StoreStats {
         let load = |number: &AtomicU64| number.load(Ordering::Relaxed);
         let progress = &self.progress;
+        let newest = self.keeper.newest();
         StoreStats {
             durable: self.durable(),
             applied: Lsn::new(load(&progress.applied)),
@@ -315,6 +355,12 @@ impl Shared {
             syncs: load(&progress.syncs),
             sync_time: Duration::from_nanos(load(&progress.sync_nanos)),
             log_bytes: load(&progress.log_bytes),
+            log_on_disk: self.wal.on_disk(),
+            snapshots_made: load(&progress.snapshots_made),
+            snapshots_failed: load(&progress.snapshots_failed),
+            snapshot: newest.as_ref().map(|newest| newest.cover.lsn),
+            snapshot_bytes: newest.map_or(0, |newest| newest.bytes),
+            rebuilding: self.rebuilding.load(Ordering::Relaxed),
         }
     }
 }

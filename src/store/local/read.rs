@@ -1,5 +1,8 @@
 //! Reading: the lag over the tables, at one moment.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+
 use super::super::head::Head;
 use super::super::ledger::Ledger;
 use super::super::row::{Damaged, Envelope, HEADS, Stored, TableSpec, open_envelope};
@@ -7,7 +10,8 @@ use super::super::{Claim, ReadError};
 use super::Shared;
 use super::layout::{Layout, full_key, split_key, tenant_end};
 use super::scan::open_head;
-use super::tables::Pair;
+use super::schema::Part;
+use super::tables::{Pair, TableError};
 use crate::id::TenantId;
 
 impl Shared {
@@ -28,10 +32,20 @@ impl Shared {
     fn value(&self, table: &TableSpec, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
         let tables = self.tables.read().expect("no holder of this lock panics");
         let tables = tables.as_deref().ok_or(ReadError::Closed)?;
-        match self.gate.with_lag(|lag| lag.get(table, key)) {
-            Some(row) => Ok(row),
-            None => Layout(tables).get(table, key),
+        if let Some(row) = self.gate.with_lag(|lag| lag.get(table, key)) {
+            return Ok(row);
         }
+        // Asked before the tables are: what they do not have then may still have been to come.
+        let incomplete = self.is_incomplete(table);
+        match unpanicked(|| Layout(tables).get(table, key))? {
+            None if incomplete => Err(ReadError::Rebuilding),
+            row => Ok(row),
+        }
+    }
+
+    /// Whether a rebuild has not brought back all of a table's rows.
+    fn is_incomplete(&self, table: &TableSpec) -> bool {
+        Part::Back.has(table) && self.rebuilding.load(Ordering::Acquire)
     }
 
     /// The first `limit` envelopes of a range of full keys. While it reads no generation moves from
@@ -45,10 +59,13 @@ impl Shared {
     ) -> Result<Vec<Pair>, ReadError> {
         let tables = self.tables.read().expect("no holder of this lock panics");
         let tables = tables.as_deref().ok_or(ReadError::Closed)?;
+        if self.is_incomplete(table) {
+            return Err(ReadError::Rebuilding);
+        }
         let overlay = self
             .gate
             .with_lag(|lag| lag.overlay(table, from, to, limit))?;
-        overlay.merge(Layout(tables).rows(table, from, to)?, limit)
+        unpanicked(|| overlay.merge(Layout(tables).rows(table, from, to)?, limit))
     }
 
     /// A tenant's head and hot rows, checked against each other.
@@ -85,4 +102,9 @@ impl Shared {
         }
         Ok(Some(Claim { head, rows, ledger }))
     }
+}
+
+/// Looks at the tables; sled panics on some of what it does not understand.
+fn unpanicked<T>(look: impl FnOnce() -> Result<T, ReadError>) -> Result<T, ReadError> {
+    catch_unwind(AssertUnwindSafe(look)).unwrap_or(Err(TableError::Panicked.into()))
 }

@@ -2,44 +2,42 @@
 //! hold what it says.
 
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::super::{OpenError, StoreConfig};
 use super::Seams;
 use super::disk::{LogFile, len_u64};
 use super::frame::{Kind, Tail};
+use super::keep;
 use super::manifest::{BadManifest, Manifest};
-use super::replay::{self, Doubt};
+use super::rebuild::Origin;
 use super::scan::{Scan, Torn};
 use super::schema::Schema;
 use super::segment::Wal;
-use super::tables::{TableError, Tables};
+use super::settle::{Settle, Settled};
+use super::snapshot;
 
 const LOCK: &str = "LOCK";
 const WAL: &str = "wal";
-const TABLES: &str = "tables";
-const TABLES_NEW: &str = "tables.new";
-const QUARANTINE: &str = "quarantine";
-/// Present if a write to the tables failed: they are built anew at the next start.
-const DOUBTFUL: &str = "tables.doubtful";
+/// What is of no use to a start, and may be to somebody.
+pub(super) const QUARANTINE: &str = "quarantine";
 
 /// What a start found and made.
 pub(super) struct Recovered {
     pub lock: File,
     pub wal: Wal,
     pub scan: Scan,
+    /// What rows that are still to come are made from.
+    pub origin: Origin,
     /// Where the log goes on, in this start's epoch.
     pub tail: Tail,
     /// The segment it goes on in.
     pub file: Box<dyn LogFile>,
     /// The segment after it, if it was made already.
     pub spare: Option<Box<dyn LogFile>>,
-    pub tables: Box<dyn Tables>,
+    pub settled: Settled,
     /// Whether the last stop was an orderly one.
     pub clean: bool,
-    /// Whether the tables were built anew from the log, other than at the first start of all.
-    pub rebuilt: bool,
 }
 
 /// Opens the data directory.
@@ -50,13 +48,12 @@ pub(super) fn recover(
 ) -> Result<Recovered, OpenError> {
     let data = config.data.as_path();
     let disk = &seams.disk;
-    let wal = Wal {
-        disk: disk.clone(),
-        dir: data.join(WAL),
-        segment_bytes: config.segment_bytes,
-    };
-    disk.create_dir(&wal.dir)
-        .map_err(|error| OpenError::io(&wal.dir, error))?;
+    let wal = Wal::new(disk.clone(), data.join(WAL), config.segment_bytes);
+    let snapshots = data.join(snapshot::DIR);
+    for dir in [&wal.dir, &snapshots] {
+        disk.create_dir(dir)
+            .map_err(|error| OpenError::io(dir, error))?;
+    }
     let lock = lock(data)?;
 
     let before = load_manifest(config, seams)?;
@@ -69,7 +66,10 @@ pub(super) fn recover(
         disk.sync_dir(parent)
             .map_err(|error| OpenError::io(parent, error))?;
     }
-    let scan = Scan::read(&wal, schema)?;
+    wal.remove_unfinished()
+        .map_err(|error| OpenError::io(&wal.dir, error))?;
+    let found = keep::find(&wal, &snapshots, schema)?;
+    let scan = Scan::read(&wal, schema, found.base)?;
     let epoch_before = match before {
         Some(manifest) if manifest.boot_epoch >= scan.tail.epoch => manifest.boot_epoch,
         None if scan.last.is_none() => 0,
@@ -92,8 +92,27 @@ pub(super) fn recover(
     if let Some(torn) = &scan.torn {
         keep_torn(config, seams, torn, boot_epoch)?;
     }
+    for path in &found.damaged {
+        keep::set_aside(disk.as_ref(), data, path, boot_epoch)
+            .map_err(|error| OpenError::io(path, error))?;
+    }
     let (file, spare) = settle_log(&wal, &scan, clean)?;
-    let (tables, rebuilt) = settle_tables(config, &wal, &scan, schema, seams, boot_epoch)?;
+    wal.measure()
+        .map_err(|error| OpenError::io(&wal.dir, error))?;
+    let origin = Origin {
+        snapshots: found.snapshots,
+        end: scan.tail,
+    };
+    let settle = Settle {
+        config,
+        schema,
+        seams,
+        wal: &wal,
+        scan: &scan,
+        origin: &origin,
+        boot_epoch,
+    };
+    let settled = settle.run()?;
     let tail = Tail {
         epoch: boot_epoch,
         ..scan.tail
@@ -102,12 +121,12 @@ pub(super) fn recover(
         lock,
         wal,
         scan,
+        origin,
         tail,
         file,
         spare,
-        tables,
+        settled,
         clean,
-        rebuilt,
     })
 }
 
@@ -128,12 +147,6 @@ fn keep_torn(
         .and_then(|()| disk.create(&aside, &torn.bytes, len_u64(&torn.bytes)))
         .and_then(|_| disk.sync_dir(&dir))
         .map_err(|error| OpenError::io(&aside, error))
-}
-
-/// Notes that the tables are not to be trusted at the next start.
-pub(super) fn doubt_tables(seams: &Seams, data: &Path) -> std::io::Result<()> {
-    seams.disk.create(&data.join(DOUBTFUL), &[], 0)?;
-    seams.disk.sync_dir(data)
 }
 
 fn lock(data: &Path) -> Result<File, OpenError> {
@@ -206,83 +219,4 @@ fn settle_log(wal: &Wal, scan: &Scan, clean: bool) -> Result<LogFiles, OpenError
         _ => None,
     };
     Ok((file, spare))
-}
-
-/// Opens the tables and brings them to the end of the log; builds them anew if they are missing or
-/// not what the log says. `true` if they were there and had to be replaced.
-fn settle_tables(
-    config: &StoreConfig,
-    wal: &Wal,
-    scan: &Scan,
-    schema: &Schema,
-    seams: &Seams,
-    boot_epoch: u32,
-) -> Result<(Box<dyn Tables>, bool), OpenError> {
-    let disk = &seams.disk;
-    let data = config.data.as_path();
-    let at = |name: &str| data.join(name);
-    let io = |path: PathBuf| move |error| OpenError::io(&path, error);
-    let open = |name: &str| (seams.open_tables)(&at(name), schema, config.table_cache_bytes);
-
-    let names = disk.list(data).map_err(io(at(".")))?;
-    let present = names.iter().any(|name| name == TABLES);
-    let doubtful = names.iter().any(|name| name == DOUBTFUL);
-    if present {
-        let caught_up = if doubtful {
-            Err(Doubt::Rebuild("a write to them failed".to_owned()))
-        } else {
-            open(TABLES)
-                .map_err(|error| Doubt::Rebuild(error.to_string()))
-                .and_then(|tables| {
-                    // sled panics on some of what it does not understand.
-                    let caught_up = catch_unwind(AssertUnwindSafe(|| {
-                        replay::catch_up(wal, scan, schema, tables.as_ref())
-                    }));
-                    let panicked = || Err(Doubt::Rebuild(TableError::Panicked.to_string()));
-                    caught_up.unwrap_or_else(|_| panicked())?;
-                    Ok(tables)
-                })
-        };
-        match caught_up {
-            Ok(tables) => return Ok((tables, false)),
-            Err(Doubt::Refuse(error)) => return Err(error),
-            Err(Doubt::Rebuild(why)) => {
-                tracing::warn!(why, "the tables are built anew from the log")
-            }
-        }
-    }
-
-    if doubtful {
-        // Why they are of no use is known, and the disk may be full of them.
-        disk.remove(&at(TABLES)).map_err(io(at(TABLES)))?;
-    }
-    disk.remove(&at(TABLES_NEW)).map_err(io(at(TABLES_NEW)))?;
-    let build = || {
-        let tables = open(TABLES_NEW)?;
-        replay::fill(wal, scan, schema, tables.as_ref()).map_err(|doubt| match doubt {
-            Doubt::Refuse(error) => error,
-            Doubt::Rebuild(why) => OpenError::Rebuild { why },
-        })?;
-        Ok::<_, OpenError>(tables.sync()?)
-    };
-    build().inspect_err(|_| {
-        // Half-built tables must not keep the room that the next start needs.
-        let _ = disk.remove(&at(TABLES_NEW));
-    })?;
-    if present && !doubtful {
-        let aside = at(QUARANTINE).join(format!("{TABLES}-{boot_epoch}"));
-        disk.create_dir(&at(QUARANTINE))
-            .map_err(io(at(QUARANTINE)))?;
-        disk.rename(&at(TABLES), &aside).map_err(io(aside))?;
-        disk.sync_dir(&at(QUARANTINE)).map_err(io(at(QUARANTINE)))?;
-    }
-    disk.rename(&at(TABLES_NEW), &at(TABLES))
-        .map_err(io(at(TABLES_NEW)))?;
-    if doubtful {
-        // The doubt goes after what it was about.
-        disk.sync_dir(data).map_err(io(at(".")))?;
-        disk.remove(&at(DOUBTFUL)).map_err(io(at(DOUBTFUL)))?;
-    }
-    disk.sync_dir(data).map_err(io(at(".")))?;
-    Ok((open(TABLES)?, present))
 }

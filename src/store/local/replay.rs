@@ -1,16 +1,17 @@
-//! From the log to the tables: the same for the last seconds before a crash and for everything.
+//! From the log to the tables: what they lack after a crash.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::super::record::{Logged, LoggedBody, LoggedOp, Lsn};
+use super::super::record::{Logged, LoggedBody, Lsn};
 use super::super::row::{HEADS, open_envelope};
 use super::super::{OpenError, ReadError};
+use super::frames::{LogFrames, Trouble};
 use super::lag::Generation;
-use super::layout::{Layout, full_key, split_key};
+use super::layout::{Layout, split_key};
 use super::scan::{Scan, records};
 use super::schema::Schema;
 use super::segment::Wal;
-use super::stamp;
+use super::stamp::Stamp;
 use super::tables::Tables;
 use crate::id::{Sequence, TenantId};
 use crate::store::head::Head;
@@ -24,6 +25,12 @@ pub(super) enum Doubt {
     Rebuild(String),
     /// The store must not open.
     Refuse(OpenError),
+}
+
+impl From<Trouble> for Doubt {
+    fn from(trouble: Trouble) -> Self {
+        Self::Refuse(trouble.into())
+    }
 }
 
 impl From<ReadError> for Doubt {
@@ -63,81 +70,59 @@ pub(super) fn catch_up(
         let why = "the log is empty and the tables are not";
         return Err(Doubt::Refuse(scan.damaged(wal.path(1), 0, None, why)));
     }
-    let stamp = stamp::read(tables).map_err(ReadError::from)?;
-    if stamp > scan.through.lsn {
+    let stamp = Stamp::read(tables).map_err(ReadError::from)?;
+    if stamp.applied > scan.through.lsn {
         let why = "the tables were synced with what is not in the log";
         let (path, offset) = (wal.path(scan.tail.segment), scan.tail.offset);
         return Err(Doubt::Refuse(scan.damaged(path, offset, None, why)));
     }
-    if stamp < scan.applied {
+    if stamp.applied < scan.applied || !stamp.whole {
         let why = "they are older than their last sync";
         return Err(Doubt::Rebuild(why.to_owned()));
     }
-    replay(wal, scan, schema, layout, scan.applied, Some(&known))?;
-    check_heads(scan, layout)
+    replay(wal, scan, schema, layout, &known)?;
+    check_heads(scan, tables)
 }
 
-/// Fills empty tables with the whole log.
-pub(super) fn fill(
-    wal: &Wal,
-    scan: &Scan,
-    schema: &Schema,
-    tables: &dyn Tables,
-) -> Result<(), Doubt> {
-    let layout = Layout(tables);
-    replay(wal, scan, schema, layout, Lsn::ZERO, None)?;
-    check_heads(scan, layout)?;
-    Ok(stamp::write(tables, scan.through.lsn).map_err(ReadError::from)?)
-}
-
-/// Every record after `after`. A tenant that the tables know less of than they were known to hold
-/// has lost rows in them.
+/// Every record after the last checkpoint. A tenant that the tables know less of than they were
+/// known to hold has lost rows in them.
 fn replay(
     wal: &Wal,
     scan: &Scan,
     schema: &Schema,
     layout: Layout<'_>,
-    after: Lsn,
-    known: Option<&HashMap<TenantId, Sequence>>,
+    known: &HashMap<TenantId, Sequence>,
 ) -> Result<(), Doubt> {
-    let mut met = HashMap::new();
+    let after = scan.applied;
+    let mut met = HashSet::new();
     let mut batch = Generation::default();
-    let follow = scan.segments.iter().skip(1).map(Some).chain([None]);
-    for (start, following) in scan.segments.iter().zip(follow) {
-        if following.is_some_and(|following| following.next <= after.plus(1)) {
+    let starts = scan.segments.iter().rev();
+    let begin = starts.copied().find(|start| start.next <= after.plus(1));
+    let Some(begin) = begin else {
+        return Ok(());
+    };
+    let mut frames = LogFrames::new(wal, begin, scan.tail);
+    let mut lsn = begin.next;
+    while frames.step()? {
+        let Some(frame) = frames.frame() else {
             continue;
-        }
-        let mut tail = *start;
-        let path = wal.path(tail.segment);
-        let bytes = wal
-            .disk
-            .read(&path)
-            .map_err(|error| Doubt::Refuse(OpenError::io(&path, error)))?;
-        let mut lsn = tail.next;
-        // The scan went this way before: what ends a segment here ended it there.
-        while let Some(Ok(frame)) = usize::try_from(tail.offset)
-            .ok()
-            .and_then(|at| bytes.get(at..))
-            .map(|rest| tail.accept(rest))
-        {
-            for record in records(&frame, schema) {
-                let damaged =
-                    |why| Doubt::Refuse(scan.damaged(path.clone(), tail.offset, None, why));
-                let record = record.map_err(damaged)?;
-                if lsn > after {
-                    if let (Some(known), LoggedBody::Tenant { sequence, head, .. }) =
-                        (known, &record.body)
-                        && met.insert(record.tenant, ()).is_none()
-                    {
-                        check_known(record.tenant, *sequence, head, known)?;
-                    }
-                    absorb(&mut batch, record);
+        };
+        for record in records(&frame, schema) {
+            let Logged { tenant, body } = record.map_err(|why| frames.damaged(why))?;
+            if lsn > after {
+                if let LoggedBody::Tenant { sequence, head, .. } = body
+                    && met.insert(tenant)
+                {
+                    check_known(tenant, sequence, head, known)?;
                 }
-                lsn = lsn.plus(1);
+                if let LoggedBody::Tenant { ops, .. } | LoggedBody::Side(ops) = body {
+                    batch.replay(tenant, ops.into_iter());
+                }
             }
-            if batch.bytes() > BATCH_BYTES {
-                apply(layout, &std::mem::take(&mut batch))?;
-            }
+            lsn = lsn.plus(1);
+        }
+        if batch.bytes() > BATCH_BYTES {
+            apply(layout, &std::mem::take(&mut batch))?;
         }
     }
     Ok(apply(layout, &batch)?)
@@ -148,22 +133,6 @@ pub(super) fn apply(layout: Layout<'_>, generation: &Generation) -> Result<(), R
     generation
         .tables()
         .try_for_each(|(table, changes)| layout.apply(table, changes))
-}
-
-fn absorb(batch: &mut Generation, record: Logged<'_>) {
-    let (LoggedBody::Tenant { ops, .. } | LoggedBody::Side(ops)) = record.body else {
-        return;
-    };
-    let full = |key| full_key(record.tenant, key);
-    for op in ops {
-        match op {
-            LoggedOp::Put { table, key, value } => batch.put(table, full(key), value.to_vec()),
-            LoggedOp::Delete { table, key } => batch.delete(table, full(key)),
-            LoggedOp::DeleteRange { table, from, to } => {
-                batch.delete_range(table, full(from), full(to));
-            }
-        }
-    }
 }
 
 /// The tables must know the record before the first that is replayed.
@@ -202,10 +171,10 @@ fn heads(layout: Layout<'_>) -> Result<HashMap<TenantId, Sequence>, Doubt> {
 }
 
 /// Every tenant's head must be the last that the log has, and there must be no other.
-fn check_heads(scan: &Scan, layout: Layout<'_>) -> Result<(), Doubt> {
+pub(super) fn check_heads(scan: &Scan, tables: &dyn Tables) -> Result<(), Doubt> {
     let doubt = |tenant| Doubt::Rebuild(format!("the head of tenant {tenant} is not the log's"));
     let mut left: HashMap<_, _> = scan.heads.iter().collect();
-    for row in layout.rows(&HEADS, &[], None)? {
+    for row in Layout(tables).rows(&HEADS, &[], None)? {
         let (key, value) = row?;
         let tenant = split_key(&key).map_or(TenantId::ZERO, |(tenant, _)| tenant);
         if left

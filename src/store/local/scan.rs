@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::super::OpenError;
 use super::super::cursor::Cursor;
-use super::super::record::{Logged, LoggedBody, Lsn, next_record};
+use super::super::record::{Cover, Logged, LoggedBody, Lsn, next_record};
 use super::super::row::{HEADS, open_envelope};
 use super::disk::{all_zero, len_u64};
 use super::frame::{Flaw, Frame, Kind, Tail, find_header};
@@ -22,12 +22,32 @@ pub(super) struct LastHead {
     pub envelope: Vec<u8>,
 }
 
-/// The log, as far as it is valid.
+/// A segment that nothing more is written to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sealed {
+    pub segment: u64,
+    /// How many bytes of it are frames.
+    pub bytes: u64,
+    /// The last record in it or before it.
+    pub through: Position,
+}
+
+/// What a snapshot says of the log before it.
+pub(super) struct Base {
+    pub cover: Cover,
+    pub heads: HashMap<TenantId, LastHead>,
+}
+
+/// The log behind a snapshot, or all of it, as far as it is valid.
 pub(super) struct Scan {
+    /// The last record that a snapshot covers.
+    pub base: Lsn,
     /// Where it goes on.
     pub tail: Tail,
     /// Where each segment with frames begins.
     pub segments: Vec<Tail>,
+    /// Those before the last of them.
+    pub sealed: Vec<Sealed>,
     /// The bytes of the last segment that are frames.
     pub front: Vec<u8>,
     /// How long the last segment is; 0 if there is none.
@@ -58,25 +78,14 @@ pub(super) struct Torn {
 }
 
 impl Scan {
-    /// Reads the whole log. What is damaged, and not merely unfinished, is an error.
-    pub fn read(wal: &Wal, schema: &Schema) -> Result<Self, OpenError> {
-        let mut scan = Self {
-            tail: Tail::START,
-            segments: Vec::new(),
-            front: Vec::new(),
-            len: 0,
-            spare: None,
-            heads: HashMap::new(),
-            applied: Lsn::ZERO,
-            through: Position::default(),
-            last: None,
-            torn: None,
-            frames: VecDeque::new(),
-        };
+    /// Reads the log behind `base`. What is damaged, and not merely unfinished, is an error.
+    pub fn read(wal: &Wal, schema: &Schema, base: Option<Base>) -> Result<Self, OpenError> {
+        let mut scan = Self::begin(base);
         let numbers = wal
             .numbers()
             .map_err(|error| OpenError::io(&wal.dir, error))?;
-        for (number, expected) in numbers.into_iter().zip(Tail::START.segment..) {
+        let first = scan.tail.segment;
+        for (number, expected) in (numbers.into_iter().filter(|n| *n >= first)).zip(first..) {
             let file = wal.path(number);
             if number != expected {
                 return Err(scan.damaged(file, 0, None, "the segment before it is missing"));
@@ -97,7 +106,39 @@ impl Scan {
             scan.spare = None;
             scan.segment(number, file, bytes, schema)?;
         }
+        if scan.applied < scan.base {
+            // A snapshot is made after the log says that the tables hold what it covers.
+            let why = "the log ends before what a snapshot was made after";
+            return Err(scan.damaged(wal.path(scan.tail.segment), scan.tail.offset, None, why));
+        }
         Ok(scan)
+    }
+
+    /// Before the first frame behind `base`.
+    fn begin(base: Option<Base>) -> Self {
+        let (cover, heads) = base.map_or((None, HashMap::new()), |base| {
+            (Some(base.cover), base.heads)
+        });
+        let tail = cover.map_or(Tail::START, Cover::tail);
+        let through = Position {
+            lsn: cover.map_or(Lsn::ZERO, |cover| cover.lsn),
+            chain: tail.chain,
+        };
+        Self {
+            base: through.lsn,
+            tail,
+            segments: Vec::new(),
+            sealed: Vec::new(),
+            front: Vec::new(),
+            len: 0,
+            spare: None,
+            heads,
+            applied: Lsn::ZERO,
+            through,
+            last: None,
+            torn: None,
+            frames: VecDeque::from([through]),
+        }
     }
 
     /// Reads the next segment.
@@ -108,6 +149,13 @@ impl Scan {
         mut bytes: Vec<u8>,
         schema: &Schema,
     ) -> Result<(), OpenError> {
+        if !self.segments.is_empty() {
+            self.sealed.push(Sealed {
+                segment: number - 1,
+                bytes: self.tail.offset,
+                through: self.through,
+            });
+        }
         self.tail = Tail {
             segment: number,
             offset: 0,
@@ -195,6 +243,8 @@ impl Scan {
                 self.heads.insert(tenant, LastHead { sequence, envelope });
             }
             LoggedBody::Side(_) => {}
+            // Made before the snapshot, and the place it names is not here any more.
+            LoggedBody::Checkpoint { applied, .. } if applied < self.base => {}
             LoggedBody::Checkpoint { applied, chain } => {
                 while self.frames.front().is_some_and(|frame| frame.lsn < applied) {
                     self.frames.pop_front();
@@ -208,6 +258,9 @@ impl Scan {
                     return Err("a checkpoint names a place that is not in this log");
                 }
                 self.applied = applied;
+            }
+            LoggedBody::Snapshot(_) | LoggedBody::Rows(_) => {
+                return Err("a record of a snapshot in the log");
             }
         }
         Ok(())

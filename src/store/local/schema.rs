@@ -7,6 +7,41 @@ use super::super::row::{APPLIED, ENTRIES, HEADS, Load, OPENINGS, PIECES, TableSp
 /// Ids from here on are the store's.
 const OWN: u8 = 0xE0;
 
+/// Where a table's rows lie in a snapshot: what a start needs comes first.
+///
+/// The heads, then what a claim loads, then what is beside every order, then the rest.
+pub(super) fn rank(table: &TableSpec) -> u8 {
+    match table.load {
+        _ if table.id == HEADS.id => 0,
+        Load::Hot => 1,
+        Load::Side => 2,
+        Load::Cold => 3,
+    }
+}
+
+/// Some of the tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// All of them.
+    Whole,
+    /// Those that tenants cannot do without: heads, hot and side.
+    Front,
+    /// All others.
+    Back,
+}
+
+impl Part {
+    /// Whether a table is one of them.
+    pub fn has(self, table: &TableSpec) -> bool {
+        let back = rank(table) == 3;
+        match self {
+            Self::Whole => true,
+            Self::Front => !back,
+            Self::Back => back,
+        }
+    }
+}
+
 /// Every table of one store.
 #[derive(Clone)]
 pub(in crate::store) struct Schema(BTreeMap<u8, &'static TableSpec>);

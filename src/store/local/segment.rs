@@ -5,6 +5,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -20,27 +21,65 @@ pub(super) struct Wal {
     pub dir: PathBuf,
     /// How long a segment is, unless one frame needs more.
     pub segment_bytes: u64,
+    /// How many bytes all segments take, roughly.
+    on_disk: Arc<AtomicU64>,
 }
 
 impl Wal {
+    /// The log in a directory.
+    pub fn new(disk: Arc<dyn Disk>, dir: PathBuf, segment_bytes: u64) -> Self {
+        Self {
+            disk,
+            dir,
+            segment_bytes,
+            on_disk: Arc::default(),
+        }
+    }
+
+    /// How many bytes all segments take, as far as this has been followed.
+    pub fn on_disk(&self) -> u64 {
+        self.on_disk.load(Ordering::Relaxed)
+    }
+
+    /// Looks how many bytes all segments take.
+    pub fn measure(&self) -> io::Result<()> {
+        let lens = self.numbers()?.into_iter();
+        let lens = lens.map(|number| self.disk.len(&self.path(number)));
+        self.on_disk
+            .store(lens.sum::<io::Result<u64>>()?, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Removes a segment; for good once the directory is synced.
+    pub fn remove(&self, number: u64) -> io::Result<()> {
+        let path = self.path(number);
+        let len = self.disk.len(&path)?;
+        self.disk.remove(&path)?;
+        self.on_disk.fetch_sub(len, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Where a segment lies.
     pub fn path(&self, number: u64) -> PathBuf {
         self.dir.join(format!("{number:016x}.wal"))
     }
 
-    /// The numbers of the segments there are, ascending. Segments that were never finished are
-    /// removed.
+    /// The numbers of the segments there are, ascending.
     pub fn numbers(&self) -> io::Result<Vec<u64>> {
-        let mut numbers = Vec::new();
-        for name in self.disk.list(&self.dir)? {
-            match name.strip_suffix(".wal") {
-                Some(number) => numbers.extend(u64::from_str_radix(number, 16)),
-                None if name.ends_with(".new") => self.disk.remove(&self.dir.join(&name))?,
-                None => {}
-            }
-        }
+        let names = self.disk.list(&self.dir)?;
+        let number = |name: &String| u64::from_str_radix(name.strip_suffix(".wal")?, 16).ok();
+        let mut numbers: Vec<_> = names.iter().filter_map(number).collect();
         numbers.sort_unstable();
         Ok(numbers)
+    }
+
+    /// Removes segments that were never finished. To be called while nobody makes one.
+    pub fn remove_unfinished(&self) -> io::Result<()> {
+        let mut names = self.disk.list(&self.dir)?;
+        names.retain(|name| name.ends_with(".new"));
+        names
+            .iter()
+            .try_for_each(|name| self.disk.remove(&self.dir.join(name)))
     }
 
     /// Makes a segment that begins with `front`, or replaces one; durable under its name on return.
@@ -193,6 +232,9 @@ impl Drop for Stop<'_> {
 fn make(wal: &Wal, number: u64, len: u64) -> Option<Box<dyn LogFile>> {
     let path: &Path = &wal.path(number);
     wal.create(number, &[], len)
+        .inspect(|file| {
+            wal.on_disk.fetch_add(file.len(), Ordering::Relaxed);
+        })
         .inspect_err(|error| tracing::error!(path = %path.display(), %error, "no room for the log"))
         .ok()
 }

@@ -17,7 +17,7 @@ use crate::store::row::{ENTRIES, HEADS, OPENINGS};
 use crate::store::{Claim, Durable, Head, Keyed, Ledger, Load, Lost, Op, ReadError, Reader, Store};
 use crate::time::Timestamp;
 
-static SCHEMA: [TableSpec; 3] = [
+pub(super) static SCHEMA: [TableSpec; 3] = [
     TableSpec {
         id: 1,
         name: "facts",
@@ -37,22 +37,23 @@ static SCHEMA: [TableSpec; 3] = [
         keyed: Keyed::Natural,
     },
 ];
-static FACTS: &TableSpec = &SCHEMA[0];
-static INTENTS: &TableSpec = &SCHEMA[1];
-static LAST_USED: &TableSpec = &SCHEMA[2];
+pub(super) static FACTS: &TableSpec = &SCHEMA[0];
+pub(super) static INTENTS: &TableSpec = &SCHEMA[1];
+pub(super) static LAST_USED: &TableSpec = &SCHEMA[2];
 
 /// A data directory with a store in it, and what the store must know.
-struct Fixture {
-    dir: TempDir,
-    store: Option<Store>,
-    tenants: BTreeMap<TenantId, Tenant>,
+pub(super) struct Fixture {
+    pub dir: TempDir,
+    pub config: StoreConfig,
+    pub store: Option<Store>,
+    pub tenants: BTreeMap<TenantId, Tenant>,
 }
 
 /// What a tenant's actor would keep.
 #[derive(Default)]
-struct Tenant {
-    next: u64,
-    ledger: Ledger,
+pub(super) struct Tenant {
+    pub next: u64,
+    pub ledger: Ledger,
 }
 
 impl Tenant {
@@ -86,7 +87,7 @@ impl Tenant {
         self.of_rows(id, rows, Some(format!("opening {number}").into_bytes()))
     }
 
-    fn of_rows(&mut self, id: TenantId, rows: Vec<Op>, opening: Option<Vec<u8>>) -> Record {
+    pub fn of_rows(&mut self, id: TenantId, rows: Vec<Op>, opening: Option<Vec<u8>>) -> Record {
         rows.iter().for_each(|op| self.ledger.fold(id, op));
         let sequence = Sequence::new(self.next);
         let head = Head {
@@ -105,7 +106,7 @@ impl Tenant {
     }
 }
 
-fn tenant(number: u8) -> TenantId {
+pub(super) fn tenant(number: u8) -> TenantId {
     TenantId::from_bytes([number; 16])
 }
 
@@ -118,16 +119,8 @@ fn config(dir: &Path) -> StoreConfig {
     }
 }
 
-fn open_with(dir: &Path, seams: Seams) -> Result<Store, OpenError> {
-    Ok(Store(Arc::new(Local::open_with(
-        &config(dir),
-        &SCHEMA,
-        seams,
-    )?)))
-}
-
 /// Waits for a condition that threads bring about.
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(super) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = stopwatch::now() + Duration::from_secs(30);
     while !holds() {
         assert!(stopwatch::now() < deadline, "in 30 seconds not: {what}");
@@ -136,9 +129,18 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// With another config.
+    pub fn with(change: impl FnOnce(&mut StoreConfig)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(dir.path());
+        change(&mut config);
         let mut fixture = Self {
-            dir: tempfile::tempdir().unwrap(),
+            dir,
+            config,
             store: None,
             tenants: BTreeMap::new(),
         };
@@ -146,36 +148,45 @@ impl Fixture {
         fixture
     }
 
-    fn store(&self) -> &Store {
+    pub fn store(&self) -> &Store {
         self.store.as_ref().unwrap()
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn segment(&self, number: u64) -> PathBuf {
+    pub fn segment(&self, number: u64) -> PathBuf {
         self.path("wal").join(format!("{number:016x}.wal"))
     }
 
-    fn open(&mut self) -> Opened {
-        let store = Store::open(&config(self.dir.path()), &SCHEMA).unwrap();
+    pub fn open(&mut self) -> Opened {
+        let store = Store::open(&self.config, &SCHEMA).unwrap();
         let opened = store.opened();
         self.store = Some(store);
         opened
     }
 
-    fn refuses(&self) -> OpenError {
-        Store::open(&config(self.dir.path()), &SCHEMA).unwrap_err()
+    /// In another world.
+    pub fn open_in(&mut self, seams: Seams) -> Opened {
+        self.kill();
+        let local = Local::open_with(&self.config, &SCHEMA, seams).unwrap();
+        let opened = local.opened();
+        self.store = Some(Store(Arc::new(local)));
+        opened
     }
 
-    fn append(&mut self, number: u8) -> Durable {
+    pub fn refuses(&self) -> OpenError {
+        Store::open(&self.config, &SCHEMA).unwrap_err()
+    }
+
+    pub fn append(&mut self, number: u8) -> Durable {
         let id = tenant(number);
         let record = self.tenants.entry(id).or_default().record(id);
         self.store().append(record, ())
     }
 
-    fn write(&mut self, numbers: impl IntoIterator<Item = u8>) {
+    pub fn write(&mut self, numbers: impl IntoIterator<Item = u8>) {
         let durable: Vec<_> = numbers
             .into_iter()
             .map(|number| self.append(number))
@@ -186,20 +197,25 @@ impl Fixture {
     }
 
     /// As a crash: nothing is finished.
-    fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.store = None;
     }
 
-    fn close(&mut self) {
+    pub fn close(&mut self) {
         self.store.take().unwrap().close().unwrap();
     }
 
-    fn wait_until_applied(&self) {
+    pub fn wait_until_applied(&self) {
         eventually("the lag is empty", || self.store().stats().lag_bytes == 0);
     }
 
+    pub fn wait_until_whole(&self) {
+        eventually("the tables are whole", || !self.store().stats().rebuilding);
+    }
+
     /// Everything that was acknowledged is there, and nothing else.
-    fn check(&self) {
+    pub fn check(&self) {
+        self.wait_until_whole();
         let reader = self.store().reader();
         assert_eq!(self.store().tenants(), self.tenants.len() as u64);
         for (id, expected) in &self.tenants {
@@ -334,16 +350,12 @@ fn a_torn_tail_is_cut_off_wherever_it_tore() {
         ends.push(tail);
     }
     let schema = Schema::new(&SCHEMA);
-    let wal = Wal {
-        disk: Arc::new(RealDisk),
-        dir: f.path("wal"),
-        segment_bytes: whole.len() as u64,
-    };
+    let wal = Wal::new(Arc::new(RealDisk), f.path("wal"), whole.len() as u64);
     for cut in 0..=tail.offset as usize {
         let mut torn = whole.clone();
         torn[cut..].fill(0);
         fs::write(f.segment(1), &torn).unwrap();
-        let scan = scan::Scan::read(&wal, &schema).unwrap();
+        let scan = scan::Scan::read(&wal, &schema, None).unwrap();
         let set_aside = scan.torn.as_ref().map_or(&[][..], |torn| &torn.bytes);
         let end = scan.tail.offset as usize + set_aside.len();
         assert_eq!(&torn[scan.tail.offset as usize..end], set_aside);
@@ -861,7 +873,6 @@ impl Disk for FaultyDisk {
 
 /// Opens the fixture's directory on a disk that can fail; what is fatal comes out of the channel.
 fn open_faulty(f: &mut Fixture) -> (Arc<Faults>, mpsc::Receiver<String>) {
-    f.kill();
     let faults = Arc::new(Faults::default());
     let (fatal, reported) = mpsc::channel();
     let seams = Seams {
@@ -869,7 +880,7 @@ fn open_faulty(f: &mut Fixture) -> (Arc<Faults>, mpsc::Receiver<String>) {
         fatal: Box::new(move |error| drop(fatal.send(error.to_string()))),
         ..Seams::real()
     };
-    f.store = Some(open_with(f.dir.path(), seams).unwrap());
+    f.open_in(seams);
     (faults, reported)
 }
 
@@ -962,15 +973,15 @@ fn a_full_disk_stops_writes_and_does_not_hang_and_goes_on_when_there_is_room() {
 
 /// What is about to be done to the tables.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Call {
+pub(super) enum Call {
     Range,
     Write,
 }
 
-type Hook = dyn Fn(Call, &TableSpec) + Send + Sync;
+pub(super) type Hook = dyn Fn(Call, &TableSpec) + Send + Sync;
 
 /// sled, behind somebody who is asked first.
-struct HookedTables(Arc<Hook>, Box<dyn Tables>);
+pub(super) struct HookedTables(pub Arc<Hook>, pub Box<dyn Tables>);
 
 impl Tables for HookedTables {
     fn get(&self, table: &TableSpec, key: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
@@ -1007,8 +1018,10 @@ impl Tables for HookedTables {
 }
 
 /// Opens the fixture's directory with somebody in front of its tables.
-fn open_hooked(f: &mut Fixture, hook: impl Fn(Call, &TableSpec) + Send + Sync + 'static) {
-    f.kill();
+pub(super) fn open_hooked(
+    f: &mut Fixture,
+    hook: impl Fn(Call, &TableSpec) + Send + Sync + 'static,
+) {
     let real = Seams::real();
     let hook: Arc<Hook> = Arc::new(hook);
     let seams = Seams {
@@ -1018,7 +1031,7 @@ fn open_hooked(f: &mut Fixture, hook: impl Fn(Call, &TableSpec) + Send + Sync + 
         }),
         ..Seams::real()
     };
-    f.store = Some(open_with(f.dir.path(), seams).unwrap());
+    f.open_in(seams);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use super::tables::TableData;
 /// What a disk writes whole or not at all.
 const SECTOR: usize = 512;
 /// How many operations are told of when a test fails.
-const TRACE: usize = 120;
+const TRACE: usize = 600;
 
 /// What an operation is about; faults choose by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -570,6 +570,11 @@ impl Machine {
     pub fn fault(&self, fault: Fault) {
         let mut state = self.lock();
         (state.fault, state.eligible, state.fault_hit) = (Some(fault), 0, false);
+    }
+
+    /// Whether something may still go wrong, or did and has not been mended.
+    pub fn is_faulty(&self) -> bool {
+        self.lock().fault.is_some()
     }
 
     /// From now on nothing goes wrong any more; whether anything did.

@@ -125,11 +125,7 @@ fn config(dir: &Path) -> StoreConfig {
 }
 
 fn wal(dir: &Path) -> Wal {
-    Wal {
-        disk: Arc::new(RealDisk),
-        dir: dir.join("wal"),
-        segment_bytes: config(dir).segment_bytes,
-    }
+    Wal::new(Arc::new(RealDisk), dir.join("wal"), config(dir).segment_bytes)
 }
 
 /// The files below a directory, by their path in it.
@@ -179,6 +175,10 @@ type Reads = BTreeMap<String, Option<Vec<u8>>>;
 /// Everything that there is to read.
 fn read_all(store: &Store, sample: &mut Chance) -> Reads {
     let mut reads = Reads::new();
+    let deadline = stopwatch::now() + HANGS / 2;
+    while store.stats().rebuilding && stopwatch::now() < deadline {
+        std::thread::park_timeout(Duration::from_micros(200));
+    }
     let reader = store.reader();
     reads.insert("tenants".to_owned(), Some(vec![store.tenants() as u8]));
     for number in 0..TENANTS {
@@ -256,7 +256,9 @@ impl Expected {
             reads
         };
         copy(base, work, None);
-        let scan = scan::Scan::read(&wal(work), &Schema::new(&SCHEMA)).unwrap();
+        let (log, schema) = (wal(work), Schema::new(&SCHEMA));
+        let found = keep::find(&log, &work.join(snapshot::DIR), &schema).unwrap();
+        let scan = scan::Scan::read(&log, &schema, found.base).unwrap();
         let whole = read(work);
         let last_frame = (scan.last != Some(Kind::Shutdown)).then(|| {
             let segment = scan.segments.last().unwrap();
