@@ -18,7 +18,7 @@ use super::tables::TableData;
 /// What a disk writes whole or not at all.
 const SECTOR: usize = 512;
 /// How many operations are told of when a test fails.
-const TRACE: usize = 600;
+const TRACE: usize = 300;
 
 /// What an operation is about; faults choose by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -366,13 +366,13 @@ impl State {
             None => None,
             Some(Fault::Eio(n)) => (self.eligible == n).then(|| fails(Happens::Not, eio())),
             Some(Fault::Sync(n)) => (self.eligible == n).then(|| fails(Happens::Not, eio())),
-            Some(Fault::ShortWrite(n)) => {
-                (self.eligible == n).then(|| fails(Happens::Half, eio()))
+            Some(Fault::ShortWrite(n)) => (self.eligible == n).then(|| fails(Happens::Half, eio())),
+            Some(Fault::NoRoom(n)) => {
+                (self.eligible == n).then(|| fails(Happens::Not, io::Error::from_raw_os_error(28)))
             }
-            Some(Fault::NoRoom(n)) => (self.eligible == n)
-                .then(|| fails(Happens::Not, io::Error::from_raw_os_error(28))),
-            Some(Fault::NeverRoom(n)) => (self.eligible >= n)
-                .then(|| fails(Happens::Not, io::Error::from_raw_os_error(28))),
+            Some(Fault::NeverRoom(n)) => {
+                (self.eligible >= n).then(|| fails(Happens::Not, io::Error::from_raw_os_error(28)))
+            }
         };
         self.fault_hit |= hit.is_some();
         hit.unwrap_or(Turn {
@@ -501,7 +501,13 @@ impl State {
             Naming::Link(_, ino) | Naming::Rename(_, _, ino) => Some(ino),
             Naming::Unlink(_) => None,
         });
-        let named: BTreeSet<_> = self.live.values().chain(self.durable.values()).chain(coming).copied().collect();
+        let named: BTreeSet<_> = self
+            .live
+            .values()
+            .chain(self.durable.values())
+            .chain(coming)
+            .copied()
+            .collect();
         self.inodes.retain(|ino, _| named.contains(ino));
     }
 
@@ -661,12 +667,7 @@ struct SimFile {
 }
 
 impl SimDisk {
-    fn turn(
-        &self,
-        class: Class,
-        what: &'static str,
-        path: &Path,
-    ) -> (MutexGuard<'_, State>, Turn) {
+    fn turn(&self, class: Class, what: &'static str, path: &Path) -> (MutexGuard<'_, State>, Turn) {
         super::on_this_thread(&self.0);
         let mut state = self.0.lock();
         let turn = state.turn(self.0.seed, class, what, path, 0, 0);
@@ -771,7 +772,10 @@ impl Disk for SimDisk {
         if turn.happens() {
             let tables = |ino: &Ino| matches!(state.inodes.get(ino), Some(Inode::Tables(_)));
             // Directories do not replace each other.
-            assert!(!state.live.get(to).is_some_and(tables), "tables over tables");
+            assert!(
+                !state.live.get(to).is_some_and(tables),
+                "tables over tables"
+            );
             state.live.remove(from);
             state.live.insert(to.to_owned(), ino);
             let (from, to) = (from.to_owned(), to.to_owned());

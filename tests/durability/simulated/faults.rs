@@ -7,7 +7,9 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use super::super::StoreConfig;
 use super::disk::{End, Fault, Lie, Machine};
 use super::world::World;
 use super::{Shown, setting, try_seeds};
@@ -29,6 +31,19 @@ const SAMPLE: u64 = 30;
 
 /// The way stopped here: the process has ended, or cannot write any more.
 struct Stopped;
+
+/// Always the same, with small segments and a snapshot as often as may be.
+fn world(machine: &Arc<Machine>, root: &Path) -> World {
+    let mut world = World::new(Arc::clone(machine), root, 1);
+    world.config = StoreConfig {
+        segment_bytes: 4 << 10,
+        tables_every: Duration::from_millis(1),
+        checkpoint_every: Duration::from_millis(2),
+        snapshot_bytes: 1,
+        ..StoreConfig::new(root)
+    };
+    world
+}
 
 /// Always the same: three lives of a process, ended in each way.
 fn script(world: &mut World) -> Result<(), Stopped> {
@@ -65,7 +80,7 @@ fn script(world: &mut World) -> Result<(), Stopped> {
 /// Runs the script with something going wrong at some point, and the world after it. Whether
 /// anything did.
 fn go_wrong(machine: &Arc<Machine>, root: &Path, fault: Fault, end: End) -> bool {
-    let mut world = World::new(Arc::clone(machine), root, 1);
+    let mut world = world(machine, root);
     machine.fault(fault);
     let _either = script(&mut world);
     world.end(end);
@@ -93,7 +108,7 @@ fn go_wrong(machine: &Arc<Machine>, root: &Path, fault: Fault, end: End) -> bool
 fn count(kind: Kind) -> u64 {
     let dir = tempfile::tempdir().unwrap();
     let machine = Machine::new(0, Lie::None, dir.path());
-    let mut world = World::new(Arc::clone(&machine), dir.path(), 1);
+    let mut world = world(&machine, dir.path());
     machine.fault(kind(u64::MAX));
     assert!(script(&mut world).is_ok());
     machine.eligible()
@@ -108,7 +123,11 @@ fn whichever_operation_fails_nothing_acknowledged_is_lost() {
         let times = count(kind);
         // The threads take their own time, so there may be some more.
         let every = if all { 1 } else { times.div_ceil(SAMPLE) };
-        runs.extend((1..=times + 9).step_by(every as usize).map(|n| number * KIND + n));
+        runs.extend(
+            (1..=times + 9)
+                .step_by(every as usize)
+                .map(|n| number * KIND + n),
+        );
         println!("{name}: {times} operations, every {every}. tried");
     }
     if let Some(one) = one {

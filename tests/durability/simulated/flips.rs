@@ -1,10 +1,13 @@
 //! One bit flips at rest, anywhere: the state is the same, or there is an error.
 //!
 //! A store of some 200 records, on the real disk and with sled, ended in three ways. Of each file
-//! every 64th byte gets one flipped bit, a copy with it is opened and everything is read. What is
+//! some bytes get one flipped bit each, a copy with it is opened and everything is read. What is
 //! read must be what was there, or an error: never another state, a panic, a hang, or the end of the
 //! process. Since sled may do any of these, a process of its own tries the flips, and this one
 //! watches it.
+//!
+//! A sample is tried. `ARF_FLIPS=all` has every 64th byte of the log and the snapshots tried and every
+//! 512th of the tables, `ARF_FLIPS=64` every 64th of the tables too, which takes ten minutes.
 //!
 //! One flip cannot be told from a crash (`store/mod.rs`, "Assumptions about disks"): in the very
 //! last frame of a log that was not closed. The state may then be the one before that frame.
@@ -13,8 +16,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io::{BufRead, BufReader, Write as _};
 use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -32,13 +36,17 @@ use crate::store::{Damaged, ReadError, Store, Stored};
 const WORKER: &str = "store::local::simulated::flips::tries_what_another_process_wants";
 /// It is told here which.
 const JOB: &str = "ARF_FLIP_JOB";
-/// One byte of so many is hit.
+/// One byte of so many is hit …
 const EVERY: usize = 64;
+/// … and of the tables, which are mostly what was overwritten, when all are tried.
+const TABLES_EVERY: usize = 512;
 /// How many flips each ending is tried with, unless all are wanted.
-const SAMPLE: usize = 300;
+const SAMPLE: usize = 80;
 /// No flip takes that long, unless it hangs.
 const HANGS: Duration = Duration::from_secs(30);
 const TENANTS: u8 = 3;
+/// No tenant has more records.
+const SEQUENCES: u64 = 80;
 
 /// How the data set was left.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +64,8 @@ struct Flip {
     file: String,
     at: usize,
     bit: usize,
+    /// Whether the tables are there, or have to come from the file that is hit.
+    tables: bool,
 }
 
 /// Room for copies. Nothing here is about syncs, so memory will do.
@@ -89,8 +99,11 @@ fn make(dir: &Path, left: Left, seed: u64) {
     let applied = |world: &World| world.until(|world| world.store().stats().lag_bytes == 0);
     for number in 0..150 {
         record(&mut world, number);
+        if number % 50 == 49 {
+            applied(&world);
+            world.until(|world| world.store().stats().snapshots_made > u64::from(number / 50));
+        }
     }
-    applied(&world);
     // A second start, so that sled's snapshot is there and not the whole story.
     world.close().unwrap();
     if !matches!(left, Left::AtCheckpoint) {
@@ -117,15 +130,20 @@ fn make(dir: &Path, left: Left, seed: u64) {
 
 fn config(dir: &Path) -> StoreConfig {
     StoreConfig {
-        segment_bytes: 32 << 10,
-        tables_every: Duration::from_millis(2),
+        segment_bytes: 16 << 10,
+        tables_every: Duration::from_millis(5),
+        snapshot_bytes: 20 << 10,
         table_cache_bytes: 1 << 20,
         ..StoreConfig::new(dir)
     }
 }
 
 fn wal(dir: &Path) -> Wal {
-    Wal::new(Arc::new(RealDisk), dir.join("wal"), config(dir).segment_bytes)
+    Wal::new(
+        Arc::new(RealDisk),
+        dir.join("wal"),
+        config(dir).segment_bytes,
+    )
 }
 
 /// The files below a directory, by their path in it.
@@ -135,7 +153,11 @@ fn files(dir: &Path) -> Vec<String> {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
         if entry.file_type().unwrap().is_dir() {
-            found.extend(files(&entry.path()).iter().map(|file| format!("{name}/{file}")));
+            found.extend(
+                files(&entry.path())
+                    .iter()
+                    .map(|file| format!("{name}/{file}")),
+            );
         } else {
             found.push(name);
         }
@@ -144,26 +166,48 @@ fn files(dir: &Path) -> Vec<String> {
     found
 }
 
-/// Copies a data directory; what is zero in its files stays a hole.
-fn copy(from: &Path, to: &Path, flip: Option<&Flip>) {
+/// A data directory as it was left: of each file how long it is, and the blocks that are not zero.
+struct Base(BTreeMap<String, (u64, BTreeMap<usize, Vec<u8>>)>);
+
+impl Base {
     const BLOCK: usize = 4096;
-    if to.exists() {
-        fs::remove_dir_all(to).unwrap();
+
+    fn read(dir: &Path) -> Self {
+        let blocks = |name: String| {
+            let bytes = fs::read(dir.join(&name)).unwrap();
+            let blocks = bytes.chunks(Self::BLOCK).map(<[u8]>::to_vec).enumerate();
+            let kept = blocks.filter(|(_, block)| !disk::all_zero(block)).collect();
+            (name, (bytes.len() as u64, kept))
+        };
+        Self(files(dir).into_iter().map(blocks).collect())
     }
-    fs::create_dir_all(to.join("tables/blobs")).unwrap();
-    for name in files(from) {
-        let mut bytes = fs::read(from.join(&name)).unwrap();
-        if let Some(flip) = flip.filter(|flip| flip.file == name) {
-            bytes[flip.at] ^= 1 << flip.bit;
+
+    /// Puts a copy of it somewhere; what is zero in its files stays a hole.
+    fn copy(&self, to: &Path, flip: Option<&Flip>) {
+        if to.exists() {
+            fs::remove_dir_all(to).unwrap();
         }
-        let path = to.join(&name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let file = File::create(path).unwrap();
-        file.set_len(bytes.len() as u64).unwrap();
-        for (number, block) in bytes.chunks(BLOCK).enumerate() {
-            if !disk::all_zero(block) {
-                let at = (number * BLOCK) as u64;
-                std::os::unix::fs::FileExt::write_all_at(&file, block, at).unwrap();
+        let tables = flip.is_none_or(|flip| flip.tables);
+        if tables {
+            fs::create_dir_all(to.join("tables/blobs")).unwrap();
+        }
+        for (name, (len, blocks)) in &self.0 {
+            if !tables && name.starts_with("tables/") {
+                continue;
+            }
+            let path = to.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let file = File::create(path).unwrap();
+            file.set_len(*len).unwrap();
+            for (number, block) in blocks {
+                file.write_all_at(block, (number * Self::BLOCK) as u64)
+                    .unwrap();
+            }
+            if let Some(flip) = flip.filter(|flip| flip.file == *name) {
+                let block = blocks.get(&(flip.at / Self::BLOCK));
+                let byte = block.map_or(0, |block| block[flip.at % Self::BLOCK]);
+                file.write_all_at(&[byte ^ (1 << flip.bit)], flip.at as u64)
+                    .unwrap();
             }
         }
     }
@@ -172,8 +216,8 @@ fn copy(from: &Path, to: &Path, flip: Option<&Flip>) {
 /// Something that can be read, and what was read: `None` if there was an error.
 type Reads = BTreeMap<String, Option<Vec<u8>>>;
 
-/// Everything that there is to read.
-fn read_all(store: &Store, sample: &mut Chance) -> Reads {
+/// Everything that there is to read: by scans, and some sequences one by one as well.
+fn read_all(store: &Store, sequences: &[u64]) -> Reads {
     let mut reads = Reads::new();
     let deadline = stopwatch::now() + HANGS / 2;
     while store.stats().rebuilding && stopwatch::now() < deadline {
@@ -188,8 +232,8 @@ fn read_all(store: &Store, sample: &mut Chance) -> Reads {
             format!("{:?} {:?}", claim.head, claim.rows).into_bytes()
         });
         reads.insert(format!("claim {number}"), claim);
-        for _ in 0..10 {
-            let sequence = Sequence::new(sample.below(80) as u64);
+        for sequence in sequences {
+            let sequence = Sequence::new(*sequence);
             let bytes = |read: Result<Option<Vec<u8>>, ReadError>| {
                 read.ok().map(|read| format!("{read:?}").into_bytes())
             };
@@ -224,7 +268,9 @@ fn read_all(store: &Store, sample: &mut Chance) -> Reads {
 fn difference(expected: &Reads, found: &Reads) -> Option<String> {
     for (what, read) in found {
         if let Some(read) = read
-            && expected.get(what).is_some_and(|expected| expected.as_ref() != Some(read))
+            && expected
+                .get(what)
+                .is_some_and(|expected| expected.as_ref() != Some(read))
         {
             return Some(format!("{what} is another"));
         }
@@ -243,19 +289,13 @@ struct Expected {
 }
 
 impl Expected {
-    fn of(base: &Path, work: &Path) -> Self {
+    fn of(base: &Base, work: &Path) -> Self {
         let read = |work: &Path| {
             let store = Store::open(&config(work), &SCHEMA).unwrap();
             assert!(!store.opened().rebuilt, "a copy is as good as the original");
-            let mut chance = Chance::of(0, "all of them");
-            let mut reads = Reads::new();
-            // Every sequence that a sample can pick is in here, almost surely.
-            for _ in 0..100 {
-                reads.extend(read_all(&store, &mut chance));
-            }
-            reads
+            read_all(&store, &(0..SEQUENCES).collect::<Vec<_>>())
         };
-        copy(base, work, None);
+        base.copy(work, None);
         let (log, schema) = (wal(work), Schema::new(&SCHEMA));
         let found = keep::find(&log, &work.join(snapshot::DIR), &schema).unwrap();
         let scan = scan::Scan::read(&log, &schema, found.base).unwrap();
@@ -263,7 +303,8 @@ impl Expected {
         let last_frame = (scan.last != Some(Kind::Shutdown)).then(|| {
             let segment = scan.segments.last().unwrap();
             let file = format!("wal/{:016x}.wal", segment.segment);
-            let bytes = fs::read(base.join(&file)).unwrap();
+            base.copy(work, None);
+            let mut bytes = fs::read(work.join(&file)).unwrap();
             let mut tail = *segment;
             let mut begins = 0;
             while tail.offset < scan.tail.offset {
@@ -271,8 +312,6 @@ impl Expected {
                 assert!(tail.accept(&bytes[begins..]).is_ok());
             }
             let range = begins..tail.offset as usize;
-            copy(base, work, None);
-            let mut bytes = bytes;
             bytes[range.clone()].fill(0);
             fs::write(work.join(&file), bytes).unwrap();
             fs::remove_dir_all(work.join("tables")).unwrap();
@@ -283,14 +322,17 @@ impl Expected {
 }
 
 /// Opens a copy with a flipped bit and reads all of it.
-fn try_flip(base: &Path, work: &Path, flip: &Flip, expected: &Expected) -> String {
-    copy(base, work, Some(flip));
+fn try_flip(base: &Base, work: &Path, flip: &Flip, expected: &Expected) -> String {
+    base.copy(work, Some(flip));
     let store = match Store::open(&config(work), &SCHEMA) {
         Ok(store) => store,
         Err(_) => return "refused".to_owned(),
     };
     let mut chance = Chance::of(flip.at as u64, &flip.file);
-    let found = read_all(&store, &mut chance);
+    let some: Vec<_> = (0..10)
+        .map(|_| chance.below(SEQUENCES as usize) as u64)
+        .collect();
+    let found = read_all(&store, &some);
     let rebuilt = store.opened().rebuilt;
     let outcome = match difference(&expected.whole, &found) {
         None if found.values().any(Option::is_none) => "error on read".to_owned(),
@@ -317,7 +359,7 @@ fn tries_what_another_process_wants() {
     let Some(job) = setting(JOB) else { return };
     let job = fs::read_to_string(job).unwrap();
     let mut lines = job.lines();
-    let base = PathBuf::from(lines.next().unwrap());
+    let base = Base::read(Path::new(lines.next().unwrap()));
     let room = room();
     let work = room.path().join("copy");
     let expected = Expected::of(&base, &work);
@@ -329,8 +371,8 @@ fn tries_what_another_process_wants() {
             file: word().to_owned(),
             at: word().parse().unwrap(),
             bit: word().parse().unwrap(),
+            tables: word().parse().unwrap(),
         };
-        writeln!(out, "\nBEGIN").unwrap();
         let tried = catch_unwind(AssertUnwindSafe(|| {
             try_flip(&base, &work, &flip, &expected)
         }));
@@ -349,8 +391,11 @@ fn watch(base: &Path, flips: &[Flip]) -> Vec<(Flip, String)> {
     while !left.is_empty() {
         let lines = left
             .iter()
-            .map(|flip| format!("{} {} {}\n", flip.file, flip.at, flip.bit));
-        let text: String = [format!("{}\n", base.display())].into_iter().chain(lines).collect();
+            .map(|flip| format!("{} {} {} {}\n", flip.file, flip.at, flip.bit, flip.tables));
+        let text: String = [format!("{}\n", base.display())]
+            .into_iter()
+            .chain(lines)
+            .collect();
         fs::write(&job, text).unwrap();
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", WORKER, "--nocapture", "--test-threads=1"])
@@ -392,7 +437,7 @@ fn watch(base: &Path, flips: &[Flip]) -> Vec<(Flip, String)> {
 }
 
 /// The flips to try in a data directory.
-fn flips(base: &Path, all: bool, seed: u64) -> Vec<Flip> {
+fn flips(base: &Path, which: Option<&str>, seed: u64) -> Vec<Flip> {
     let mut chance = Chance::of(seed, "which bits");
     let mut found = Vec::new();
     for file in files(base) {
@@ -401,10 +446,19 @@ fn flips(base: &Path, all: bool, seed: u64) -> Vec<Flip> {
             continue;
         }
         let bytes = fs::read(base.join(&file)).unwrap();
-        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        for at in (0..bytes.len()).step_by(EVERY) {
+        let used = bytes
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .map_or(0, |last| last + 1);
+        let every = match which {
+            Some("all") if file.starts_with("tables/") => TABLES_EVERY,
+            Some(number) if file.starts_with("tables/") => number.parse().unwrap(),
+            Some(_) | None => EVERY,
+        };
+        for at in (0..bytes.len()).step_by(every) {
             // Where nothing was ever written one place is like another.
-            let unused = at > used + EVERY || disk::all_zero(&bytes[at..bytes.len().min(at + 4096)]);
+            let unused =
+                at > used + EVERY || disk::all_zero(&bytes[at..bytes.len().min(at + 4096)]);
             if unused && chance.below(256) > 0 {
                 continue;
             }
@@ -412,10 +466,11 @@ fn flips(base: &Path, all: bool, seed: u64) -> Vec<Flip> {
                 file: file.clone(),
                 at,
                 bit: chance.below(8),
+                tables: !file.starts_with("snapshots/") || chance.chance(1, 4),
             });
         }
     }
-    if !all {
+    if which.is_none() {
         let of = found.len();
         found.retain(|_| chance.below(of) < SAMPLE);
     }
@@ -423,11 +478,11 @@ fn flips(base: &Path, all: bool, seed: u64) -> Vec<Flip> {
 }
 
 fn no_flip_is_another_state(left: Left) {
-    let all = setting("ARF_FLIPS").is_some_and(|which| which == "all");
+    let which = setting("ARF_FLIPS");
     let seed = setting("ARF_SEED").map_or(1, |seed| seed.parse().unwrap());
     let room = room();
     make(room.path(), left, seed);
-    let flips = flips(room.path(), all, seed);
+    let flips = flips(room.path(), which.as_deref(), seed);
     let half = flips.len() / 2;
     let ended = std::thread::scope(|scope| {
         let first = scope.spawn(|| watch(room.path(), &flips[..half]));

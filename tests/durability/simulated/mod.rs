@@ -145,7 +145,9 @@ fn try_seeds(
 /// A failure, with what led to it.
 fn tell(seed: u64, why: &str, shown: &Shown) -> String {
     let machine = shown.lock().unwrap_or_else(|shown| shown.into_inner());
-    let trace = machine.as_ref().map_or(String::new(), |machine| machine.trace());
+    let trace = machine
+        .as_ref()
+        .map_or(String::new(), |machine| machine.trace());
     format!("{trace}\nseed {seed}: {why}\nagain: ARF_SEED={seed}")
 }
 

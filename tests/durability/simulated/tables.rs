@@ -148,12 +148,7 @@ fn io_error(path: &Path, source: io::Error) -> TableError {
 }
 
 /// The first pair of a table whose key is not below `from` and below `to`.
-fn first(
-    map: &BTreeMap<Key, Vec<u8>>,
-    id: u8,
-    from: &[u8],
-    to: Option<&[u8]>,
-) -> Option<Pair> {
+fn first(map: &BTreeMap<Key, Vec<u8>>, id: u8, from: &[u8], to: Option<&[u8]>) -> Option<Pair> {
     let ((found, key), value) = map.range((id, from.to_vec())..).next()?;
     let inside = *found == id && to.is_none_or(|to| key.as_slice() < to);
     inside.then(|| (key.clone(), value.clone()))
