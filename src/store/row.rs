@@ -86,6 +86,14 @@ pub(super) static PIECES: TableSpec = TableSpec {
     keyed: Keyed::Natural,
 };
 
+/// How far the tables have come; see `local/stamp.rs`. Only in the tables, never in the log.
+pub(super) static APPLIED: TableSpec = TableSpec {
+    id: 0xF2,
+    name: "_applied",
+    load: Load::Cold,
+    keyed: Keyed::Natural,
+};
+
 /// One change of one row, or of a range of rows. Keys are without the tenant; values are whole
 /// envelopes. An effect, not a command: applying it twice is applying it once.
 #[derive(Debug, Clone, PartialEq, Eq)]

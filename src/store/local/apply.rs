@@ -13,6 +13,7 @@ use super::layout::Layout;
 use super::rebuild::{Erased, Fill};
 use super::replay;
 use super::settle::{doubt_tables, unmark_rebuilding};
+use super::stamp::Stamp;
 use super::stopwatch;
 use super::tables::{TableError, Tables};
 use crate::id::TenantId;
@@ -303,7 +304,7 @@ impl Applier {
                 self.with_tables(|tables| Layout(tables).fill(chunk.table, &chunk.rows))
             }
             Fill::Done => {
-                let synced = self.with_tables(|tables| Ok(tables.sync()?));
+                let synced = self.sync(true);
                 synced.map(|()| self.end_rebuild())
             }
         };
@@ -325,10 +326,18 @@ impl Applier {
         if self.checkpoint.take().is_none() {
             return;
         }
-        match self.with_tables(|tables| Ok(tables.sync()?)) {
+        match self.sync(self.erased.is_none()) {
             Ok(()) => self.shared.inbox.push_checkpoint(self.applied),
             Err(error) => self.fail(&error),
         }
+    }
+
+    fn sync(&self, whole: bool) -> Result<(), ReadError> {
+        let applied = self.applied.lsn;
+        self.with_tables(|tables| {
+            Stamp { applied, whole }.write(tables)?;
+            Ok(tables.sync()?)
+        })
     }
 
     fn with_tables(

@@ -105,11 +105,22 @@ impl<'a> Layout<'a> {
         let (from, to) = (from.to_vec(), to.map(<[u8]>::to_vec));
         let inside =
             move |key: &[u8]| key >= from.as_slice() && to.as_deref().is_none_or(|to| key < to);
-        let rows = pairs.flat_map(move |pair| match (pair, table.keyed) {
-            (Err(error), _) => vec![Err(error.into())],
-            (Ok(pair), Keyed::Natural) => vec![Ok(pair)],
-            (Ok((at, bytes)), Keyed::Sequence) => block_rows(table, &at, &bytes),
+        let mut pairs = pairs.peekable();
+        let rows = std::iter::from_fn(move || {
+            Some(match (pairs.next()?, table.keyed) {
+                (Err(error), _) => vec![Err(error.into())],
+                (Ok(pair), Keyed::Natural) => vec![Ok(pair)],
+                (Ok((at, bytes)), Keyed::Sequence) => {
+                    let mut rows = block_rows(table, &at, &bytes);
+                    // Rows that moved to a block of their own since this one was read.
+                    if let Some(Ok((next, _))) = pairs.peek() {
+                        rows.retain(|row| row.as_ref().map_or(true, |(key, _)| key < next));
+                    }
+                    rows
+                }
+            })
         });
+        let rows = rows.flatten();
         Ok(rows
             .filter(move |row| row.as_ref().map_or(true, |(key, _)| inside(key)))
             .map(move |row| {
@@ -289,16 +300,22 @@ impl OpenBlock {
         }
     }
 
-    /// Writes it back: as itself, and as further blocks if it became too full for one.
+    /// Writes it back: as itself, and as further blocks if it became too full for one. All of them
+    /// at once: rows that nobody changed move from one to the next, and no replay brings them back.
     fn close(self, table: &TableSpec, tables: &dyn Tables) -> Result<(), ReadError> {
         let mut blocks = block::pack(&self.rows).into_iter();
+        let mut changes: Vec<Change> = Vec::new();
         match blocks.next().map(|(_, bytes)| bytes) {
             // A block that was full before only had rows added behind it.
             first if first == self.before => {}
-            first => drop(tables.write(table, &self.at, first.as_deref())?),
+            first => changes.push((self.at, first)),
         }
-        for (first, bytes) in blocks {
-            tables.write(table, &full_key(self.tenant, first), Some(&bytes))?;
+        let further = |(first, bytes)| (full_key(self.tenant, first), Some(bytes));
+        changes.extend(blocks.map(further));
+        match changes.as_slice() {
+            [] => {}
+            [(key, value)] => drop(tables.write(table, key, value.as_deref())?),
+            several => tables.write_together(table, several)?,
         }
         Ok(())
     }

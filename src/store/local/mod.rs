@@ -37,10 +37,14 @@ mod scan;
 mod schema;
 mod segment;
 mod settle;
+#[cfg(test)]
+#[path = "../../../tests/durability/simulated/mod.rs"]
+mod simulated;
 mod snapshot;
 #[cfg(test)]
 mod snapshots_tests;
 mod space;
+mod stamp;
 mod stopwatch;
 mod survey;
 mod tables;

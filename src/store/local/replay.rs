@@ -11,6 +11,7 @@ use super::layout::{Layout, split_key};
 use super::scan::{Scan, records};
 use super::schema::Schema;
 use super::segment::Wal;
+use super::stamp::Stamp;
 use super::tables::Tables;
 use crate::id::{Sequence, TenantId};
 use crate::store::head::Head;
@@ -68,6 +69,16 @@ pub(super) fn catch_up(
     if scan.through.lsn == Lsn::ZERO && !empty(tables, schema)? {
         let why = "the log is empty and the tables are not";
         return Err(Doubt::Refuse(scan.damaged(wal.path(1), 0, None, why)));
+    }
+    let stamp = Stamp::read(tables).map_err(ReadError::from)?;
+    if stamp.applied > scan.through.lsn {
+        let why = "the tables were synced with what is not in the log";
+        let (path, offset) = (wal.path(scan.tail.segment), scan.tail.offset);
+        return Err(Doubt::Refuse(scan.damaged(path, offset, None, why)));
+    }
+    if stamp.applied < scan.applied || !stamp.whole {
+        let why = "they are older than their last sync";
+        return Err(Doubt::Rebuild(why.to_owned()));
     }
     replay(wal, scan, schema, layout, &known)?;
     check_heads(scan, tables)

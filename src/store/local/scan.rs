@@ -245,6 +245,11 @@ impl Scan {
             LoggedBody::Side(_) => {}
             // Made before the snapshot, and the place it names is not here any more.
             LoggedBody::Checkpoint { applied, .. } if applied < self.base => {}
+            // Its frame's chain value is not known: what a snapshot has is that of the segment's last
+            // frame, which may be a SEAL behind it.
+            LoggedBody::Checkpoint { applied, .. } if applied == self.base => {
+                self.applied = applied;
+            }
             LoggedBody::Checkpoint { applied, chain } => {
                 while self.frames.front().is_some_and(|frame| frame.lsn < applied) {
                     self.frames.pop_front();

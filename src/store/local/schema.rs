@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::row::{ENTRIES, HEADS, Load, OPENINGS, PIECES, TableSpec};
+use super::super::row::{APPLIED, ENTRIES, HEADS, Load, OPENINGS, PIECES, TableSpec};
 
 /// Ids from here on are the store's.
 const OWN: u8 = 0xE0;
@@ -52,7 +52,7 @@ impl Schema {
     /// # Panics
     /// If two tables share an id or a name, or one takes an id of ours: the program is wrong.
     pub fn new(tables: &'static [TableSpec]) -> Self {
-        let own = [&ENTRIES, &OPENINGS, &HEADS, &PIECES];
+        let own = [&ENTRIES, &OPENINGS, &HEADS, &PIECES, &APPLIED];
         let mut all: BTreeMap<_, _> = own.into_iter().map(|table| (table.id, table)).collect();
         for table in tables.iter().filter(|table| !own.contains(table)) {
             assert!(table.id < OWN, "the id of `{}` is reserved", table.name);

@@ -12,6 +12,7 @@ use super::replay::{self, Doubt};
 use super::scan::Scan;
 use super::schema::Schema;
 use super::segment::Wal;
+use super::stamp::Stamp;
 use super::tables::{TableError, Tables};
 
 pub(super) const TABLES: &str = "tables";
@@ -148,6 +149,12 @@ impl Settle<'_> {
             Doubt::Refuse(error) => error,
             Doubt::Rebuild(why) => OpenError::Rebuild { why },
         })?;
+        let applied = self.scan.through.lsn;
+        Stamp {
+            applied,
+            whole: false,
+        }
+        .write(tables.as_ref())?;
         tables.sync()?;
         Ok((tables, known))
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::super::row::TableSpec;
+use super::lag::Change;
 
 /// How long sled may take to open: it reads its whole log, and some damage makes it go in circles.
 const OPEN_LIMIT: Duration = Duration::from_secs(120);
@@ -56,6 +57,8 @@ pub(super) trait Tables: Send + Sync {
         key: &[u8],
         value: Option<&[u8]>,
     ) -> Result<Option<Vec<u8>>, TableError>;
+    /// Sets or removes several keys, of which a crash keeps all or none.
+    fn write_together(&self, table: &TableSpec, changes: &[Change]) -> Result<(), TableError>;
     /// Makes everything written so far survive a power cut.
     fn sync(&self) -> Result<(), TableError>;
 }
@@ -233,6 +236,17 @@ impl Tables for SledTables {
         Ok(before.map(|value| value.to_vec()))
     }
 
+    fn write_together(&self, table: &TableSpec, changes: &[Change]) -> Result<(), TableError> {
+        let mut batch = sled::Batch::default();
+        for (key, value) in changes {
+            match value {
+                Some(value) => batch.insert(key.as_slice(), value.as_slice()),
+                None => batch.remove(key.as_slice()),
+            }
+        }
+        Ok(self.tree(table).apply_batch(batch)?)
+    }
+
     fn sync(&self) -> Result<(), TableError> {
         self.db.flush()?;
         let io = |source| TableError::Io {
@@ -299,6 +313,13 @@ impl Tables for MemoryTables {
             Some(value) => pairs.insert(place, value.to_vec()),
             None => pairs.remove(&place),
         })
+    }
+
+    fn write_together(&self, table: &TableSpec, changes: &[Change]) -> Result<(), TableError> {
+        for (key, value) in changes {
+            self.write(table, key, value.as_deref())?;
+        }
+        Ok(())
     }
 
     fn sync(&self) -> Result<(), TableError> {

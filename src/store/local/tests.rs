@@ -1298,6 +1298,10 @@ impl Tables for HookedTables {
         (self.0)(Call::Write, table);
         self.1.write(table, key, value)
     }
+    fn write_together(&self, table: &TableSpec, changes: &[lag::Change]) -> Result<(), TableError> {
+        (self.0)(Call::Write, table);
+        self.1.write_together(table, changes)
+    }
     fn sync(&self) -> Result<(), TableError> {
         self.1.sync()
     }
