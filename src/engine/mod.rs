@@ -14,6 +14,9 @@ mod tenant;
 mod threads;
 
 #[cfg(test)]
+#[path = "../../tests/durability/model.rs"]
+mod model;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
