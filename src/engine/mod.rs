@@ -9,6 +9,8 @@
 pub mod admission;
 pub mod clock;
 pub mod directory;
+#[cfg(all(test, feature = "shuttle"))]
+pub(crate) mod races;
 mod registry;
 mod tenant;
 mod threads;
@@ -35,7 +37,7 @@ use crate::tenant::key::{KeyHash, Scope};
 
 use admission::{Admission, Limits, Slot};
 use directory::{Directory, Holder};
-use registry::{Lease, Lookup, Registry};
+use registry::{Lease, Load, Registry};
 use tenant::{Begun, Execute, Inspect, Node, TenantActor, Vitals};
 use threads::Threads;
 
@@ -178,7 +180,7 @@ impl Engine {
             rules: Arc::new(Rules::built_in().clone()),
             config,
             admission: Admission::new(config.limits),
-            registry: Registry::default(),
+            registry: Registry::new(config.active_bytes),
             threads: Threads::default(),
         })
     }
@@ -191,7 +193,7 @@ impl Engine {
 
     /// Sends every tenant that nobody uses to rest, now.
     pub fn rest(&self) {
-        self.registry.retire(Duration::ZERO, 0);
+        self.registry.retire(Duration::ZERO);
     }
 
     /// Runs a command of `tenant`, `bytes` long, in its order, and answers once it is durable.
@@ -311,10 +313,9 @@ impl Engine {
     /// Sends tenants to rest, again and again; never ends.
     pub async fn sweep(&self) {
         loop {
-            tokio::time::sleep(Duration::from_secs(5)).await;
-            let retired = self
-                .registry
-                .retire(self.config.idle, self.config.active_bytes);
+            // Now and then, and at once when there are too many.
+            let _ = tokio::time::timeout(Duration::from_secs(5), self.registry.full()).await;
+            let retired = self.registry.retire(self.config.idle);
             if retired > 0 {
                 tracing::debug!(retired, "tenants went to rest");
             }
@@ -337,41 +338,27 @@ impl Engine {
         begin.unwrap_or(Err(Unavailable::DeadlineExceeded))
     }
 
-    /// The actor of `tenant`, loaded if need be.
+    /// The actor of `tenant`, loaded if need be on the thread that it will live on.
     async fn lease(&self, tenant: TenantId) -> Result<Lease, Unavailable> {
-        loop {
-            let activation = match self.registry.look(tenant) {
-                Lookup::Active(lease) => return Ok(lease),
-                Lookup::Loading(activation) => activation,
-                Lookup::Load {
-                    after,
-                    done,
-                    activation,
-                } => {
-                    let engine = self.clone();
-                    let load = move || async move {
-                        let _ = done.send(engine.activate(tenant, after).await);
-                    };
-                    if !self.threads.run(tenant, load) {
-                        return Err(Unavailable::ShuttingDown);
-                    }
-                    activation
-                }
+        let load = |Load { after, done }| {
+            let engine = self.clone();
+            let activate = move || async move {
+                let _ = done.send(engine.activate(tenant, after).await);
             };
-            let loaded = activation.await;
-            loaded.unwrap_or(Err(Unavailable::ShuttingDown))?;
-        }
+            self.threads.run(tenant, activate)
+        };
+        self.registry.lease(tenant, load).await
     }
 
     /// Loads a tenant on the thread it will live on. Runs to its end whoever stops waiting.
     async fn activate(
         &self,
         tenant: TenantId,
-        after: Option<tenant::Settled>,
+        after: Option<Arc<Vitals>>,
     ) -> Result<(), Unavailable> {
-        if let Some(settled) = after {
+        if let Some(last) = after {
             // Lost is as good as durable here: what was lost is not there to be loaded.
-            let _ = settled.await;
+            let _ = last.settled().await;
         }
         let (node, rules) = (self.node.clone(), self.rules.clone());
         let vitals = Arc::new(Vitals::new(node.store.mark()));
@@ -390,7 +377,7 @@ impl Engine {
                 Ok(())
             }
             Err(why) => {
-                self.registry.failed(tenant, None);
+                self.registry.failed(tenant);
                 Err(why)
             }
         }

@@ -4,8 +4,7 @@
 //! caller waits for the record to be durable. An actor ends when nobody has its address any more.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, Context, Handler, Message, MessageResult};
@@ -21,6 +20,8 @@ use crate::id::Sequence;
 use crate::stamp::Stamp;
 use crate::store::open_envelope;
 use crate::store::{Claim, Head, Ledger, Lost, Mark, Record, Store};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::tenant::Tenant;
 use crate::tenant::command::{Caller, Change, Command, Leave, Refusal};
 use crate::tenant::key::Scope;
@@ -63,7 +64,13 @@ impl Vitals {
         self.discarded.store(true, Ordering::Release);
     }
 
-    fn append(&self, settled: Settled) {
+    /// False once [`Self::discard`]ed.
+    pub fn is_of_use(&self) -> bool {
+        !self.discarded.load(Ordering::Acquire)
+    }
+
+    /// From now on it is settled when this is.
+    pub fn append(&self, settled: Settled) {
         *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = settled;
     }
 }
@@ -313,7 +320,7 @@ impl TenantActor {
         context: &mut Context<Self>,
         job: impl FnOnce(&mut Self) -> Result<T, Stopped>,
     ) -> Result<T, Stopped> {
-        if self.vitals.discarded.load(Ordering::Acquire) {
+        if !self.vitals.is_of_use() {
             return Err(Unavailable::TenantReloading.into());
         }
         catch_unwind(AssertUnwindSafe(|| job(self))).unwrap_or_else(|_| {

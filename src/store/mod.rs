@@ -333,6 +333,12 @@ impl Mark {
         Self(lsn)
     }
 
+    /// Of a log that is only played.
+    #[cfg(all(test, feature = "shuttle"))]
+    pub(crate) const fn played() -> Self {
+        Self(Lsn::ZERO)
+    }
+
     /// The record's number in the log.
     #[cfg(test)]
     const fn lsn(self) -> Lsn {

@@ -13,6 +13,8 @@ mod frame;
 mod lag;
 mod layout;
 mod manifest;
+#[cfg(all(test, feature = "shuttle"))]
+mod races;
 mod read;
 mod recover;
 mod replay;
@@ -27,7 +29,7 @@ mod tests;
 use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -35,6 +37,7 @@ use tokio::sync::oneshot;
 
 use super::record::{Lsn, Record};
 use super::{CloseError, Mark, OpenError, Opened, StoreConfig, StoreStats, TableSpec};
+use crate::sync::RwLock;
 use apply::{Applier, Gate};
 use commit::{Committer, Fatal, Inbox, Pending};
 use disk::{Disk, RealDisk};
