@@ -50,7 +50,8 @@ impl Tables for Slow {
     }
 
     fn range(&self, table: &TableSpec, from: &[u8], to: Option<&[u8]>) -> Pairs<'_> {
-        thread::yield_now();
+        // Long enough for a record to come, and to be half written.
+        (0..12).for_each(|_| thread::yield_now());
         self.0.range(table, from, to)
     }
 
