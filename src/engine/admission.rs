@@ -156,6 +156,11 @@ impl Admission {
         self.lock().closed = true;
     }
 
+    /// True once nobody is let in any more.
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     /// Commands that hold a place.
     pub fn in_flight(&self) -> usize {
         self.lock().total

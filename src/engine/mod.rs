@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::sync::Semaphore;
 
 use crate::audit::{Entry, Kid, Signer};
 use crate::decide::Rules;
@@ -165,7 +166,13 @@ pub struct Engine {
     admission: Admission,
     registry: Registry,
     threads: Threads,
+    /// Places for tenants that are being loaded; the others wait.
+    loads: Arc<Semaphore>,
 }
+
+/// Tenants that are loaded at once: enough to keep the disk busy, and not so many that their threads
+/// take more memory than they do.
+const LOADS: usize = 8;
 
 impl Engine {
     /// An engine over `store`, with the directory of all keys read in.
@@ -182,6 +189,7 @@ impl Engine {
             admission: Admission::new(config.limits),
             registry: Registry::new(config.active_bytes),
             threads: Threads::default(),
+            loads: Arc::new(Semaphore::new(LOADS)),
         })
     }
 
@@ -304,6 +312,11 @@ impl Engine {
         }
     }
 
+    /// True once [`Self::drain`] was begun.
+    pub fn is_stopping(&self) -> bool {
+        self.admission.is_closed()
+    }
+
     /// Ends in order: nobody is in memory any more, and everything is on disk. Blocks.
     pub fn close(&self) -> Result<(), CloseError> {
         self.rest();
@@ -360,15 +373,12 @@ impl Engine {
             // Lost is as good as durable here: what was lost is not there to be loaded.
             let _ = last.settled().await;
         }
+        let _place = self.loads.acquire().await;
         let (node, rules) = (self.node.clone(), self.rules.clone());
         let vitals = Arc::new(Vitals::new(node.store.mark()));
         let for_actor = vitals.clone();
         let actor = tokio::task::spawn_blocking(move || {
-            let claim = node.store.claim(tenant).map_err(|error| {
-                tracing::error!(%tenant, "the tenant cannot be claimed: {error}");
-                Unavailable::TenantCorrupt
-            })?;
-            TenantActor::load(Tenant::blank(tenant, rules), claim, node, for_actor)
+            TenantActor::load(Tenant::blank(tenant, rules), node, for_actor)
         });
         match actor.await.unwrap_or(Err(Unavailable::ShuttingDown)) {
             Ok(actor) => {

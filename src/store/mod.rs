@@ -411,7 +411,21 @@ impl Store {
     /// A tenant's head and hot rows; `None` if it has no records. Every row is checked, and all of
     /// them against the head. To be called only when no record of this tenant is on its way.
     pub fn claim(&self, tenant: TenantId) -> Result<Option<Claim>, ReadError> {
-        self.0.shared().claim(tenant)
+        let mut rows = Vec::new();
+        let loaded = self.load(tenant, &mut |table, key, envelope| {
+            rows.push((table, key.to_vec(), envelope.to_vec()));
+        })?;
+        Ok(loaded.map(|(head, ledger)| Claim { head, rows, ledger }))
+    }
+
+    /// As [`Self::claim`], with the rows shown one after the other instead of all of them in memory:
+    /// table, key without the tenant, whole envelope. On an error, what was shown means nothing.
+    pub fn load(
+        &self,
+        tenant: TenantId,
+        show: &mut dyn FnMut(&'static TableSpec, &[u8], &[u8]),
+    ) -> Result<Option<(Head, Ledger)>, ReadError> {
+        self.0.shared().load(tenant, show)
     }
 
     /// Takes a record; never waits, and cannot be full: `hold` is the record's place in whatever
@@ -517,6 +531,20 @@ impl Reader {
     ) -> Result<Option<Vec<u8>>, ReadError> {
         let stored = self.get(tenant, &OPENINGS, &sequence.get().to_be_bytes())?;
         Ok(stored.map(|stored| stored.payload))
+    }
+
+    /// How many rows a table has, of all tenants. Quick where all of them are in the tables, as they
+    /// are after a start: blocks are counted through without being taken apart.
+    pub fn count(&self, table: &'static TableSpec) -> Result<u64, ReadError> {
+        if let Some(count) = self.0.count(table)? {
+            return Ok(count);
+        }
+        let mut count = 0;
+        self.scan(table, &mut |_, _, _| {
+            count += 1;
+            ControlFlow::Continue(())
+        })?;
+        Ok(count)
     }
 
     /// Shows every row of a table, of all tenants, in order of tenant and key, until `show` breaks.
