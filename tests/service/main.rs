@@ -18,6 +18,7 @@ mod harness;
 mod key;
 mod limits;
 mod outcome;
+mod overload;
 mod policy;
 mod start;
 mod usage;
