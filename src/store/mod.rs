@@ -418,12 +418,12 @@ impl Store {
         Ok(loaded.map(|(head, ledger)| Claim { head, rows, ledger }))
     }
 
-    /// As [`Self::claim`], with the rows shown one after the other instead of all of them in memory:
-    /// table, key without the tenant, whole envelope. On an error, what was shown means nothing.
+    /// As [`Self::claim`], with the rows shown one after the other instead of all of them in memory. On
+    /// an error, what was shown means nothing.
     pub fn load(
         &self,
         tenant: TenantId,
-        show: &mut dyn FnMut(&'static TableSpec, &[u8], &[u8]),
+        show: ShowHot<'_>,
     ) -> Result<Option<(Head, Ledger)>, ReadError> {
         self.0.shared().load(tenant, show)
     }
@@ -478,6 +478,9 @@ impl fmt::Debug for Reader {
 /// What [`Reader::scan`] shows rows to: tenant, key without the tenant, row. A damaged row is shown as
 /// such: it is its tenant's trouble, and not that of all the others.
 pub type Show<'a> = &'a mut dyn FnMut(TenantId, &[u8], Result<Stored, Damaged>) -> ControlFlow<()>;
+
+/// What [`Store::load`] shows rows to: table, key without the tenant, whole envelope (checked).
+pub type ShowHot<'a> = &'a mut dyn FnMut(&'static TableSpec, &[u8], &[u8]);
 
 /// How many rows [`Reader::scan`] reads at once.
 const SCAN_ROWS: usize = 1024;

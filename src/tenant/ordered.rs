@@ -120,9 +120,7 @@ mod tests {
         ) {
             let mut ordered = Ordered::default();
             let mut model = BTreeMap::new();
-            let mut next = 0;
-            for (value, anywhere, goes) in steps {
-                next += 1;
+            for (next, (value, anywhere, goes)) in (1..).zip(steps) {
                 let key = Sequence::new(if anywhere { value * 13 } else { next });
                 if goes {
                     prop_assert_eq!(ordered.remove(key), model.remove(&key));

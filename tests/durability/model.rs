@@ -2,14 +2,14 @@
 //!
 //! The model knows the contract (what a duplicate is answered, what teaches what, who may ask) and
 //! nothing of how tenants, actors or tables work. A history goes through rests, orderly restarts and
-//! crashes; whatever was answered before must hold after. `PROPTEST_CASES` sets how many histories are
-//! tried; a failure prints the history, made small, and the seed that makes it again.
+//! crashes; whatever was answered before must hold after. A failure prints the history, made small, and
+//! the seed that makes it again.
 
 use std::collections::BTreeMap;
 use std::future::Future;
 
 use proptest::prelude::*;
-use proptest::test_runner::Config as Proptest;
+use proptest::test_runner::{Config as Proptest, RngSeed};
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -33,16 +33,28 @@ use crate::tenant::standing::State;
 use crate::tenant::usage::Tier;
 
 prop_state_machine! {
-    #![proptest_config(Proptest {
-        // Some ten seconds; `PROPTEST_CASES` overrides it.
-        cases: std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(20),
-        failure_persistence: None,
-        max_shrink_iters: 200,
-        ..Proptest::default()
-    })]
+    #![proptest_config(proptest_config())]
 
     #[test]
     fn every_history_is_as_the_contract_says(sequential 1..40 => Node);
+}
+
+/// Some ten seconds of histories. `PROPTEST_CASES` sets how many, `ARF_SEED` which.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests are set up by the environment"
+)]
+fn proptest_config() -> Proptest {
+    let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
+    let seed = number("ARF_SEED").unwrap_or_else(|| u64::from_ne_bytes(clock::random()));
+    eprintln!("ARF_SEED={seed}");
+    Proptest {
+        cases: number("PROPTEST_CASES").map_or(20, |cases| cases as u32),
+        rng_seed: RngSeed::Fixed(seed),
+        failure_persistence: None,
+        max_shrink_iters: 200,
+        ..Proptest::default()
+    }
 }
 
 /// How many tenants take part; not all of them are founded in every history.
@@ -700,7 +712,7 @@ impl Node {
             notes: None,
             idempotency_key: report
                 .idempotency_key
-                .map(|key| Text::new(&format!("report-{key}")).unwrap()),
+                .map(|key| Text::new(format!("report-{key}")).unwrap()),
         };
         let caller = self.caller(tenant, report.key);
         let done = self.engine().execute(tenant_id(tenant), caller, command, 0);

@@ -1,9 +1,9 @@
 //! Reading: the lag over the tables, at one moment.
 
-use super::super::ReadError;
 use super::super::head::Head;
 use super::super::ledger::Ledger;
 use super::super::row::{Damaged, Envelope, HEADS, Stored, TableSpec, open_envelope};
+use super::super::{ReadError, ShowHot};
 use super::Shared;
 use super::layout::{Layout, full_key, split_key, successor, tenant_end};
 use super::scan::open_head;
@@ -69,7 +69,7 @@ impl Shared {
     pub fn load(
         &self,
         tenant: TenantId,
-        show: &mut dyn FnMut(&'static TableSpec, &[u8], &[u8]),
+        show: ShowHot<'_>,
     ) -> Result<Option<(Head, Ledger)>, ReadError> {
         let damaged = |why| Damaged {
             table: HEADS.name,
