@@ -4,3 +4,18 @@
 pub use shuttle::sync::{Condvar, Mutex, MutexGuard, RwLock, atomic};
 #[cfg(not(all(test, feature = "shuttle")))]
 pub use std::sync::{Condvar, Mutex, MutexGuard, RwLock, atomic};
+
+/// Tries schedules of `race`. `ARF_SCHEDULES` sets how many, `ARF_SEED` which; the seed is printed.
+#[cfg(all(test, feature = "shuttle"))]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests are set up by the environment"
+)]
+pub fn schedules(usually: usize, race: fn()) {
+    let number = |name| std::env::var(name).ok()?.parse().ok();
+    let seed =
+        number("ARF_SEED").unwrap_or_else(|| u64::from_ne_bytes(crate::engine::clock::random()));
+    let schedules = number("ARF_SCHEDULES").map_or(usually, |many| many as usize);
+    eprintln!("ARF_SEED={seed} ARF_SCHEDULES={schedules}");
+    shuttle::check_random_with_seed(race, seed, schedules);
+}

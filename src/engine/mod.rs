@@ -10,7 +10,7 @@ pub mod admission;
 pub mod clock;
 pub mod directory;
 #[cfg(all(test, feature = "shuttle"))]
-pub(crate) mod races;
+mod races;
 mod registry;
 mod tenant;
 mod threads;

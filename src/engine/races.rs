@@ -1,7 +1,6 @@
 //! Thousands of schedules of the threads that meet at the door and in the registry.
 //!
-//! `cargo test --features shuttle --lib races`. `ARF_SCHEDULES` sets how many schedules each race is
-//! tried in, `ARF_SEED` which; the seed is printed. A deadlock fails a race by itself.
+//! `cargo test --features shuttle --lib races`; see [`schedules`]. A deadlock fails a race by itself.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -14,25 +13,16 @@ use shuttle::sync::mpsc;
 use shuttle::thread;
 use tokio::sync::oneshot;
 
+use super::Unavailable;
 use super::admission::{Admission, Limits, Slot};
 use super::registry::{Address, Lease, Load, Registry};
 use super::tenant::Vitals;
-use super::{Unavailable, clock};
 use crate::id::TenantId;
 use crate::store::{Lost, Mark};
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::{Mutex, schedules};
 
 const TENANT: TenantId = TenantId::from_bytes([1; 16]);
-
-/// Tries schedules of `race`.
-pub(crate) fn schedules(usually: usize, race: fn()) {
-    let number = |name| std::env::var(name).ok()?.parse().ok();
-    let seed = number("ARF_SEED").unwrap_or_else(|| u64::from_ne_bytes(clock::random()));
-    let schedules = number("ARF_SCHEDULES").map_or(usually, |many| many as usize);
-    eprintln!("ARF_SEED={seed} ARF_SCHEDULES={schedules}");
-    shuttle::check_random_with_seed(race, seed, schedules);
-}
 
 fn one_in(many: u32) -> bool {
     shuttle::rand::thread_rng().gen_ratio(1, many)

@@ -22,6 +22,7 @@ use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
 use actix_web::http::ConnectionType;
 use actix_web::middleware::Next;
 use actix_web::web::Data;
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::Front;
 use super::reply::refuse;
@@ -29,7 +30,7 @@ use crate::api::problem::{Code, Problem};
 use crate::engine::clock::{self, Stopwatch};
 
 /// Connections behind the last, for those who run the node.
-pub const RESERVE: usize = 64;
+const RESERVE: usize = 64;
 /// Requests at once: more than come by HTTP/1, one a connection, where nobody multiplies them.
 const REQUESTS: usize = 8_192;
 /// What the bodies that are being read may take together, bytes.
@@ -134,16 +135,56 @@ impl Drop for Share<'_> {
     }
 }
 
+/// Descriptors that everything but connections may need: segments, tables, event loops.
+const OTHER_FILES: u64 = 256;
+
+/// As many of these connections as the system gives descriptors for, two each: they are asked for, as
+/// the usual limit of 1,024 is there for programs that know no better.
+fn affordable(connections: usize) -> usize {
+    let wanted = 2 * (connections + RESERVE) as u64 + OTHER_FILES;
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < wanted) {
+        let raised = limit.maximum.map_or(wanted, |most| most.min(wanted));
+        limit.current = limit.current.map(|current| current.max(raised));
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            tracing::warn!(%error, "the limit of open files cannot be raised");
+        }
+    }
+    let Some(current) = getrlimit(Resource::Nofile)
+        .current
+        .filter(|it| *it < wanted)
+    else {
+        return connections;
+    };
+    let fewer = current.saturating_sub(OTHER_FILES) / 2;
+    let fewer = usize::try_from(fewer)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(RESERVE);
+    let fewer = fewer.clamp(1, connections);
+    tracing::warn!(
+        connections = fewer,
+        open_files = current,
+        "fewer connections than configured"
+    );
+    fewer
+}
+
 impl Limits {
-    /// So many connections, each cut once nothing was done on it for `idle`.
+    /// So many connections, or as many as the system allows, each cut once nothing was done on it for
+    /// `idle`.
     pub fn new(connections: usize, idle: Duration) -> Self {
         Self(Arc::new(Taken {
-            connections_max: connections,
+            connections_max: affordable(connections),
             idle,
             open: Mutex::default(),
             requests: AtomicUsize::new(0),
             bodies: AtomicUsize::new(0),
         }))
+    }
+
+    /// Connections that one thread may have, if it has all of them.
+    pub fn connections(&self) -> usize {
+        self.0.connections_max + RESERVE
     }
 
     /// What a body that is being read takes.

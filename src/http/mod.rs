@@ -80,6 +80,7 @@ impl Running {
 pub fn serve(listener: TcpListener, front: Front, config: Config) -> std::io::Result<Running> {
     let limits = Limits::new(config.connections, config.keep_alive);
     let cut = actix_web::rt::spawn(limits.clone().cut());
+    let connections = limits.connections();
     let (shared, on_connect) = (limits.clone(), limits);
     let server = HttpServer::new(move || {
         App::new()
@@ -96,7 +97,7 @@ pub fn serve(listener: TcpListener, front: Front, config: Config) -> std::io::Re
     .workers(config.workers)
     .on_connect(move |io, extensions| on_connect.connected(io, extensions))
     // Of each thread: what all of them may have is counted when they come.
-    .max_connections(config.connections + limits::RESERVE)
+    .max_connections(connections)
     .client_request_timeout(config.request)
     .client_disconnect_timeout(Duration::from_secs(1))
     .keep_alive(config.keep_alive)

@@ -1,6 +1,6 @@
 //! Thousands of schedules of the committer, the thread of the tables, and readers between them.
 //!
-//! `cargo test --features shuttle --lib races`; see `engine/races.rs`.
+//! `cargo test --features shuttle --lib races`; see [`schedules`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +18,8 @@ use super::schema::Schema;
 use super::segment::{Spare, Wal};
 use super::tables::{MemoryTables, Pair, Pairs, TableError, Tables};
 use super::{Progress, RwLock, Seams, Shared};
-use crate::engine::races::schedules;
 use crate::id::TenantId;
+use crate::sync::schedules;
 
 static SCHEMA: [TableSpec; 2] = [
     TableSpec {
