@@ -9,7 +9,8 @@ pub use std::sync::{Condvar, Mutex, MutexGuard, RwLock, atomic};
 #[cfg(all(test, feature = "shuttle"))]
 #[expect(
     clippy::disallowed_methods,
-    reason = "tests are set up by the environment"
+    clippy::print_stderr,
+    reason = "tests are set up by the environment, and print their seed"
 )]
 pub fn schedules(usually: usize, race: fn()) {
     let number = |name| std::env::var(name).ok()?.parse().ok();

@@ -2,6 +2,12 @@
 //!
 //! `cargo test --features shuttle --lib races`; see [`schedules`].
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
 use std::sync::Arc;
 use std::time::Duration;
 
