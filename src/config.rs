@@ -34,6 +34,23 @@ pub struct Config {
     pub engine: EngineSection,
     /// Backups.
     pub backup: BackupSection,
+    /// Towards clients.
+    pub http: HttpSection,
+}
+
+/// `[http]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpSection {
+    /// Connections at once; 2,048 if nothing is said. 64 more are for health, readiness and metrics.
+    pub connections: Option<u64>,
+    /// How long a client may take for a request's head, and for its body, milliseconds; 5,000 if
+    /// nothing is said.
+    pub request_ms: Option<u64>,
+    /// How long a connection is kept on which nothing is done, milliseconds; 75,000 if nothing is said.
+    pub idle_ms: Option<u64>,
+    /// How long a stop waits for requests that are under way, seconds; 30 if nothing is said.
+    pub shutdown_s: Option<u64>,
 }
 
 /// `[store]`
@@ -258,12 +275,22 @@ impl Config {
         // The committer, the tables and the kernel want the other half.
         let workers = self.workers.unwrap_or((processors / 2).max(1));
         within("workers", workers as u64, 1, 256)?;
+        let HttpSection {
+            connections,
+            request_ms,
+            idle_ms,
+            shutdown_s,
+        } = self.http;
+        let connections = within("http.connections", connections.unwrap_or(2_048), 1, 1 << 20)?;
+        let request = within("http.request_ms", request_ms.unwrap_or(5_000), 1, 600_000)?;
+        let idle = within("http.idle_ms", idle_ms.unwrap_or(75_000), 1, 3_600_000)?;
+        let shutdown = within("http.shutdown_s", shutdown_s.unwrap_or(30), 1, 3_600)?;
         Ok(http::Config {
             workers,
-            connections: 2_048,
-            request: Duration::from_secs(5),
-            keep_alive: Duration::from_secs(75),
-            shutdown: Duration::from_secs(30),
+            connections: usize::try_from(connections).unwrap_or(usize::MAX),
+            request: Duration::from_millis(request),
+            keep_alive: Duration::from_millis(idle),
+            shutdown: Duration::from_secs(shutdown),
         })
     }
 }

@@ -73,6 +73,7 @@ pub mod query;
 pub mod server;
 pub mod stamp;
 pub mod store;
+mod sync;
 pub mod telemetry;
 pub mod tenant;
 pub mod terraform;

@@ -6,12 +6,13 @@
 //! nothing here knows of actors, and time passes only for those who wait.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::oneshot;
 
 use super::Unavailable;
 use crate::id::TenantId;
+use crate::sync::{Mutex, MutexGuard};
 
 /// How much work may be under way.
 #[derive(Debug, Clone, Copy)]
@@ -153,6 +154,11 @@ impl Admission {
     /// Lets nobody in any more.
     pub fn close(&self) {
         self.lock().closed = true;
+    }
+
+    /// True once nobody is let in any more.
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
     }
 
     /// Commands that hold a place.

@@ -4,6 +4,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::time::Timestamp;
 
+/// A point to measure a duration from.
+pub type Stopwatch = Instant;
+
 /// Now, by the machine's clock.
 #[expect(clippy::disallowed_methods, reason = "the one place where time enters")]
 pub fn now() -> Timestamp {
@@ -15,7 +18,7 @@ pub fn now() -> Timestamp {
 
 /// A point to measure a duration from; unlike [`now`] it never goes back.
 #[expect(clippy::disallowed_methods, reason = "the one place where time enters")]
-pub fn stopwatch() -> Instant {
+pub fn stopwatch() -> Stopwatch {
     Instant::now()
 }
 

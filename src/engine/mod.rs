@@ -9,10 +9,15 @@
 pub mod admission;
 pub mod clock;
 pub mod directory;
+#[cfg(all(test, feature = "shuttle"))]
+mod races;
 mod registry;
 mod tenant;
 mod threads;
 
+#[cfg(test)]
+#[path = "../../tests/durability/model.rs"]
+mod model;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error as ThisError;
+use tokio::sync::Semaphore;
 
 use crate::audit::{Entry, Kid, Signer};
 use crate::decide::Rules;
@@ -36,7 +42,7 @@ use crate::tenant::key::{KeyHash, Scope};
 
 use admission::{Admission, Limits, Slot};
 use directory::{Directory, Holder};
-use registry::{Lease, Lookup, Registry};
+use registry::{Lease, Load, Registry};
 use tenant::{Begun, Execute, Inspect, Node, TenantActor, Vitals};
 use threads::Threads;
 
@@ -167,7 +173,13 @@ pub struct Engine {
     admission: Admission,
     registry: Registry,
     threads: Threads,
+    /// Places for tenants that are being loaded; the others wait.
+    loads: Arc<Semaphore>,
 }
+
+/// Tenants that are loaded at once: enough to keep the disk busy, and not so many that their threads
+/// take more memory than they do.
+const LOADS: usize = 8;
 
 impl Engine {
     /// An engine over `store`, with the directory of all keys read in.
@@ -182,8 +194,9 @@ impl Engine {
             rules: Arc::new(Rules::built_in().clone()),
             config,
             admission: Admission::new(config.limits),
-            registry: Registry::default(),
+            registry: Registry::new(config.active_bytes),
             threads: Threads::default(),
+            loads: Arc::new(Semaphore::new(LOADS)),
         })
     }
 
@@ -195,7 +208,7 @@ impl Engine {
 
     /// Sends every tenant that nobody uses to rest, now.
     pub fn rest(&self) {
-        self.registry.retire(Duration::ZERO, 0);
+        self.registry.retire(Duration::ZERO);
     }
 
     /// Runs a command of `tenant`, `bytes` long, in its order, and answers once it is durable.
@@ -322,6 +335,11 @@ impl Engine {
         }
     }
 
+    /// True once [`Self::drain`] was begun.
+    pub fn is_stopping(&self) -> bool {
+        self.admission.is_closed()
+    }
+
     /// Ends in order: nobody is in memory any more, and everything is on disk. Blocks.
     pub fn close(&self) -> Result<(), CloseError> {
         self.rest();
@@ -331,10 +349,9 @@ impl Engine {
     /// Sends tenants to rest, again and again; never ends.
     pub async fn sweep(&self) {
         loop {
-            tokio::time::sleep(Duration::from_secs(5)).await;
-            let retired = self
-                .registry
-                .retire(self.config.idle, self.config.active_bytes);
+            // Now and then, and at once when there are too many.
+            let _ = tokio::time::timeout(Duration::from_secs(5), self.registry.full()).await;
+            let retired = self.registry.retire(self.config.idle);
             if retired > 0 {
                 tracing::debug!(retired, "tenants went to rest");
             }
@@ -357,51 +374,34 @@ impl Engine {
         begin.unwrap_or(Err(Unavailable::DeadlineExceeded))
     }
 
-    /// The actor of `tenant`, loaded if need be.
+    /// The actor of `tenant`, loaded if need be on the thread that it will live on.
     async fn lease(&self, tenant: TenantId) -> Result<Lease, Unavailable> {
-        loop {
-            let activation = match self.registry.look(tenant) {
-                Lookup::Active(lease) => return Ok(lease),
-                Lookup::Loading(activation) => activation,
-                Lookup::Load {
-                    after,
-                    done,
-                    activation,
-                } => {
-                    let engine = self.clone();
-                    let load = move || async move {
-                        let _ = done.send(engine.activate(tenant, after).await);
-                    };
-                    if !self.threads.run(tenant, load) {
-                        return Err(Unavailable::ShuttingDown);
-                    }
-                    activation
-                }
+        let load = |Load { after, done }| {
+            let engine = self.clone();
+            let activate = move || async move {
+                let _ = done.send(engine.activate(tenant, after).await);
             };
-            let loaded = activation.await;
-            loaded.unwrap_or(Err(Unavailable::ShuttingDown))?;
-        }
+            self.threads.run(tenant, activate)
+        };
+        self.registry.lease(tenant, load).await
     }
 
     /// Loads a tenant on the thread it will live on. Runs to its end whoever stops waiting.
     async fn activate(
         &self,
         tenant: TenantId,
-        after: Option<tenant::Settled>,
+        after: Option<Arc<Vitals>>,
     ) -> Result<(), Unavailable> {
-        if let Some(settled) = after {
+        if let Some(last) = after {
             // Lost is as good as durable here: what was lost is not there to be loaded.
-            let _ = settled.await;
+            let _ = last.settled().await;
         }
+        let _place = self.loads.acquire().await;
         let (node, rules) = (self.node.clone(), self.rules.clone());
         let vitals = Arc::new(Vitals::new(node.store.mark()));
         let for_actor = vitals.clone();
         let actor = tokio::task::spawn_blocking(move || {
-            let claim = node.store.claim(tenant).map_err(|error| {
-                tracing::error!(%tenant, "the tenant cannot be claimed: {error}");
-                Unavailable::TenantCorrupt
-            })?;
-            TenantActor::load(Tenant::blank(tenant, rules), claim, node, for_actor)
+            TenantActor::load(Tenant::blank(tenant, rules), node, for_actor)
         });
         match actor.await.unwrap_or(Err(Unavailable::ShuttingDown)) {
             Ok(actor) => {
@@ -410,7 +410,7 @@ impl Engine {
                 Ok(())
             }
             Err(why) => {
-                self.registry.failed(tenant, None);
+                self.registry.failed(tenant);
                 Err(why)
             }
         }

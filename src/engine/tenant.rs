@@ -4,8 +4,7 @@
 //! caller waits for the record to be durable. An actor ends when nobody has its address any more.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, Context, Handler, Message, MessageResult};
@@ -20,7 +19,9 @@ use crate::audit::{Log, Signer};
 use crate::id::Sequence;
 use crate::stamp::Stamp;
 use crate::store::open_envelope;
-use crate::store::{Claim, Head, Ledger, Lost, Mark, Record, Store};
+use crate::store::{Head, Ledger, Lost, Mark, Record, Store, TableSpec};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::tenant::Tenant;
 use crate::tenant::command::{Caller, Change, Command, Leave, Refusal};
 use crate::tenant::key::Scope;
@@ -36,26 +37,28 @@ pub struct Vitals {
     /// Roughly how many bytes its state takes.
     pub weight: AtomicUsize,
     discarded: AtomicBool,
-    settled: Mutex<Settled>,
+    /// When it was loaded.
+    durable: Mark,
+    /// What it appended last; nothing yet where there is none.
+    settled: Mutex<Option<Settled>>,
 }
 
 impl Vitals {
     /// Of an actor that has appended nothing: all it knows is durable already.
     pub fn new(durable: Mark) -> Self {
-        let settled = futures_util::future::ready(Ok(durable)).boxed().shared();
         Self {
             weight: AtomicUsize::new(0),
             discarded: AtomicBool::new(false),
-            settled: Mutex::new(settled),
+            durable,
+            settled: Mutex::new(None),
         }
     }
 
     /// When all that it appended so far is durable.
     pub fn settled(&self) -> Settled {
-        self.settled
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        let settled = settled.clone();
+        settled.unwrap_or_else(|| std::future::ready(Ok(self.durable)).boxed().shared())
     }
 
     /// Ends the actor's work, whoever still holds its address: what it knows is not what is durable.
@@ -63,8 +66,14 @@ impl Vitals {
         self.discarded.store(true, Ordering::Release);
     }
 
-    fn append(&self, settled: Settled) {
-        *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = settled;
+    /// False once [`Self::discard`]ed.
+    pub fn is_of_use(&self) -> bool {
+        !self.discarded.load(Ordering::Acquire)
+    }
+
+    /// From now on it is settled when this is.
+    pub fn append(&self, settled: Settled) {
+        *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = Some(settled);
     }
 }
 
@@ -102,13 +111,9 @@ pub struct TenantActor {
 }
 
 impl TenantActor {
-    /// A tenant as the store has it; one that was never founded without a claim.
-    pub fn load(
-        tenant: Tenant,
-        claim: Option<Claim>,
-        node: Node,
-        vitals: Arc<Vitals>,
-    ) -> Result<Self, Unavailable> {
+    /// A tenant as the store has it, or blank if it was never founded. Blocks, for seconds where there
+    /// are a million intents.
+    pub fn load(tenant: Tenant, node: Node, vitals: Arc<Vitals>) -> Result<Self, Unavailable> {
         let mut actor = Self {
             tenant,
             log: None,
@@ -119,25 +124,30 @@ impl TenantActor {
             keys_settled: None,
             vitals,
         };
-        if let Some(claim) = claim {
-            actor.take(claim)?;
-        }
+        actor.fold()?;
         actor.weigh();
         Ok(actor)
     }
 
-    fn take(&mut self, claim: Claim) -> Result<(), Unavailable> {
+    /// Folds what is stored.
+    fn fold(&mut self) -> Result<(), Unavailable> {
         let id = self.tenant.id;
         let damaged = |why: &dyn std::fmt::Display| {
             tracing::error!(tenant = %id, "the tenant cannot be loaded: {why}");
             Unavailable::TenantCorrupt
         };
-        for (table, key, envelope) in claim.rows {
-            let stored = open_envelope(id, table, &key, &envelope).map_err(|why| damaged(&why))?;
-            let row = Row::decode(table, stored.version, &key, &stored.payload);
-            self.tenant
-                .absorb(&Edit::Put(row.map_err(|why| damaged(&why))?));
-        }
+        let mut folded = Ok(());
+        let tenant = &mut self.tenant;
+        let loaded = self.node.store.load(id, &mut |table, key, envelope| {
+            if folded.is_ok() {
+                folded = absorb(tenant, table, key, envelope);
+            }
+        });
+        let loaded = loaded.map_err(|why| damaged(&why))?;
+        folded.map_err(|why| damaged(&why))?;
+        let Some((head, ledger)) = loaded else {
+            return Ok(());
+        };
         let account = self
             .tenant
             .account()
@@ -149,7 +159,7 @@ impl TenantActor {
             range,
             root,
             ..
-        } = claim.head;
+        } = head;
         let size = sequence
             .get()
             .saturating_sub(log_base.get())
@@ -161,7 +171,7 @@ impl TenantActor {
             return Err(damaged(&"the root of its log is another"));
         }
         self.log = Some(log);
-        self.ledger = claim.ledger;
+        self.ledger = ledger;
         self.last_at = at;
         self.next = sequence.next();
         Ok(())
@@ -313,7 +323,7 @@ impl TenantActor {
         context: &mut Context<Self>,
         job: impl FnOnce(&mut Self) -> Result<T, Stopped>,
     ) -> Result<T, Stopped> {
-        if self.vitals.discarded.load(Ordering::Acquire) {
+        if !self.vitals.is_of_use() {
             return Err(Unavailable::TenantReloading.into());
         }
         catch_unwind(AssertUnwindSafe(|| job(self))).unwrap_or_else(|_| {
@@ -322,6 +332,37 @@ impl TenantActor {
             context.stop();
             Err(Unavailable::TenantReloading.into())
         })
+    }
+}
+
+/// Takes a stored row into the state.
+fn absorb(
+    tenant: &mut Tenant,
+    table: &'static TableSpec,
+    key: &[u8],
+    envelope: &[u8],
+) -> Result<(), Box<dyn std::error::Error>> {
+    let stored = open_envelope(tenant.id, table, key, envelope)?;
+    let row = Row::decode(table, stored.version, key, &stored.payload)?;
+    tenant.absorb(&Edit::Put(row));
+    Ok(())
+}
+
+/// What weighs more than this, bytes, takes long enough to be let go of for others to notice.
+const LARGE: usize = 1 << 20;
+
+impl Drop for TenantActor {
+    /// A large state goes on a thread of its own: others live on this one.
+    fn drop(&mut self) {
+        if self.tenant.weight() < LARGE {
+            return;
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let blank = Tenant::blank(self.tenant.id, self.tenant.rules.clone());
+            let tenant = std::mem::replace(&mut self.tenant, blank);
+            let ledger = std::mem::take(&mut self.ledger);
+            runtime.spawn_blocking(move || drop((tenant, ledger)));
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use actix_web::web::Payload;
 use actix_web::{HttpMessage, HttpRequest, web};
 use futures_util::StreamExt;
 
+use super::limits::Limits;
 use super::reply::Failure;
 use crate::api::problem::{Code, Problem};
 
@@ -30,13 +31,19 @@ pub async fn read(http: &HttpRequest, payload: Payload) -> Result<Vec<u8>, Failu
     let patience = patience.map_or(Duration::from_secs(5), |patience| patience.0);
     let whole = tokio::time::timeout(patience, async {
         let mut payload = payload;
-        let mut bytes = Vec::with_capacity(declared(http).unwrap_or(2_048).min(BYTES_MAX));
+        let limits = http.app_data::<web::Data<Limits>>();
+        let mut share = limits.map(|limits| limits.body());
+        let mut bytes = Vec::new();
         while let Some(chunk) = payload.next().await {
             let broken =
                 |error| Problem::new(Code::MalformedJson, format!("the body broke off: {error}"));
             let chunk = chunk.map_err(broken)?;
             if bytes.len() + chunk.len() > BYTES_MAX {
                 return Err(too_large());
+            }
+            if share.as_mut().is_some_and(|share| !share.grow(chunk.len())) {
+                let detail = "the node has too many bodies under way";
+                return Err(Problem::new(Code::Overloaded, detail));
             }
             bytes.extend_from_slice(&chunk);
         }

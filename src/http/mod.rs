@@ -11,6 +11,7 @@ mod body;
 mod header;
 mod intents;
 mod keys;
+mod limits;
 mod operations;
 mod outcome;
 mod parameters;
@@ -33,6 +34,7 @@ use crate::engine::Engine;
 use crate::jobs::backup::Backups;
 use crate::telemetry::Metrics;
 use crate::tenant::key::Scope;
+use limits::Limits;
 
 /// What every handler can reach.
 #[derive(Debug, Clone)]
@@ -52,11 +54,11 @@ pub struct Front {
 pub struct Config {
     /// Threads that serve; tenants live on them too.
     pub workers: usize,
-    /// Connections of each of them.
+    /// Connections of all of them. A few more are for those who run the node.
     pub connections: usize,
     /// How long a client may take for the head of a request, and for its body.
     pub request: Duration,
-    /// How long an idle connection is kept.
+    /// How long a connection is kept on which nothing is done.
     pub keep_alive: Duration,
     /// How long a graceful stop may take.
     pub shutdown: Duration,
@@ -66,6 +68,7 @@ pub struct Config {
 pub struct Running {
     handle: ServerHandle,
     ended: JoinHandle<std::io::Result<()>>,
+    cut: JoinHandle<()>,
 }
 
 impl Running {
@@ -73,33 +76,46 @@ impl Running {
     pub async fn stop(self) {
         self.handle.stop(true).await;
         let _ = self.ended.await;
+        self.cut.abort();
     }
 }
 
 /// Serves on `listener`.
 pub fn serve(listener: TcpListener, front: Front, config: Config) -> std::io::Result<Running> {
+    let limits = Limits::new(config.connections, config.keep_alive);
+    let cut = actix_web::rt::spawn(limits.clone().cut());
+    let connections = limits.connections();
+    let (shared, on_connect) = (limits.clone(), limits);
     let server = HttpServer::new(move || {
         App::new()
             // Tenants live on the threads that serve them.
             .app_data(front.engine.join_thread())
             .app_data(web::Data::new(front.clone()))
             .app_data(web::Data::new(body::Patience(config.request)))
+            .app_data(web::Data::new(shared.clone()))
+            .wrap(from_fn(limits::admit))
             .wrap(from_fn(trace::request))
             .configure(routes)
             .default_service(web::to(no_such_route))
     })
     .workers(config.workers)
-    .max_connections(config.connections)
+    .on_connect(move |io, extensions| on_connect.connected(io, extensions))
+    // Of each thread: what all of them may have is counted when they come.
+    .max_connections(connections)
     .client_request_timeout(config.request)
     .client_disconnect_timeout(Duration::from_secs(1))
     .keep_alive(config.keep_alive)
     .shutdown_timeout(config.shutdown.as_secs().max(1))
+    // What a client sends beyond this waits on its side until somebody reads.
+    .h2_initial_window_size(64 << 10)
+    .h2_initial_connection_window_size(128 << 10)
     .disable_signals()
     .listen_auto_h2c(listener)?
     .run();
     Ok(Running {
         handle: server.handle(),
         ended: actix_web::rt::spawn(server),
+        cut,
     })
 }
 

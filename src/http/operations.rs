@@ -16,13 +16,14 @@ pub async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "alive"}))
 }
 
-/// `GET /readyz`: the log is recovered, the tables stand, and writes are taken.
+/// `GET /readyz`: the log is recovered, the tables stand, writes are taken, and the node is not
+/// about to stop.
 pub async fn ready(front: Data<Front>) -> HttpResponse {
     let health = front.engine.health();
-    let (status, word) = if health.writable {
-        (StatusCode::OK, "ready")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "read_only")
+    let (status, word) = match (front.engine.is_stopping(), health.writable) {
+        (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+        (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "read_only"),
+        (false, true) => (StatusCode::OK, "ready"),
     };
     HttpResponse::build(status).json(json!({
         "status": word,

@@ -60,7 +60,8 @@ fn body<T: Serialize>(status: StatusCode, value: &T) -> HttpResponse {
         .body(bytes)
 }
 
-fn refuse(http: &HttpRequest, problem: &Problem) -> HttpResponse {
+/// The problem, as the answer to this request.
+pub fn refuse(http: &HttpRequest, problem: &Problem) -> HttpResponse {
     let status =
         StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = HttpResponse::build(status);

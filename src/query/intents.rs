@@ -1,7 +1,5 @@
 //! Intents: by their id, or those that a filter lets pass.
 
-use std::ops::ControlFlow;
-
 use super::Unreadable;
 use crate::audit::Opening;
 use crate::decide::Action;
@@ -127,12 +125,7 @@ pub fn list(
 
 /// How many intents all tenants have.
 pub fn count(reader: &Reader) -> Result<u64, ReadError> {
-    let mut count = 0;
-    reader.scan(&INTENTS, &mut |_, _, _| {
-        count += 1;
-        ControlFlow::Continue(())
-    })?;
-    Ok(count)
+    reader.count(&INTENTS)
 }
 
 /// The opening of the entry at `sequence`; none if it was erased or never was.

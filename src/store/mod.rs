@@ -396,6 +396,12 @@ impl Mark {
         Self(lsn)
     }
 
+    /// Of a log that is only played.
+    #[cfg(all(test, feature = "shuttle"))]
+    pub(crate) const fn played() -> Self {
+        Self(Lsn::ZERO)
+    }
+
     /// The record's number in the log.
     #[cfg(test)]
     const fn lsn(self) -> Lsn {
@@ -468,7 +474,17 @@ impl Store {
     /// A tenant's head and hot rows; `None` if it has no records. Every row is checked, and all of
     /// them against the head. To be called only when no record of this tenant is on its way.
     pub fn claim(&self, tenant: TenantId) -> Result<Option<Claim>, ReadError> {
-        self.0.shared().claim(tenant)
+        self.reader().claim(tenant)
+    }
+
+    /// As [`Self::claim`], with the rows shown one after the other instead of all of them in memory. On
+    /// an error, what was shown means nothing.
+    pub fn load(
+        &self,
+        tenant: TenantId,
+        show: ShowHot<'_>,
+    ) -> Result<Option<(Head, Ledger)>, ReadError> {
+        self.0.shared().load(tenant, show)
     }
 
     /// Takes a record; never waits, and cannot be full: `hold` is the record's place in whatever
@@ -535,6 +551,9 @@ impl fmt::Debug for Reader {
 /// such: it is its tenant's trouble, and not that of all the others.
 pub type Show<'a> = &'a mut dyn FnMut(TenantId, &[u8], Result<Stored, Damaged>) -> ControlFlow<()>;
 
+/// What [`Store::load`] shows rows to: table, key without the tenant, whole envelope (checked).
+pub type ShowHot<'a> = &'a mut dyn FnMut(&'static TableSpec, &[u8], &[u8]);
+
 /// How many rows [`Reader::scan`] reads at once.
 const SCAN_ROWS: usize = 1024;
 
@@ -591,7 +610,25 @@ impl Reader {
 
     /// A tenant's head and hot rows, checked against each other; `None` if it has no records.
     pub fn claim(&self, tenant: TenantId) -> Result<Option<Claim>, ReadError> {
-        self.0.claim(tenant)
+        let mut rows = Vec::new();
+        let loaded = self.0.load(tenant, &mut |table, key, envelope| {
+            rows.push((table, key.to_vec(), envelope.to_vec()));
+        })?;
+        Ok(loaded.map(|(head, ledger)| Claim { head, rows, ledger }))
+    }
+
+    /// How many rows a table has, of all tenants. Quick where all of them are in the tables, as they
+    /// are after a start: blocks are counted through without being taken apart.
+    pub fn count(&self, table: &'static TableSpec) -> Result<u64, ReadError> {
+        if let Some(count) = self.0.count(table)? {
+            return Ok(count);
+        }
+        let mut count = 0;
+        self.scan(table, &mut |_, _, _| {
+            count += 1;
+            ControlFlow::Continue(())
+        })?;
+        Ok(count)
     }
 
     /// Shows every row of a table, of all tenants, in order of tenant and key, until `show` breaks.

@@ -1,10 +1,11 @@
 //! A tenant's intents as it remembers them: narrow rows without a word of the caller's text.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::Tenant;
+use super::ordered::Ordered;
 use super::schema::TableRow;
 use crate::decide::intent::{Environment, IntentType, Operation};
 use crate::decide::{Action, Category};
@@ -93,7 +94,7 @@ impl IntentRow {
 /// The intents of a tenant.
 #[derive(Debug, Default)]
 pub struct Intents {
-    rows: BTreeMap<Sequence, IntentRow>,
+    rows: Ordered<IntentRow>,
     by_id: HashMap<Name, Sequence>,
 }
 
@@ -101,21 +102,17 @@ impl Intents {
     /// The intent with this id.
     pub fn by_id(&self, id: Name) -> Option<(Sequence, &IntentRow)> {
         let sequence = *self.by_id.get(&id)?;
-        Some((sequence, self.rows.get(&sequence)?))
+        Some((sequence, self.rows.get(sequence)?))
     }
 
     /// Those from `from` on, oldest first.
     pub fn since(&self, from: Sequence) -> impl Iterator<Item = (Sequence, &IntentRow)> {
-        self.rows
-            .range(from..)
-            .map(|(&sequence, row)| (sequence, row))
+        self.rows.since(from)
     }
 
     /// The oldest that is kept.
     pub fn oldest(&self) -> Option<(Sequence, &IntentRow)> {
-        self.rows
-            .first_key_value()
-            .map(|(&sequence, row)| (sequence, row))
+        self.rows.since(Sequence::FIRST).next()
     }
 
     /// How many are kept.
@@ -133,7 +130,7 @@ impl TableRow for IntentRow {
     }
 
     fn forget(sequence: &Sequence, tenant: &mut Tenant) {
-        if let Some(row) = tenant.intents.rows.remove(sequence) {
+        if let Some(row) = tenant.intents.rows.remove(*sequence) {
             tenant.intents.by_id.remove(&row.id);
         }
     }

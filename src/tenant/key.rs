@@ -216,8 +216,8 @@ impl KeyRow {
 /// The keys of a tenant.
 #[derive(Debug, Default)]
 pub struct Keys {
-    rows: HashMap<KeyHash, KeyRow>,
-    by_id: HashMap<KeyId, KeyHash>,
+    /// In the order of their ids. Most tenants have a few, and few tenants change theirs often.
+    rows: Vec<(KeyHash, KeyRow)>,
     pub(super) claims: HashMap<KeyId, Claims>,
 }
 
@@ -229,8 +229,13 @@ impl Keys {
 
     /// The key, good or not, and its hash.
     pub fn find(&self, key: KeyId) -> Option<(KeyHash, &KeyRow)> {
-        let hash = *self.by_id.get(&key)?;
-        Some((hash, self.rows.get(&hash)?))
+        let (hash, row) = self.rows.get(self.place(key).ok()?)?;
+        Some((*hash, row))
+    }
+
+    /// Where the key is, or would be.
+    fn place(&self, key: KeyId) -> Result<usize, usize> {
+        self.rows.binary_search_by_key(&key, |(_, row)| row.key_id)
     }
 
     /// The key, if it is good at `at`.
@@ -252,7 +257,7 @@ impl Keys {
 
     /// All of them, oldest first.
     pub fn all(&self) -> Vec<&KeyRow> {
-        let mut rows: Vec<_> = self.rows.values().collect();
+        let mut rows: Vec<_> = self.rows.iter().map(|(_, row)| row).collect();
         rows.sort_by_key(|row| (row.created_at, row.key_id));
         rows
     }
@@ -262,18 +267,20 @@ impl TableRow for KeyRow {
     type Key = KeyHash;
 
     fn absorb(&self, hash: &KeyHash, tenant: &mut Tenant) {
-        tenant.keys.by_id.insert(self.key_id, *hash);
-        tenant.keys.rows.insert(*hash, self.clone());
+        let keys = &mut tenant.keys;
+        let row = (*hash, self.clone());
+        match keys.place(self.key_id) {
+            Ok(at) => keys.rows[at] = row,
+            Err(at) => {
+                keys.rows.reserve_exact(1);
+                keys.rows.insert(at, row);
+            }
+        }
     }
 
     fn forget(hash: &KeyHash, tenant: &mut Tenant) {
-        let Some(row) = tenant.keys.rows.remove(hash) else {
-            return;
-        };
-        // A rotated key's new row may have come first.
-        if tenant.keys.by_id.get(&row.key_id) == Some(hash) {
-            tenant.keys.by_id.remove(&row.key_id);
-        }
+        // Of a rotated key the new row has come already, in the place of this one.
+        tenant.keys.rows.retain(|(other, _)| other != hash);
     }
 }
 
@@ -444,8 +451,9 @@ impl Command for RevokeKey {
             return Err(Leave::Recall(()));
         }
         let administers = |key: &KeyRow| key.scopes.allow(Scope::Admin) && key.is_good(stamp.at);
-        let others = tenant.keys.rows.values().filter(|key| key.key_id != self.0);
-        if administers(row) && !others.into_iter().any(administers) {
+        let rows = tenant.keys.rows.iter().map(|(_, row)| row);
+        let mut others = rows.filter(|key| key.key_id != self.0);
+        if administers(row) && !others.any(administers) {
             let message = "it is the last key that administers; make another first".to_owned();
             let pointer = "";
             return Err(Refusal::Invalid { pointer, message }.into());

@@ -10,6 +10,7 @@ use super::command::{Change, Command, Leave, Plan, Refusal};
 use super::intents::{IntentRow, OutcomeMark, Verdict};
 use super::key::Scope;
 use super::learning::{BetaRow, Contribution};
+use super::ordered::Ordered;
 use super::schema::{Edit, Row, TableRow};
 use crate::audit::Fact;
 use crate::decide::intent::Text;
@@ -54,14 +55,24 @@ pub struct OutcomeRow {
 /// The outcomes of a tenant.
 #[derive(Debug, Default)]
 pub struct Outcomes {
-    pub(super) rows: HashMap<Sequence, OutcomeRow>,
+    rows: Ordered<OutcomeRow>,
     by_idempotency_key: HashMap<Name, Sequence>,
 }
 
 impl Outcomes {
     /// The outcome that was recorded at `sequence`.
     pub fn get(&self, sequence: Sequence) -> Option<&OutcomeRow> {
-        self.rows.get(&sequence)
+        self.rows.get(sequence)
+    }
+
+    #[cfg(test)]
+    pub(super) fn all(&self) -> impl Iterator<Item = (Sequence, &OutcomeRow)> {
+        self.rows.since(Sequence::FIRST)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.rows.len()
     }
 }
 
@@ -76,7 +87,7 @@ impl TableRow for OutcomeRow {
     }
 
     fn forget(key: &Sequence, tenant: &mut Tenant) {
-        let Some(row) = tenant.outcomes.rows.remove(key) else {
+        let Some(row) = tenant.outcomes.rows.remove(*key) else {
             return;
         };
         if let Some(name) = row.idempotency_key {

@@ -788,8 +788,8 @@ impl Tenant {
 /// Outcomes are found by sequence and by their own key.
 impl super::outcome::Outcomes {
     fn fingerprint(&self) -> String {
-        let mut lines: Vec<_> = self.rows.iter().map(|one| format!("{one:?}")).collect();
-        lines.sort();
+        let rows = self.all();
+        let lines: Vec<_> = rows.map(|one| format!("{one:?}")).collect();
         lines.join("\n")
     }
 }

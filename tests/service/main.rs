@@ -20,6 +20,7 @@ mod harness;
 mod key;
 mod limits;
 mod outcome;
+mod overload;
 mod policy;
 mod repair;
 mod start;

@@ -1,8 +1,8 @@
 //! From the lag to the tables: the thread behind the answers.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::super::ReadError;
@@ -17,6 +17,7 @@ use super::stamp::Stamp;
 use super::stopwatch;
 use super::tables::{TableError, Tables};
 use crate::id::TenantId;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// The lag between the committer, which fills it, the applier, which drains it, and the readers.
 pub(super) struct Gate {

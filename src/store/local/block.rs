@@ -32,6 +32,19 @@ pub(super) fn decode(block: &[u8]) -> Option<Rows> {
     Some(rows)
 }
 
+/// How many rows are in a block; `None` if it is not one.
+pub(super) fn count(block: &[u8]) -> Option<u64> {
+    let mut count = 0;
+    let mut cursor = Cursor::new(block);
+    while !cursor.rest().is_empty() {
+        let key_len = usize::from(cursor.u8()?);
+        cursor.slice(key_len)?;
+        cursor.slice(inline_len(cursor.rest())?)?;
+        count += 1;
+    }
+    Some(count)
+}
+
 /// Packs rows into as few blocks as fit them in order; each with the key of its first row.
 pub(super) fn pack(rows: &Rows) -> Vec<(&[u8], Vec<u8>)> {
     let mut blocks: Vec<(&[u8], Vec<u8>)> = Vec::new();

@@ -297,6 +297,11 @@ impl Lag {
         Ok(Overlay { rows, gone })
     }
 
+    /// Whether anything changes in a table.
+    pub fn concerns(&self, table: &TableSpec) -> bool {
+        self.newest_first(table).next().is_some()
+    }
+
     fn newest_first(&self, table: &TableSpec) -> impl Iterator<Item = &Changes> {
         let draining = self
             .draining

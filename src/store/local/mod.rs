@@ -25,6 +25,8 @@ mod lag;
 mod layout;
 mod manifest;
 mod merge;
+#[cfg(all(test, feature = "shuttle"))]
+mod races;
 mod read;
 mod readonly;
 mod rebuild;
@@ -56,7 +58,7 @@ use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -64,6 +66,7 @@ use tokio::sync::oneshot;
 
 use super::record::{Lsn, Record};
 use super::{CloseError, Mark, OpenError, Opened, StoreConfig, StoreStats, TableSpec};
+use crate::sync::RwLock;
 use apply::{Applier, Gate};
 use commit::{Committer, Fatal, Inbox, Pending};
 use disk::{Disk, RealDisk};

@@ -6,13 +6,16 @@ use std::sync::atomic::Ordering;
 use super::super::head::Head;
 use super::super::ledger::Ledger;
 use super::super::row::{Damaged, Envelope, HEADS, Stored, TableSpec, open_envelope};
-use super::super::{Claim, ReadError};
+use super::super::{ReadError, ShowHot};
 use super::Shared;
-use super::layout::{Layout, full_key, split_key, tenant_end};
+use super::layout::{Layout, full_key, split_key, successor, tenant_end};
 use super::scan::open_head;
 use super::schema::Part;
 use super::tables::{Pair, TableError};
 use crate::id::TenantId;
+
+/// How many rows of a tenant are read at once when it is loaded.
+const LOAD_ROWS: usize = 4_096;
 
 impl Shared {
     /// One row.
@@ -68,8 +71,23 @@ impl Shared {
         unpanicked(|| overlay.merge(Layout(tables).rows(table, from, to)?, limit))
     }
 
-    /// A tenant's head and hot rows, checked against each other.
-    pub fn claim(&self, tenant: TenantId) -> Result<Option<Claim>, ReadError> {
+    /// How many rows of a table there are; `None` while the lag has something to say about that.
+    pub fn count(&self, table: &'static TableSpec) -> Result<Option<u64>, ReadError> {
+        let tables = self.tables.read().expect("no holder of this lock panics");
+        let tables = tables.as_deref().ok_or(ReadError::Closed)?;
+        if self.gate.with_lag(|lag| lag.concerns(table)) {
+            return Ok(None);
+        }
+        Layout(tables).count(table).map(Some)
+    }
+
+    /// A tenant's head and hot rows, checked against each other. Read in pages: others read between
+    /// them, and no more than one is in memory.
+    pub fn load(
+        &self,
+        tenant: TenantId,
+        show: ShowHot<'_>,
+    ) -> Result<Option<(Head, Ledger)>, ReadError> {
         let damaged = |why| Damaged {
             table: HEADS.name,
             tenant,
@@ -81,17 +99,24 @@ impl Shared {
         };
         let head: Head =
             open_head(tenant, &envelope).ok_or_else(|| damaged("the head is unreadable"))?;
-        let (from, to) = (full_key(tenant, &[]), tenant_end(tenant));
+        let to = tenant_end(tenant);
         let mut ledger = Ledger::new();
-        let mut rows = Vec::new();
         for table in self.schema.hot() {
-            for (full, value) in self.page(table, &from, to.as_deref(), usize::MAX)? {
-                let key = split_key(&full).map_or(full.as_slice(), |(_, key)| key);
-                open_envelope(tenant, table, key, &value)?;
-                if let Some(envelope) = Envelope::read(&value) {
-                    ledger.put(tenant, table, key, envelope.crc);
+            let mut from = full_key(tenant, &[]);
+            loop {
+                let page = self.page(table, &from, to.as_deref(), LOAD_ROWS)?;
+                for (full, value) in &page {
+                    let key = split_key(full).map_or(full.as_slice(), |(_, key)| key);
+                    open_envelope(tenant, table, key, value)?;
+                    if let Some(envelope) = Envelope::read(value) {
+                        ledger.put(tenant, table, key, envelope.crc);
+                    }
+                    show(table, key, value);
                 }
-                rows.push((table, key.to_vec(), value));
+                match page.last() {
+                    Some((last, _)) if page.len() == LOAD_ROWS => from = successor(last),
+                    Some(_) | None => break,
+                }
             }
         }
         if ledger.count() != head.hot_rows {
@@ -100,7 +125,7 @@ impl Shared {
         if ledger.hash() != head.hot_hash {
             return Err(damaged("its hot rows are not those that it says").into());
         }
-        Ok(Some(Claim { head, rows, ledger }))
+        Ok(Some((head, ledger)))
     }
 }
 

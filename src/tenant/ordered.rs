@@ -1,0 +1,150 @@
+//! Rows by sequence, packed: most come in order, and there may be a million of them.
+//!
+//! A map's node is half empty where keys only grow. Here rows lie side by side in blocks that are
+//! filled to the last place before the next is begun, so a row takes its own bytes and a few more.
+
+use std::collections::BTreeMap;
+
+use crate::id::Sequence;
+
+/// Rows in a block, at most.
+const BLOCK: usize = 64;
+
+/// Rows by sequence.
+#[derive(Debug)]
+pub struct Ordered<R> {
+    /// INVARIANT: no block is empty; each lies under a key that is not above its first row's and above
+    /// those of the block before it; rows are in order.
+    blocks: BTreeMap<Sequence, Vec<(Sequence, R)>>,
+    count: usize,
+}
+
+impl<R> Default for Ordered<R> {
+    fn default() -> Self {
+        Self {
+            blocks: BTreeMap::new(),
+            count: 0,
+        }
+    }
+}
+
+impl<R> Ordered<R> {
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// The row of this sequence.
+    pub fn get(&self, sequence: Sequence) -> Option<&R> {
+        let (_, block) = self.blocks.range(..=sequence).next_back()?;
+        let at = find(block, sequence).ok()?;
+        block.get(at).map(|(_, row)| row)
+    }
+
+    /// Those from `from` on, in order.
+    pub fn since(&self, from: Sequence) -> impl Iterator<Item = (Sequence, &R)> {
+        let first = self.blocks.range(..=from).next_back();
+        let first = first.map_or(from, |(&key, _)| key);
+        self.blocks
+            .range(first..)
+            .flat_map(move |(_, block)| {
+                let skip = block.partition_point(|(sequence, _)| *sequence < from);
+                block.iter().skip(skip)
+            })
+            .map(|(sequence, row)| (*sequence, row))
+    }
+
+    /// The row of this sequence is now this.
+    pub fn insert(&mut self, sequence: Sequence, row: R) {
+        let place = self.blocks.range_mut(..=sequence).next_back();
+        let Some((_, block)) = place else {
+            // Before all others, or the first of all.
+            self.count += 1;
+            self.blocks.insert(sequence, vec![(sequence, row)]);
+            return;
+        };
+        match find(block, sequence) {
+            Ok(at) => block[at].1 = row,
+            Err(at) => {
+                self.count += 1;
+                if block.len() < BLOCK {
+                    block.insert(at, (sequence, row));
+                } else if at == block.len() {
+                    self.blocks.insert(sequence, vec![(sequence, row)]);
+                } else {
+                    let mut upper = block.split_off(block.len() / 2);
+                    let half = match upper.first() {
+                        Some((first, _)) if sequence > *first => &mut upper,
+                        Some(_) | None => block,
+                    };
+                    let at = half.partition_point(|(other, _)| *other < sequence);
+                    half.insert(at, (sequence, row));
+                    if let Some(&(first, _)) = upper.first() {
+                        self.blocks.insert(first, upper);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the row of this sequence out.
+    pub fn remove(&mut self, sequence: Sequence) -> Option<R> {
+        let (&key, block) = self.blocks.range_mut(..=sequence).next_back()?;
+        let at = find(block, sequence).ok()?;
+        let (_, row) = block.remove(at);
+        self.count -= 1;
+        if block.is_empty() {
+            self.blocks.remove(&key);
+        }
+        Some(row)
+    }
+}
+
+/// Where the row of this sequence is, or would be.
+fn find<R>(block: &[(Sequence, R)], sequence: Sequence) -> Result<usize, usize> {
+    block.binary_search_by_key(&sequence, |(sequence, _)| *sequence)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn it_behaves_like_a_map(
+            // Mostly in order, now and then anywhere; and some go.
+            steps in prop::collection::vec((0..40u64, prop::bool::weighted(0.1), prop::bool::weighted(0.2)), 0..400),
+            from in 0..500u64,
+        ) {
+            let mut ordered = Ordered::default();
+            let mut model = BTreeMap::new();
+            for (next, (value, anywhere, goes)) in (1..).zip(steps) {
+                let key = Sequence::new(if anywhere { value * 13 } else { next });
+                if goes {
+                    prop_assert_eq!(ordered.remove(key), model.remove(&key));
+                } else {
+                    ordered.insert(key, value);
+                    model.insert(key, value);
+                }
+                prop_assert_eq!(ordered.get(key), model.get(&key));
+            }
+            prop_assert_eq!(ordered.len(), model.len());
+            for from in [0, from, 1_000] {
+                let from = Sequence::new(from);
+                let rows: Vec<_> = ordered.since(from).map(|(key, value)| (key, *value)).collect();
+                let expected: Vec<_> = model.range(from..).map(|(key, value)| (*key, *value)).collect();
+                prop_assert_eq!(rows, expected);
+            }
+            prop_assert!(ordered.blocks.values().all(|block| !block.is_empty() && block.len() <= BLOCK));
+        }
+    }
+
+    #[test]
+    fn rows_in_order_fill_their_blocks() {
+        let mut ordered = Ordered::default();
+        (0..1_000).for_each(|number| ordered.insert(Sequence::new(number), number));
+        assert_eq!(ordered.blocks.len(), 1_000_usize.div_ceil(BLOCK));
+    }
+}
