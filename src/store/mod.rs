@@ -17,13 +17,16 @@
 //! LOCK                     locked (flock) while a process has the directory open
 //! MANIFEST                 arf-data/1 boot-epoch=<n> crc32=<hex>; replaced whole at every start
 //! signing.key              see `keyfile`
-//! wal/<number>.wal         segments of the log, 16 hex digits, from 1, without gaps
+//! wal/<number>.wal         segments of the log, 16 hex digits, without gaps from 1 or from behind the
+//!                          older snapshot
+//! snapshots/<lsn>.snap     all rows as they were after that record, 16 hex digits; two are kept
 //! tables/                  sled; may be deleted while the store is closed
-//! tables.new/              tables being built anew; leftovers are removed
 //! tables.doubtful          a write to the tables failed: the next start builds them anew
+//! tables.rebuilding        rows are missing in the tables: a start that finds it builds them anew
 //! quarantine/tables-<n>/   tables that start n replaced; never read, never removed
 //! quarantine/wal-<n>       what start n found behind the last frame; never read, never removed
-//! *.new, *.wal.new         files being made; leftovers mean nothing
+//! quarantine/snapshot-<n>-<lsn>  a snapshot that start n found damaged; never read, never removed
+//! *.new                    files being made, and runs of a merge; leftovers mean nothing
 //! ```
 //!
 //! # Layouts
@@ -73,12 +76,15 @@
 //! ```text
 //! 0   u32   length of what follows the crc
 //! 4   u32   crc32 of what follows
-//! 8   u8    kind: 1 tenant, 2 side, 3 control
+//! 8   u8    kind: 1 tenant, 2 side, 3 control, 4 rows
 //! 9   [16]  tenant; of a control record zero
-//! 25  u64   sequence; of side and control records 0
+//! 25  u64   sequence; of all but a tenant's records 0
 //! 33  u16   number of row operations, then the operations
-//! ..        control only: u8 1 (CHECKPOINT), u64 the last record the tables hold, u32 chain value
-//!           of the frame that ends with it
+//! ..        control only, one of:
+//!           u8 1 (CHECKPOINT), u64 the last record the tables hold, u32 chain value of the frame
+//!           that ends with it
+//!           u8 2 (SNAPSHOT), u64 the last record that is covered, u32 chain value of the frame that
+//!           ends with it, u64 the last segment that is covered, u32 boot epoch of its last frame
 //! ```
 //!
 //! A tenant's record puts exactly one row into `decision_audit_log` (0xE0), at most one into
@@ -109,6 +115,14 @@
 //! frame after an empty one did not fit into it. A frame that does not fit begins the next segment.
 //! Segments are `segment_bytes` long, or as long as their first frame needs.
 //!
+//! **Snapshot**: frames as in the log, in a segment with the number 0, from record 1, chain value 0
+//! and offset 0 on, in the boot epoch that made it. First a GROUP with one control record, SNAPSHOT;
+//! then GROUPs of about 256 KiB with *rows* records, each of rows of one tenant and one table, puts
+//! only, no row twice, sorted by rank of the table (0 `_heads`, 1 hot, 2 side, 3 cold), id of the table,
+//! tenant and key; then a SHUTDOWN, which ends the file. A frame has rows of one rank. The log goes on at
+//! the beginning of the segment after the one that is covered. Records of kind *rows* and SNAPSHOTs are
+//! in snapshots only.
+//!
 //! **Keys in the tables**: `tenant (16) ‖ key`, one tree per table, named as the table. How rows
 //! lie under them (blocks, pieces) is in `local/layout.rs`; it is not frozen, the tables can be
 //! rebuilt.
@@ -129,6 +143,9 @@
 //!   is read or its tenant claimed. One case cannot be told from a write that a crash cut short:
 //!   damage to the very last frame. Tables that are ahead of the log give it away, and after 50 ms
 //!   of quiet a SEAL frame is there to be damaged in its stead.
+//! - Of two snapshots and the log behind the older of them, one snapshot may be damaged without loss.
+//!   It is found when it is read: its front at every start, the rest when tables are built from it or
+//!   the next one is made of it.
 //! - Nobody else writes to the data directory. `LOCK` keeps out other processes of this program, on
 //!   a file system with working `flock`.
 

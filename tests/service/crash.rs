@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Client, Random, Server, until, verified_log};
+use crate::harness::{Client, Random, Server, steady, until, verified_log};
 
 const CATEGORIES: [&str; 3] = ["compute", "default", "security"];
 
@@ -205,16 +205,6 @@ fn everything(server: &Server) -> BTreeMap<String, String> {
         all.insert(path.to_owned(), steady(&operator, path).text);
     }
     all
-}
-
-/// The answer, as soon as the tables are whole again.
-fn steady(client: &Client, path: &str) -> Answer {
-    until("the tables to be rebuilt", || {
-        let answer = client.get(path);
-        let rebuilding = answer.status == 503 && answer.json()["code"] == "rebuilding";
-        assert!(rebuilding || answer.status == 200, "{path}: {answer:?}");
-        (!rebuilding).then_some(answer)
-    })
 }
 
 /// A server with some of everything in it, long rows included.

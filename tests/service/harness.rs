@@ -646,10 +646,21 @@ impl Answer {
     }
 }
 
+/// The answer, as soon as the tables are whole again.
+pub fn steady(client: &Client, path: &str) -> Answer {
+    until("the tables to be rebuilt", || {
+        let answer = client.get(path);
+        let rebuilding = answer.status == 503 && answer.json()["code"] == "rebuilding";
+        assert!(rebuilding || answer.status == 200, "{path}: {answer:?}");
+        (!rebuilding).then_some(answer)
+    })
+}
+
 /// Reads a tenant's whole audit log and checks every entry of it: number, hash, signature,
 /// commitments. Returns the entries.
 #[track_caller]
 pub fn verified_log(client: &Client) -> Vec<Value> {
+    steady(client, "audit?limit=1");
     let items = client.list("audit");
     let mut texts = Vec::new();
     for (index, item) in items.iter().enumerate() {

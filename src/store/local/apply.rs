@@ -162,10 +162,11 @@ impl Gate {
                 .since
                 .filter(|_| !state.failed)
                 .map(|since| since + every);
-            let turn = if apply.is_some_and(|at| at <= now || state.lag.bytes() > bytes) {
-                Some(Turn::Apply)
-            } else if checkpoint.is_some_and(|at| at <= now) {
+            // First what comes rarely: with enough load there are always rows to be applied.
+            let turn = if checkpoint.is_some_and(|at| at <= now) {
                 Some(Turn::Checkpoint)
+            } else if apply.is_some_and(|at| at <= now || state.lag.bytes() > bytes) {
+                Some(Turn::Apply)
             } else {
                 None
             };

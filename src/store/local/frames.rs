@@ -76,7 +76,11 @@ impl From<Trouble> for OpenError {
 
 /// An error once nobody wants it any more.
 pub(super) fn go_on(stopped: &dyn Fn() -> bool) -> Result<(), Trouble> {
-    if stopped() { Err(Trouble::Stopped) } else { Ok(()) }
+    if stopped() {
+        Err(Trouble::Stopped)
+    } else {
+        Ok(())
+    }
 }
 
 /// The frames of one file, one after the other.
@@ -193,9 +197,12 @@ impl Frames {
             self.at = 0;
             let from = self.tail.offset + u64::try_from(have).unwrap_or(u64::MAX);
             let more = self.disk.read_at(&self.path, from, PIECE.max(len - have));
-            let more = more.map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => self.damaged("the file is missing"),
-                _ => Trouble::io(&self.path)(error),
+            let more = more.map_err(|error| {
+                if error.kind() == io::ErrorKind::NotFound {
+                    self.damaged("the file is missing")
+                } else {
+                    Trouble::io(&self.path)(error)
+                }
             })?;
             self.window.extend_from_slice(&more);
         }

@@ -31,6 +31,8 @@ const KEPT: usize = 2;
 /// How long after a snapshot that could not be made the next one is tried, if no segment is sealed
 /// before.
 const RETRY: Duration = Duration::from_secs(30);
+/// How much the thread that makes them lets others go first.
+const NICE: i32 = 10;
 /// What the names of a snapshot's runs begin with.
 const RUNS: &str = "run";
 
@@ -80,7 +82,9 @@ pub(super) fn find(wal: &Wal, dir: &Path, schema: &Schema) -> Result<Found, Open
             Err(other) => return Err(other.into()),
         }
     }
-    let numbers = wal.numbers().map_err(|error| OpenError::io(&wal.dir, error))?;
+    let numbers = wal
+        .numbers()
+        .map_err(|error| OpenError::io(&wal.dir, error))?;
     match trouble {
         // What the log does not hold any more was in this file.
         Some(damage) if found.base.is_none() && numbers.first() != Some(&Tail::START.segment) => {
@@ -91,7 +95,12 @@ pub(super) fn find(wal: &Wal, dir: &Path, schema: &Schema) -> Result<Found, Open
 }
 
 /// Puts a damaged snapshot where nobody takes it for one any more.
-pub(super) fn set_aside(disk: &dyn Disk, data: &Path, path: &Path, epoch: u32) -> std::io::Result<()> {
+pub(super) fn set_aside(
+    disk: &dyn Disk,
+    data: &Path,
+    path: &Path,
+    epoch: u32,
+) -> std::io::Result<()> {
     let dir = data.join(QUARANTINE);
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     disk.create_dir(&dir)?;
@@ -193,6 +202,29 @@ impl Keeper {
         self.changed.notify_all();
     }
 
+    /// A snapshot up to `end` counts from now on.
+    fn made(&self, snapshot: Snapshot, end: Sealed) {
+        let mut state = self.lock();
+        state.sealed.retain(|sealed| sealed.segment > end.segment);
+        state.kept.push(snapshot);
+        let surplus = state.kept.len().saturating_sub(KEPT);
+        state.kept.drain(..surplus);
+        state.failed = None;
+        state.untidy = true;
+    }
+
+    /// A snapshot up to `end`, or further, could not be made.
+    fn failed(&self, end: Sealed) {
+        let mut state = self.lock();
+        let last = state.sealed.back().map_or(end.segment, |last| last.segment);
+        state.failed = Some((last, stopwatch::now()));
+    }
+
+    /// A snapshot does not count any more.
+    fn forget(&self, snapshot: &Snapshot) {
+        self.lock().kept.retain(|kept| kept != snapshot);
+    }
+
     fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Acquire)
     }
@@ -226,13 +258,20 @@ impl State {
     fn due(&self, snapshot_bytes: u64) -> Option<Sealed> {
         let newest = self.kept.last();
         // So the log behind a snapshot always says from where the tables have to catch up.
-        let in_tables = || self.sealed.iter().take_while(|s| s.through.lsn <= self.applied);
+        let in_tables = || {
+            self.sealed
+                .iter()
+                .take_while(|s| s.through.lsn <= self.applied)
+        };
         let end = in_tables().last().copied()?;
         let least = snapshot_bytes.max(newest.map_or(0, |newest| newest.bytes / 2));
         let due = in_tables().map(|sealed| sealed.bytes).sum::<u64>() > least
             && newest.is_none_or(|newest| newest.cover.lsn < end.through.lsn);
         let again = self.failed.is_none_or(|(segment, at)| {
-            self.sealed.back().is_some_and(|last| last.segment > segment) || at.elapsed() >= RETRY
+            self.sealed
+                .back()
+                .is_some_and(|last| last.segment > segment)
+                || at.elapsed() >= RETRY
         });
         (due && again).then_some(end)
     }
@@ -254,6 +293,12 @@ impl Shared {
 
 /// The thread that makes snapshots, until stopped.
 pub(super) fn run(shared: &Shared) {
+    // Elsewhere this would be about the whole process.
+    if cfg!(target_os = "linux")
+        && let Err(error) = rustix::process::setpriority_process(None, NICE)
+    {
+        tracing::debug!(%error, "snapshots are made as if they were urgent");
+    }
     loop {
         match shared.keeper.next(shared.config.snapshot_bytes) {
             Turn::Make(end) => make(shared, end),
@@ -266,48 +311,38 @@ pub(super) fn run(shared: &Shared) {
 /// Makes a snapshot that is due. What goes wrong is not the trouble of those who write: it is tried
 /// again.
 fn make(shared: &Shared, end: Sealed) {
-    let keeper = &shared.keeper;
+    let (keeper, progress) = (&shared.keeper, &shared.progress);
     loop {
         let base = keeper.newest();
-        let made = catch_unwind(AssertUnwindSafe(|| merge(shared, base.as_ref(), end)));
-        let trouble = match made {
+        let merged = catch_unwind(AssertUnwindSafe(|| merge(shared, base.as_ref(), end)));
+        let trouble = match merged {
             Ok(Ok(snapshot)) => {
-                shared.progress.snapshots_made.fetch_add(1, Ordering::Relaxed);
-                tracing::info!(
-                    lsn = snapshot.cover.lsn.get(),
-                    bytes = snapshot.bytes,
-                    "a snapshot was made"
-                );
-                let mut state = keeper.lock();
-                state.sealed.retain(|sealed| sealed.segment > end.segment);
-                state.kept.push(snapshot);
-                let surplus = state.kept.len().saturating_sub(KEPT);
-                state.kept.drain(..surplus);
-                state.failed = None;
-                state.untidy = true;
+                let (lsn, bytes) = (snapshot.cover.lsn.get(), snapshot.bytes);
+                tracing::info!(lsn, bytes, "a snapshot was made");
+                keeper.made(snapshot, end);
+                progress.snapshots_made.fetch_add(1, Ordering::Relaxed);
                 return;
             }
             Ok(Err(Trouble::Stopped)) => return,
             Ok(Err(trouble)) => Some(trouble),
             Err(_panic) => None,
         };
-        let why = trouble.as_ref().map_or("a panic".to_owned(), ToString::to_string);
-        tracing::error!(why, "a snapshot could not be made; the log stays as long as that is so");
-        shared.progress.snapshots_failed.fetch_add(1, Ordering::Relaxed);
-        let bad = match (trouble, base) {
-            (Some(Trouble::Damaged { path, .. }), Some(base)) if path == base.path => base,
-            _ => break,
-        };
-        // The one before it, and the log from there, come to the same.
-        let disk = shared.wal.disk.as_ref();
-        if let Err(error) = set_aside(disk, &shared.config.data, &bad.path, shared.epoch) {
-            tracing::warn!(path = %bad.path.display(), %error, "a damaged snapshot could not be set aside");
+        let why = trouble.as_ref().map(ToString::to_string);
+        let why = why.as_deref().unwrap_or("a panic");
+        tracing::error!(why, "no snapshot was made: the log stays as it is");
+        progress.snapshots_failed.fetch_add(1, Ordering::Relaxed);
+        match (trouble, base) {
+            (Some(Trouble::Damaged { path, .. }), Some(base)) if path == base.path => {
+                // The one before it, and the log from there, come to the same.
+                keeper.forget(&base);
+                let disk = shared.wal.disk.as_ref();
+                if let Err(error) = set_aside(disk, &shared.config.data, &path, shared.epoch) {
+                    tracing::warn!(%error, "a damaged snapshot could not be set aside");
+                }
+            }
+            _ => return keeper.failed(end),
         }
-        keeper.lock().kept.retain(|kept| kept.path != bad.path);
     }
-    let mut state = keeper.lock();
-    let last = state.sealed.back().map_or(end.segment, |sealed| sealed.segment);
-    state.failed = Some((last, stopwatch::now()));
 }
 
 /// Merges `base` and the log behind it up to the end of a segment.

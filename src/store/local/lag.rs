@@ -18,6 +18,11 @@ use crate::id::TenantId;
 /// A full key, and the whole envelope that is now there, or that nothing is.
 pub(super) type Change = (Vec<u8>, Option<Vec<u8>>);
 
+/// Ranges of full keys: the first that goes, and the first that stays.
+pub(super) type Ranges = Vec<(Vec<u8>, Vec<u8>)>;
+/// Rows that change, by full key.
+pub(super) type ChangedRows = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
 /// What one entry costs in memory besides its bytes, roughly.
 const ENTRY_BYTES: usize = 96;
 
@@ -33,13 +38,13 @@ pub(super) struct Position {
 /// The changes of one table: the ranges first, then the rows.
 #[derive(Default)]
 pub(super) struct Changes {
-    gone: Vec<(Vec<u8>, Vec<u8>)>,
-    rows: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    gone: Ranges,
+    rows: ChangedRows,
 }
 
 impl Changes {
     /// The ranges that go, and the rows that change after that.
-    pub fn into_parts(self) -> (Vec<(Vec<u8>, Vec<u8>)>, BTreeMap<Vec<u8>, Option<Vec<u8>>>) {
+    pub fn into_parts(self) -> (Ranges, ChangedRows) {
         (self.gone, self.rows)
     }
 
@@ -203,7 +208,7 @@ pub(super) struct Lag {
 /// What the lag says of a range.
 pub(super) struct Overlay {
     rows: Vec<Change>,
-    gone: Vec<(Vec<u8>, Vec<u8>)>,
+    gone: Ranges,
 }
 
 impl Lag {

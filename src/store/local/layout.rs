@@ -390,6 +390,8 @@ mod tests {
         DeleteRange(u8, u8, u8),
         /// Apply what was collected so far.
         Drain,
+        /// Rows of these numbers come where there are none.
+        Fill(u8, u8, u8, usize),
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -405,6 +407,8 @@ mod tests {
             2 => (tenant.clone(), 0..80u8).prop_map(|(t, k)| Step::Delete(t, k)),
             1 => (tenant, 0..80u8, 0..80u8).prop_map(|(t, a, b)| Step::DeleteRange(t, a, b)),
             2 => Just(Step::Drain),
+            1 => (prop::sample::select(vec![0u8, 1, 255]), 0..80u8, 0..80u8, 0..9_000usize)
+                .prop_map(|(t, a, b, l)| Step::Fill(t, a, b, l)),
         ]
     }
 
@@ -449,6 +453,28 @@ mod tests {
                     let (from, to) = (full(a), full(b));
                     model.retain(|key, _| !(*key >= from && *key < to));
                     pending.delete_range(table, from, to);
+                }
+                Step::Fill(tenant, a, b, len) => {
+                    let tenant = TenantId::from_bytes([tenant; 16]);
+                    let mut rows: Vec<_> = (a..b)
+                        .map(|number| {
+                            let key = key(table, number);
+                            let op = Op::put(tenant, table, key, 1, &vec![number; len]);
+                            let Op::Put { key, value, .. } = op else {
+                                unreachable!()
+                            };
+                            (full_key(tenant, &key), value)
+                        })
+                        .collect();
+                    rows.sort();
+                    // Only between generations.
+                    for (table, changes) in std::mem::take(&mut pending).tables() {
+                        layout.apply(table, changes).unwrap();
+                    }
+                    layout.fill(table, &rows).unwrap();
+                    for (key, value) in rows {
+                        model.entry(key).or_insert(value);
+                    }
                 }
                 Step::Drain => {
                     for (table, changes) in std::mem::take(&mut pending).tables() {

@@ -13,7 +13,7 @@ use super::super::record::{Logged, LoggedBody};
 use super::disk::Disk;
 use super::frame::Tail;
 use super::frames::{LogFrames, Trouble, go_on};
-use super::lag::Generation;
+use super::lag::{Generation, Ranges};
 use super::scan::{LastHead, records};
 use super::schema::{Part, Schema};
 use super::segment::Wal;
@@ -144,7 +144,10 @@ impl<'a> Fold<'a> {
                 return Err("a record of a snapshot in the log");
             }
         };
-        run.replay(tenant, ops.into_iter().filter(|op| self.part.has(op.table())));
+        run.replay(
+            tenant,
+            ops.into_iter().filter(|op| self.part.has(op.table())),
+        );
         Ok(())
     }
 
@@ -189,10 +192,10 @@ fn sorted(changes: Generation) -> Vec<Item> {
 }
 
 /// The same places in ranges that do not overlap, in order.
-fn apart(mut ranges: Vec<(Vec<u8>, Vec<u8>)>) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn apart(mut ranges: Ranges) -> Ranges {
     ranges.retain(|(from, to)| from < to);
     ranges.sort_unstable();
-    let mut apart: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    let mut apart = Ranges::new();
     for (from, to) in ranges {
         match apart.last_mut() {
             Some((_, end)) if from <= *end => {
@@ -256,7 +259,9 @@ impl<'a> Merge<'a> {
                 self.gone.push((source, item));
                 continue;
             }
-            let place = |(table, key): &(u8, Vec<u8>)| (*table, key.as_slice()) == (item.table.id, item.key.as_slice());
+            let place = |(table, key): &(u8, Vec<u8>)| {
+                (*table, key.as_slice()) == (item.table.id, item.key.as_slice())
+            };
             if self.decided.as_ref().is_some_and(place) {
                 continue;
             }
@@ -308,3 +313,84 @@ impl PartialEq for Next {
 }
 
 impl Eq for Next {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::row::{Keyed, Load, TableSpec};
+
+    static TABLES: [TableSpec; 2] = [
+        TableSpec {
+            id: 9,
+            name: "first, for it is hot",
+            load: Load::Hot,
+            keyed: Keyed::Natural,
+        },
+        TableSpec {
+            id: 1,
+            name: "second",
+            load: Load::Cold,
+            keyed: Keyed::Natural,
+        },
+    ];
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Put(usize, u8, u8),
+        Delete(usize, u8),
+        DeleteRange(usize, u8, u8),
+        /// What follows is in the next source.
+        Next,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            6 => (0..2usize, 0..30u8, any::<u8>()).prop_map(|(t, k, v)| Step::Put(t, k, v)),
+            2 => (0..2usize, 0..30u8).prop_map(|(t, k)| Step::Delete(t, k)),
+            2 => (0..2usize, 0..30u8, 0..30u8).prop_map(|(t, a, b)| Step::DeleteRange(t, a, b)),
+            1 => Just(Step::Next),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_merged_is_what_was_done(steps in prop::collection::vec(step(), 0..150)) {
+            let mut model: BTreeMap<(usize, Vec<u8>), Vec<u8>> = BTreeMap::new();
+            let mut runs = vec![Generation::default()];
+            for step in steps {
+                let Some(run) = runs.last_mut() else { unreachable!() };
+                match step {
+                    Step::Put(table, key, value) => {
+                        model.insert((table, vec![key]), vec![value]);
+                        run.put(&TABLES[table], vec![key], vec![value]);
+                    }
+                    Step::Delete(table, key) => {
+                        model.remove(&(table, vec![key]));
+                        run.delete(&TABLES[table], vec![key]);
+                    }
+                    Step::DeleteRange(table, from, to) => {
+                        model.retain(|(of, key), _| *of != table || !(from..to).contains(&key[0]));
+                        run.delete_range(&TABLES[table], vec![from], vec![to]);
+                    }
+                    Step::Next => runs.push(Generation::default()),
+                }
+            }
+            let sources = runs.into_iter().map(|run| {
+                let items: Vec<_> = sorted(run).into_iter().map(Ok).collect();
+                Box::new(items.into_iter()) as Source<'_>
+            });
+            let merge = Merge::new(sources.collect()).map_err(|_| TestCaseError::fail("no trouble"))?;
+            let rows: Vec<_> = merge.map(|item| item.unwrap()).collect();
+            let expected: Vec<_> = model.into_iter().map(|((table, key), value)| Item {
+                table: &TABLES[table],
+                key,
+                effect: Effect::Put(value),
+            }).collect();
+            prop_assert_eq!(rows, expected);
+        }
+    }
+}

@@ -16,7 +16,7 @@ use super::Shared;
 use super::frame::Tail;
 use super::frames::{Trouble, go_on};
 use super::keep::FileHold;
-use super::lag::Generation;
+use super::lag::{Generation, Ranges};
 use super::layout::Layout;
 use super::merge::{Fold, Folded};
 use super::schema::{Part, Schema};
@@ -155,11 +155,7 @@ pub(super) fn front(
 /// The thread that brings the second part to whoever writes the tables. Meanwhile no file goes.
 pub(super) fn back(shared: &Shared, origin: &Origin, _hold: FileHold) {
     let began = super::stopwatch::now();
-    let place = (
-        &shared.wal,
-        &shared.schema,
-        shared.config.data.as_path(),
-    );
+    let place = (&shared.wal, &shared.schema, shared.config.data.as_path());
     let stopped = || shared.gate.ended();
     let mut offer = |chunk| {
         if shared.gate.offer(Fill::Rows(chunk)) {
@@ -191,9 +187,9 @@ pub(super) fn back(shared: &Shared, origin: &Origin, _hold: FileHold) {
     }
 }
 
-/// What was deleted from the tables while older rows were still to come.
+/// What was deleted from the tables while older rows were still to come: keys and ranges, by table.
 #[derive(Default)]
-pub(super) struct Erased(BTreeMap<u8, (BTreeSet<Vec<u8>>, Vec<(Vec<u8>, Vec<u8>)>)>);
+pub(super) struct Erased(BTreeMap<u8, (BTreeSet<Vec<u8>>, Ranges)>);
 
 impl Erased {
     /// Remembers what a generation deletes.
@@ -203,7 +199,11 @@ impl Erased {
                 continue;
             }
             let (keys, ranges) = self.0.entry(table.id).or_default();
-            ranges.extend(changes.gone().map(|(from, to)| (from.to_vec(), to.to_vec())));
+            ranges.extend(
+                changes
+                    .gone()
+                    .map(|(from, to)| (from.to_vec(), to.to_vec())),
+            );
             let deleted = changes.rows().filter(|(_, value)| value.is_none());
             keys.extend(deleted.map(|(key, _)| key.to_vec()));
         }

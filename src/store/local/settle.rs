@@ -70,7 +70,9 @@ impl Settle<'_> {
         // Why they are of no use is known, and the disk may be full of them.
         let useless = is_there(DOUBTFUL) || is_there(REBUILDING);
         if present && useless {
-            tracing::warn!("a write to the tables failed, or they were not finished: they are built anew");
+            tracing::warn!(
+                "a write to the tables failed, or they were not finished: they are built anew"
+            );
             self.remove(TABLES)?;
         } else if present {
             match self.catch_up() {
@@ -103,7 +105,9 @@ impl Settle<'_> {
     }
 
     fn catch_up(&self) -> Result<Box<dyn Tables>, Doubt> {
-        let tables = self.open().map_err(|error| Doubt::Rebuild(error.to_string()))?;
+        let tables = self
+            .open()
+            .map_err(|error| Doubt::Rebuild(error.to_string()))?;
         // sled panics on some of what it does not understand.
         let caught_up = catch_unwind(AssertUnwindSafe(|| {
             replay::catch_up(self.wal, self.scan, self.schema, tables.as_ref())
@@ -127,12 +131,20 @@ impl Settle<'_> {
 
     fn fill(&self) -> Result<(Box<dyn Tables>, Lsn), OpenError> {
         let tables = self.open()?;
-        let rebuild = |error: ReadError| OpenError::Rebuild { why: error.to_string() };
-        let known = rebuild::front(self.origin, self.wal, self.schema, &self.config.data, tables.as_ref())
-            .map_err(|halt| match halt {
-                Halt::Trouble(trouble) => trouble.into(),
-                Halt::Tables(error) => rebuild(error),
-            })?;
+        let rebuild = |error: ReadError| OpenError::Rebuild {
+            why: error.to_string(),
+        };
+        let known = rebuild::front(
+            self.origin,
+            self.wal,
+            self.schema,
+            &self.config.data,
+            tables.as_ref(),
+        )
+        .map_err(|halt| match halt {
+            Halt::Trouble(trouble) => trouble.into(),
+            Halt::Tables(error) => rebuild(error),
+        })?;
         replay::check_heads(self.scan, tables.as_ref()).map_err(|doubt| match doubt {
             Doubt::Refuse(error) => error,
             Doubt::Rebuild(why) => OpenError::Rebuild { why },
@@ -149,13 +161,17 @@ impl Settle<'_> {
         let dir = self.at(QUARANTINE);
         let aside = dir.join(format!("{TABLES}-{}", self.boot_epoch));
         disk.create_dir(&dir).map_err(self.io(QUARANTINE))?;
-        disk.rename(&self.at(TABLES), &aside).map_err(self.io(QUARANTINE))?;
+        disk.rename(&self.at(TABLES), &aside)
+            .map_err(self.io(QUARANTINE))?;
         disk.sync_dir(&dir).map_err(self.io(QUARANTINE))?;
         disk.sync_dir(&self.config.data).map_err(self.io("."))
     }
 
     fn remove(&self, name: &str) -> Result<(), OpenError> {
-        self.seams.disk.remove(&self.at(name)).map_err(self.io(name))
+        self.seams
+            .disk
+            .remove(&self.at(name))
+            .map_err(self.io(name))
     }
 
     fn open(&self) -> Result<Box<dyn Tables>, TableError> {

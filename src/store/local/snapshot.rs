@@ -133,7 +133,8 @@ impl Snapshot {
         let bytes = disk.len(&path).map_err(Trouble::io(&path))?;
         let mut rows = Rows::new(disk.clone(), schema, path.clone(), Part::Front);
         let cover = rows.cover()?;
-        let Some(cover) = cover.filter(|cover| self::path(Path::new(""), cover.lsn).file_name() == path.file_name())
+        let Some(cover) = cover
+            .filter(|cover| self::path(Path::new(""), cover.lsn).file_name() == path.file_name())
         else {
             return Err(rows.frames.damaged("not the snapshot that its name says"));
         };
@@ -164,7 +165,8 @@ impl Snapshot {
             if item.table.id != HEADS.id {
                 break;
             }
-            let (tenant, head) = head_of(item).ok_or_else(|| rows.frames.damaged("a head is unreadable"))?;
+            let (tenant, head) =
+                head_of(item).ok_or_else(|| rows.frames.damaged("a head is unreadable"))?;
             heads.insert(tenant, head);
         }
         Ok(heads)
@@ -223,7 +225,8 @@ impl Snapshot {
             let Effect::Put(value) = &item.effect else {
                 return Err(damaged("a snapshot that deletes"));
             };
-            let (tenant, key) = split_key(&item.key).ok_or_else(|| damaged("a row of no tenant"))?;
+            let (tenant, key) =
+                split_key(&item.key).ok_or_else(|| damaged("a row of no tenant"))?;
             check_envelope(tenant, item.table, key, value)
                 .map_err(|_| damaged("a row is not what was put"))?;
             if item.table.load == Load::Hot
@@ -245,7 +248,9 @@ impl Snapshot {
             let tally = tallies.remove(tenant).unwrap_or_default();
             let head = open_head(*tenant, &last.envelope);
             if head.is_none_or(|head| (head.hot_rows, head.hot_hash) != (tally.rows, tally.hash)) {
-                return Err(rows.frames.damaged("a tenant's rows are not those of its head"));
+                return Err(rows
+                    .frames
+                    .damaged("a tenant's rows are not those of its head"));
             }
         }
         if !tallies.is_empty() {
@@ -463,5 +468,169 @@ impl Iterator for Rows<'_> {
                 Some(Err(trouble))
             }
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::disk::RealDisk;
+    use super::*;
+    use crate::golden;
+    use crate::id::Sequence;
+    use crate::store::head::{self, Head};
+    use crate::store::row::{ENTRIES, Keyed, Op};
+    use crate::time::Timestamp;
+
+    static SCHEMA: [TableSpec; 2] = [
+        TableSpec {
+            id: 1,
+            name: "hot",
+            load: Load::Hot,
+            keyed: Keyed::Natural,
+        },
+        TableSpec {
+            id: 2,
+            name: "side",
+            load: Load::Side,
+            keyed: Keyed::Natural,
+        },
+    ];
+    const TENANT: TenantId = TenantId::from_bytes([7; 16]);
+    const COVER: Cover = Cover {
+        lsn: Lsn::new(0x1234),
+        chain: 0xDEAD_BEEF,
+        segment: 3,
+        epoch: 2,
+    };
+
+    fn items() -> Vec<Item> {
+        let put = |table, key: &[u8], payload: &[u8]| {
+            let op = Op::put(TENANT, table, key.to_vec(), 1, payload);
+            let Op::Put { value, .. } = op else {
+                unreachable!()
+            };
+            Item {
+                table,
+                key: full_key(TENANT, key),
+                effect: Effect::Put(value),
+            }
+        };
+        let rows = [put(&SCHEMA[0], b"a", b"one"), put(&SCHEMA[0], b"b", b"two")];
+        let mut tally = Tally::default();
+        for (key, row) in [b"a", b"b"].into_iter().zip(&rows) {
+            let Effect::Put(value) = &row.effect else {
+                unreachable!()
+            };
+            let crc = Envelope::read(value).unwrap().crc;
+            tally.put(TENANT, &SCHEMA[0], key, crc);
+        }
+        let head = Head {
+            sequence: Sequence::new(3),
+            at: Timestamp::from_micros(1_764_000_000_000_000),
+            log_base: Sequence::FIRST,
+            next_due: None,
+            hot_rows: tally.rows,
+            hot_hash: tally.hash,
+            root: [3; 32],
+            range: vec![[4; 32]],
+        };
+        assert_eq!(head::VERSION, 1);
+        let mut items = vec![put(&HEADS, &[], &head.encode())];
+        items.extend(rows);
+        items.push(put(&SCHEMA[1], b"", b"used"));
+        items.push(put(&ENTRIES, &3u64.to_be_bytes(), b"entry"));
+        items
+    }
+
+    /// Writes these rows as a snapshot.
+    fn write(dir: &Path, items: &[Item]) -> Snapshot {
+        let path = path(dir, COVER.lsn);
+        let mut writer = Writer::create(&RealDisk, &path, 5, Some(COVER)).unwrap();
+        items.iter().for_each(|item| writer.push(item).unwrap());
+        Snapshot {
+            bytes: writer.finish().unwrap(),
+            path,
+            cover: COVER,
+        }
+    }
+
+    #[test]
+    fn a_snapshot_is_frozen_and_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let schema = Schema::new(&SCHEMA);
+        let written = write(dir.path(), &items());
+        let bytes = std::fs::read(&written.path).unwrap();
+        golden::check("store_snapshot.hex", &golden::hex(&bytes));
+        let opened = Snapshot::open(&disk, &schema, written.path.clone()).unwrap();
+        assert_eq!(opened, written);
+        let rows = |part| {
+            let rows = opened.rows(&disk, &schema, part);
+            rows.collect::<Result<Vec<_>, _>>().unwrap()
+        };
+        assert_eq!(rows(Part::Whole), items());
+        assert_eq!(rows(Part::Front), items()[..4]);
+        assert_eq!(rows(Part::Back), items()[4..]);
+        let heads = opened.heads(&disk, &schema).unwrap();
+        assert_eq!(heads[&TENANT].sequence, Sequence::new(3));
+        assert_eq!(opened.check(&disk, &schema, &|| false).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn no_cut_and_no_changed_bit_passes() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let schema = Schema::new(&SCHEMA);
+        let path = write(dir.path(), &items()).path;
+        let whole = std::fs::read(&path).unwrap();
+        let passes = || {
+            let opened = Snapshot::open(&disk, &schema, path.clone())?;
+            opened.check_frames(&disk, &|| false)?;
+            opened.check(&disk, &schema, &|| false)
+        };
+        assert!(passes().is_ok());
+        for bit in (0..whole.len() * 8).step_by(3) {
+            let mut changed = whole.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, &changed).unwrap();
+            assert!(passes().is_err(), "bit {bit}");
+        }
+        for len in 0..whole.len() {
+            std::fs::write(&path, &whole[..len]).unwrap();
+            assert!(passes().is_err(), "cut at {len}");
+        }
+        std::fs::write(&path, [whole.as_slice(), &[0; 8]].concat()).unwrap();
+        assert!(passes().is_err());
+    }
+
+    #[test]
+    fn what_is_no_snapshot_does_not_count_as_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let schema = Schema::new(&SCHEMA);
+        let why = |items: &[Item]| {
+            let written = write(dir.path(), items);
+            match written.check(&disk, &schema, &|| false) {
+                Err(Trouble::Damaged { why, .. }) => why,
+                other => panic!("{:?}", other.map(|_| ())),
+            }
+        };
+        let mut unsorted = items();
+        unsorted.swap(1, 2);
+        assert_eq!(why(&unsorted), "its rows are not in order");
+        let mut twice = items();
+        twice.push(twice[4].clone());
+        assert_eq!(why(&twice), "its rows are not in order");
+        let mut missing = items();
+        missing.remove(1);
+        assert_eq!(why(&missing), "a tenant's rows are not those of its head");
+        assert_eq!(why(&items()[1..]), "rows of a tenant without a head");
+        let mut deletes = items();
+        deletes[4].effect = Effect::Delete;
+        assert_eq!(why(&deletes), "a snapshot that deletes");
+        let mut moved = items();
+        moved[4].key = full_key(TENANT, &4u64.to_be_bytes());
+        assert_eq!(why(&moved), "a row is not what was put");
     }
 }

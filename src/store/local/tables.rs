@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use thiserror::Error;
 
 use super::super::row::TableSpec;
 use super::lag::Change;
+
+/// How long sled may take to open: it reads its whole log, and some damage makes it go in circles.
+const OPEN_LIMIT: Duration = Duration::from_secs(120);
 
 /// What the tables' keeper reported. It is the tables' own trouble: the log is not concerned.
 #[derive(Debug, Error)]
@@ -28,6 +32,9 @@ pub enum TableError {
     /// sled panicked, as it does on some damaged files.
     #[error("sled panicked")]
     Panicked,
+    /// sled did not open in time.
+    #[error("sled did not open within {} seconds", OPEN_LIMIT.as_secs())]
+    TooSlow,
 }
 
 /// A key and its value.
@@ -84,6 +91,8 @@ impl SledTables {
         remove_snapshots(dir, |name| name.ends_with(".generating")).map_err(io)?;
         let db = match open_db(dir, cache_bytes) {
             Ok(db) => db,
+            // Whoever is at it still has it open.
+            Err(TableError::TooSlow) => return Err(TableError::TooSlow),
             Err(error) => {
                 tracing::warn!(%error, "sled does not open; once more without its snapshots");
                 remove_snapshots(dir, |_| true).map_err(io)?;
@@ -135,7 +144,7 @@ fn remove_snapshots(dir: &Path, which: impl Fn(&str) -> bool) -> io::Result<()> 
     Ok(())
 }
 
-/// Opens sled on a thread of its own, where a panic is one more error.
+/// Opens sled on a thread of its own, where a panic is one more error, and so is no end.
 fn open_db(dir: &Path, cache_bytes: u64) -> Result<sled::Db, TableError> {
     let config = sled::Config::new()
         .path(dir)
@@ -158,15 +167,28 @@ fn open_db(dir: &Path, cache_bytes: u64) -> Result<sled::Db, TableError> {
         }
         config.open()
     };
-    let opened = std::thread::Builder::new()
+    Ok(within(OPEN_LIMIT, dir, open)??)
+}
+
+/// What `open` comes to on a thread of its own, if it does within `limit`. Else the thread goes on by
+/// itself, and what comes of it is dropped.
+fn within<T: Send + 'static>(
+    limit: Duration,
+    dir: &Path,
+    open: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, TableError> {
+    let (done, opened) = mpsc::sync_channel(1);
+    std::thread::Builder::new()
         .name("arf-sled-open".to_owned())
-        .spawn(open)
+        .spawn(move || drop(done.send(open())))
         .map_err(|source| TableError::Io {
             path: dir.to_owned(),
             source,
-        })?
-        .join();
-    Ok(opened.map_err(|_| TableError::Panicked)??)
+        })?;
+    opened.recv_timeout(limit).map_err(|error| match error {
+        mpsc::RecvTimeoutError::Timeout => TableError::TooSlow,
+        mpsc::RecvTimeoutError::Disconnected => TableError::Panicked,
+    })
 }
 
 /// sled 0.34.7 says only in words that it is the lock it could not get.
@@ -302,5 +324,24 @@ impl Tables for MemoryTables {
 
     fn sync(&self) -> Result<(), TableError> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_open_in_time_or_panics_is_an_error() {
+        let within = |limit, open: fn() -> u8| within(limit, Path::new("."), open);
+        let long = Duration::from_secs(60);
+        assert!(matches!(within(long, || 7), Ok(7)));
+        let panics = || panic!("as sled does");
+        assert!(matches!(within(long, panics), Err(TableError::Panicked)));
+        let hangs = || loop {
+            std::thread::park();
+        };
+        let limit = Duration::from_millis(10);
+        assert!(matches!(within(limit, hangs), Err(TableError::TooSlow)));
     }
 }

@@ -1117,6 +1117,21 @@ fn a_full_lag_slows_commits_and_drops_nothing() {
 }
 
 #[test]
+fn checkpoints_are_made_however_much_there_is_to_do() {
+    let mut f = Fixture::with(|config| {
+        config.lag_bytes = 4 << 10;
+        config.checkpoint_every = Duration::from_millis(20);
+    });
+    let busy: Vec<_> = (0..3_000).map(|n| f.append((n % 5) as u8)).collect();
+    busy.into_iter().for_each(|durable| {
+        durable.wait().unwrap();
+    });
+    f.kill();
+    let opened = f.open();
+    assert!(opened.replayed < opened.records, "{opened:?}");
+}
+
+#[test]
 fn readers_see_every_record_whole_while_the_tables_follow() {
     let mut f = Fixture::new();
     let done = Arc::new(AtomicBool::new(false));
