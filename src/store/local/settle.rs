@@ -150,7 +150,11 @@ impl Settle<'_> {
             Doubt::Rebuild(why) => OpenError::Rebuild { why },
         })?;
         let applied = self.scan.through.lsn;
-        Stamp { applied, whole: false }.write(tables.as_ref())?;
+        Stamp {
+            applied,
+            whole: false,
+        }
+        .write(tables.as_ref())?;
         tables.sync()?;
         Ok((tables, known))
     }
