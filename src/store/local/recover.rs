@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::super::{OpenError, StoreConfig};
 use super::Seams;
@@ -19,6 +20,9 @@ use super::settle::{Settle, Settled};
 use super::snapshot::{self, Snapshot};
 
 pub(super) const LOCK: &str = "LOCK";
+/// How often a lock that somebody has is tried, and how long it is waited between.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 pub(super) const WAL: &str = "wal";
 /// What is of no use to a start, and may be to somebody.
 pub(super) const QUARANTINE: &str = "quarantine";
@@ -197,13 +201,17 @@ pub(super) fn lock(data: &Path) -> Result<File, OpenError> {
         .write(true)
         .open(&path)
         .map_err(io)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse {
-            data: data.to_owned(),
-        }),
-        Err(std::fs::TryLockError::Error(error)) => Err(io(error)),
+    // A process that this one starts has the lock too, until it becomes another program.
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) => std::thread::park_timeout(LOCK_PAUSE),
+            Err(std::fs::TryLockError::Error(error)) => return Err(io(error)),
+        }
     }
+    Err(OpenError::InUse {
+        data: data.to_owned(),
+    })
 }
 
 pub(super) fn load_manifest(data: &Path, disk: &dyn Disk) -> Result<Option<Manifest>, OpenError> {

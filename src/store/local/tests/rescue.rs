@@ -231,9 +231,15 @@ fn where_nothing_is_damaged_there_is_nothing_to_salvage() {
         bytes[end] = 7;
         fs::write(&segment, bytes).unwrap();
     }
-    let before = files(f.dir.path());
+    // sled tidies up for a little while after it was dropped.
+    let but_for_tables = || {
+        let mut files = files(f.dir.path());
+        files.retain(|path, _| !path.starts_with(f.path("tables")));
+        files
+    };
+    let before = but_for_tables();
     assert!(plan(&f).is_none());
-    assert!(files(f.dir.path()) == before, "something was changed");
+    assert!(but_for_tables() == before, "something was changed");
 }
 
 #[test]
