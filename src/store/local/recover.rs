@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::super::{OpenError, StoreConfig};
 use super::Seams;
 use super::disk::{Disk, LogFile, len_u64};
-use super::frame::{Kind, Tail};
+use super::frame::{HEADER, Kind, Tail};
 use super::keep;
 use super::manifest::{BadManifest, Manifest};
 use super::rebuild::Origin;
@@ -236,9 +236,10 @@ type LogFiles = (Box<dyn LogFile>, Option<Box<dyn LogFile>>);
 
 /// Makes the last segment fit to be written, and takes up the one after it.
 ///
-/// After a start that was not orderly the last segment's frames are copied to a new file: if its
+/// After a stop that was not orderly the last segment's frames are copied to a new file: if its
 /// last sync failed, what was just read may be in the page cache only, and syncing it again may do
-/// nothing and say that all is well. The copy also ends whatever was torn.
+/// nothing and say that all is well. The copy also ends whatever was torn. After an orderly stop the
+/// same holds for the SHUTDOWN frame, and for nothing else: it is written once more.
 fn settle_log(wal: &Wal, scan: &Scan, clean: bool) -> Result<LogFiles, OpenError> {
     let number = scan.tail.segment;
     let open = |number: u64| {
@@ -257,7 +258,13 @@ fn settle_log(wal: &Wal, scan: &Scan, clean: bool) -> Result<LogFiles, OpenError
         return Ok((create(&[], wal.segment_bytes)?, None));
     }
     let file = if clean {
-        open(number)?
+        let file = open(number)?;
+        let frame = scan.front.len().saturating_sub(HEADER);
+        let shutdown = scan.front.get(frame..).unwrap_or_default();
+        file.write_at(shutdown, scan.tail.offset - len_u64(shutdown))
+            .and_then(|()| file.sync_data())
+            .map_err(|error| OpenError::io(&wal.path(number), error))?;
+        file
     } else {
         create(&scan.front, scan.len)?
     };
