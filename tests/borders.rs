@@ -66,6 +66,14 @@ const RULES: &[Rule] = &[
             "crate::api", "crate::http"],
         "the store keeps bytes and does not know what a decision is"),
     Rule { but: &["store"], ..rule(&["*"], &["sled", "bincode"], "only the store knows its formats") },
+    rule(&["store/local/log"], &["crate::store::local::tables", "crate::store::local::snapshot",
+            "crate::store::local::rescue"],
+        "the log is the truth: it knows nothing of what follows it"),
+    Rule { except: &["crate::store::local::tables::lag", "crate::store::local::tables::layout"],
+        ..rule(&["store/local/snapshot"], &["crate::store::local::tables", "crate::store::local::rescue"],
+            "a snapshot is never read out of the tables") },
+    rule(&["store/local/tables"], &["crate::store::local::rescue"],
+        "a running store does not know how a directory is mended"),
     Rule { but: &["http"], ..rule(&["*"], &["actix_web"], "HTTP stays in http") },
     Rule { but: &["engine", "server.rs", "cli"], ..rule(&["*"], &["actix"], "actors stay in the engine") },
     rule(&["engine"], &["crate::api", "crate::http", "crate::query", "crate::cli"],
@@ -191,6 +199,7 @@ fn sources(folder: &Path, prefix: &str) -> Vec<(String, String)> {
     let parent = parent.map_or(String::new(), |(_, source)| source.clone());
     let for_tests = |name: &str| {
         let module = name.trim_start_matches(prefix).trim_end_matches(".rs");
+        let module = module.split('/').next().unwrap_or_default();
         ["", "pub ", "pub(crate) ", "pub(super) "]
             .iter()
             .any(|seen| parent.contains(&format!("#[cfg(test)]\n{seen}mod {module};")))

@@ -34,7 +34,7 @@
 //! ```
 //!
 //! A backup is such a directory without tables, ended in order, and with `backup.json`; see
-//! `local/backup.rs`.
+//! `local/rescue/backup.rs`.
 //!
 //! # Layouts
 //!
@@ -132,7 +132,7 @@
 //! in snapshots only.
 //!
 //! **Keys in the tables**: `tenant (16) ‖ key`, one tree per table, named as the table. How rows
-//! lie under them (blocks, pieces) is in `local/layout.rs`; it is not frozen, the tables can be
+//! lie under them (blocks, pieces) is in `local/tables/layout.rs`; it is not frozen, the tables can be
 //! rebuilt.
 //!
 //! # Assumptions about disks

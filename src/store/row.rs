@@ -78,7 +78,7 @@ pub(super) static HEADS: TableSpec = TableSpec {
     keyed: Keyed::Natural,
 };
 
-/// The payloads of long rows, cut; see `local/layout.rs`. Only in the tables, never in the log.
+/// The payloads of long rows, cut; see `local/tables/layout.rs`. Only in the tables, never in the log.
 pub(super) static PIECES: TableSpec = TableSpec {
     id: 0xF1,
     name: "_pieces",
@@ -86,7 +86,7 @@ pub(super) static PIECES: TableSpec = TableSpec {
     keyed: Keyed::Natural,
 };
 
-/// How far the tables have come; see `local/stamp.rs`. Only in the tables, never in the log.
+/// How far the tables have come; see `local/tables/stamp.rs`. Only in the tables, never in the log.
 pub(super) static APPLIED: TableSpec = TableSpec {
     id: 0xF2,
     name: "_applied",

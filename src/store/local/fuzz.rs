@@ -1,14 +1,14 @@
 //! Doors for fuzz targets, which are built as a crate of their own: never part of the program.
 
-use super::super::TableSpec;
-use super::super::cursor::Cursor;
-use super::super::head::Head;
-use super::super::record::next_record;
-use super::super::row::ENVELOPE;
-use super::super::row::Op;
-use super::frame::{HEADER, Kind, Tail};
-use super::scan::records;
+use super::log::frame::{HEADER, Kind, Tail};
+use super::log::scan::records;
 use super::schema::Schema;
+use crate::store::TableSpec;
+use crate::store::cursor::Cursor;
+use crate::store::head::Head;
+use crate::store::record::next_record;
+use crate::store::row::ENVELOPE;
+use crate::store::row::Op;
 
 /// Reads bytes as a segment, and as the body of a frame.
 pub fn segment(bytes: &[u8], tables: &'static [TableSpec]) {

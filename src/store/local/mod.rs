@@ -1,54 +1,36 @@
 //! The store of one node: a write-ahead log, which is the truth, and sled tables, which follow it.
 //!
-//! A record's way, a file a step: [`commit`] makes it durable ([`frame`] in a [`segment`] of the
-//! [`disk`]), [`lag`] keeps its rows readable, [`apply`] brings them to the [`tables`], whose
-//! [`layout`] packs them into [`block`]s. [`read`] looks at lag and tables as one.
+//! | room | holds |
+//! | --- | --- |
+//! | [`log`] | what happened: frames in segments, written by the committer |
+//! | [`tables`] | every row where a read finds it: the lag, sled behind it, and both at a start |
+//! | [`snapshot`] | all rows in a file, so that the log before it may go |
+//! | [`rescue`] | a data directory that is looked at, copied or mended |
+//! | `tests` | the store as a whole; what concerns one file stands in that file |
 //!
-//! So that the log does not grow for ever, [`keep`] has a [`snapshot`] made from time to time: the
-//! one before it, [`merge`]d with the log behind it, which is read [`frames`] by frame.
+//! A record's way: [`log::commit`] makes it durable, [`tables::lag`] keeps its rows readable,
+//! [`tables::apply`] brings them to the tables. A start's way: [`recover`](mod@recover) takes the
+//! directory and its [`manifest`], [`snapshot::keep`] says which snapshots count, [`log::scan`] reads
+//! the log behind them, [`tables::settle`] brings the tables to its end.
 //!
-//! After a stop [`recover`](mod@recover) has the log behind the newest snapshot [`scan`]ned and
-//! [`settle`]s the tables: what they lack is [`replay`]ed, or they are [`rebuild`](mod@rebuild)t.
+//! Here, for all rooms: the [`disk`], which tests take the place of, the [`space`] on it, the
+//! [`schema`] and the [`stopwatch`]; and [`Local`], which starts and ends the threads that share a
+//! [`Shared`].
+//!
+//! In a room `pub` reaches as far as this folder, because the rooms are private to it, and
+//! `pub(super)` as far as the room.
 
-mod apply;
-mod backup;
-mod block;
-mod commit;
 mod disk;
-mod fragments;
-mod frame;
-mod frames;
 #[cfg(fuzzing)]
 pub mod fuzz;
-mod keep;
-mod lag;
-mod layout;
+mod log;
 mod manifest;
-mod merge;
-#[cfg(all(test, feature = "shuttle"))]
-mod races;
-mod read;
-mod readonly;
-mod rebuild;
 mod recover;
-mod repair;
-mod replay;
-mod restore;
-mod salvage;
-mod scan;
+mod rescue;
 mod schema;
-mod segment;
-mod settle;
-#[cfg(test)]
-#[path = "../../../tests/durability/simulated/mod.rs"]
-mod simulated;
 mod snapshot;
-#[cfg(test)]
-mod snapshots_tests;
 mod space;
-mod stamp;
 mod stopwatch;
-mod survey;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -64,31 +46,32 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::record::{Lsn, Record};
-use super::{CloseError, Mark, OpenError, Opened, StoreConfig, StoreStats, TableSpec};
+use crate::store::record::{Lsn, Record};
+use crate::store::{CloseError, Mark, OpenError, Opened, StoreConfig, StoreStats, TableSpec};
 use crate::sync::RwLock;
-use apply::{Applier, Gate};
-use commit::{Committer, Fatal, Inbox, Pending};
 use disk::{Disk, RealDisk};
-use frame::{Kind, Tail};
-use keep::Keeper;
-use rebuild::Erased;
+use log::commit::{Committer, Fatal, Inbox, Pending};
+use log::frame::{Kind, Tail};
+use log::scan::Scan;
+use log::segment::{Spare, Wal};
 use recover::{Recovered, recover};
-use scan::Scan;
 use schema::Schema;
-use segment::{Spare, Wal};
+use snapshot::keep::{self, Keeper};
 use space::Space;
-use tables::{SledTables, Tables};
+use tables::Tables;
+use tables::apply::{Applier, Gate};
+use tables::lag::Lag;
+use tables::rebuild::{self, Erased};
+use tables::sled::SledTables;
 
-pub use backup::{Backup, BackupError, Copied, backups_in, remove_old_backups};
-pub(super) use layout::{full_key, split_key, successor, tenant_end};
 pub use manifest::FORMAT;
-pub use readonly::{Change, Facts, ReadOnly, Told, Visit};
-pub use repair::{Repair, RepairError, Repaired};
-pub use restore::Restoring;
-pub use salvage::{Gap, Loss, Salvage, SalvageReport, Unreadable};
-pub use survey::{Survey, TablesAre};
+pub use rescue::{
+    Backup, BackupError, Change, Copied, Facts, Gap, Loss, ReadOnly, Repair, RepairError, Repaired,
+    Restoring, Salvage, SalvageReport, Survey, TablesAre, Told, Unreadable, Visit, backups_in,
+    remove_old_backups,
+};
 pub use tables::TableError;
+pub(super) use tables::layout::{full_key, split_key, successor, tenant_end};
 
 /// Opens the tables in a directory.
 type OpenTables = dyn Fn(&Path, &Schema, u64) -> Result<Box<dyn Tables>, TableError> + Send + Sync;
@@ -407,7 +390,7 @@ impl Shared {
         StoreStats {
             durable: self.durable(),
             applied: Lsn::new(load(&progress.applied)),
-            lag_bytes: self.gate.with_lag(lag::Lag::bytes),
+            lag_bytes: self.gate.with_lag(Lag::bytes),
             groups: load(&progress.groups),
             syncs: load(&progress.syncs),
             sync_time: Duration::from_nanos(load(&progress.sync_nanos)),

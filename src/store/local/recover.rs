@@ -5,19 +5,19 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::super::{OpenError, StoreConfig};
 use super::Seams;
 use super::disk::{Disk, LogFile, len_u64};
-use super::frame::{HEADER, Kind, Tail};
-use super::keep;
+use super::log::frame::{HEADER, Kind, Tail};
+use super::log::scan::{Scan, Torn};
+use super::log::segment::Wal;
 use super::manifest::{BadManifest, Manifest};
-use super::rebuild::Origin;
-use super::salvage;
-use super::scan::{Scan, Torn};
+use super::rescue::salvage;
 use super::schema::Schema;
-use super::segment::Wal;
-use super::settle::{Settle, Settled};
+use super::snapshot::keep;
 use super::snapshot::{self, Snapshot};
+use super::tables::rebuild::Origin;
+use super::tables::settle::{Settle, Settled};
+use crate::store::{OpenError, StoreConfig};
 
 pub(super) const LOCK: &str = "LOCK";
 /// How often a lock that somebody has is tried, and how long it is waited between.

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::super::StoreConfig;
 use super::disk::Disk;
+use crate::store::StoreConfig;
 
 /// How much room is left, as far as it was looked at.
 pub(super) struct Space {

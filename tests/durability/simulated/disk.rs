@@ -11,9 +11,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::super::disk::{Disk, LogFile};
 use super::chance::Chance;
 use super::tables::TableData;
+use crate::store::local::disk::{Disk, LogFile};
 
 /// What a disk writes whole or not at all.
 const SECTOR: usize = 512;

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::super::StoreConfig;
 use super::disk::{End, Fault, Lie, Machine};
 use super::world::World;
 use super::{Shown, setting, try_seeds};
 use crate::id::TenantId;
+use crate::store::local::StoreConfig;
 
 type Kind = fn(u64) -> Fault;
 

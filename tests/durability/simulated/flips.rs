@@ -23,17 +23,17 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::super::*;
 use super::chance::Chance;
 use super::disk::{Lie, Machine};
 use super::world::{SCHEMA, World};
 use super::{setting, words};
 use crate::id::{Sequence, TenantId};
+use crate::store::local::*;
 use crate::store::row::{ENTRIES, HEADS, OPENINGS};
 use crate::store::{Damaged, ReadError, Store, Stored};
 
 /// The test that tries flips for another process.
-const WORKER: &str = "store::local::simulated::flips::tries_what_another_process_wants";
+const WORKER: &str = "store::local::tests::simulated::flips::tries_what_another_process_wants";
 /// It is told here which.
 const JOB: &str = "ARF_FLIP_JOB";
 /// One byte of so many is hit …
@@ -298,7 +298,7 @@ impl Expected {
         base.copy(work, None);
         let (log, schema) = (wal(work), Schema::new(&SCHEMA));
         let found = keep::find(&log, &work.join(snapshot::DIR), &schema).unwrap();
-        let scan = scan::Scan::read(&log, &schema, found.base).unwrap();
+        let scan = Scan::read(&log, &schema, found.base).unwrap();
         let whole = read(work).unwrap();
         let last_frame = (scan.last != Some(Kind::Shutdown))
             .then_some(())

@@ -1,6 +1,6 @@
 //! The part of the fault suite that stands inside of the process: a simulated disk under the store.
 //!
-//! Part of the crate's own tests (`src/store/local/mod.rs` names it): the seams it takes the place
+//! Part of the crate's own tests (`src/store/local/tests/mod.rs` names it): the seams it takes the place
 //! of, `Disk` and `Tables`, are private to the store.
 //!
 //! - `crash`: whatever a crash at any operation leaves, and a crash of the start after it, nothing
@@ -29,7 +29,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, Once, Weak, mpsc};
 use std::time::{Duration, Instant};
 
-use super::stopwatch;
+use crate::store::local::stopwatch;
 use disk::Machine;
 
 /// How many threads try seeds.

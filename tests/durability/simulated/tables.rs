@@ -5,10 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::super::super::TableSpec;
-use super::super::tables::{Pair, Pairs, TableError, Tables};
 use super::chance::Chance;
 use super::disk::{Class, Machine};
+use crate::store::TableSpec;
+use crate::store::local::tables::{Pair, Pairs, TableError, Tables};
 
 /// A table's id and a key in it.
 type Key = (u8, Vec<u8>);

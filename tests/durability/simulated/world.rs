@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::super::*;
 use super::chance::Chance;
 use super::disk::{End, Machine, SimDisk};
 use super::tables::SimTables;
 use crate::id::{Sequence, TenantId};
+use crate::store::local::*;
 use crate::store::row::{ENTRIES, HEADS, OPENINGS};
 use crate::store::{Durable, Head, Keyed, Ledger, Load, Op, Store};
 use crate::time::Timestamp;
@@ -109,7 +109,7 @@ impl Tenant {
             for op in &step.ops {
                 match op {
                     Op::Put { table, key, value } => {
-                        let payload = value[super::super::super::row::ENVELOPE..].to_vec();
+                        let payload = value[crate::store::row::ENVELOPE..].to_vec();
                         rows.insert((table.name, id, key.clone()), payload);
                     }
                     Op::Delete { table, key } => {

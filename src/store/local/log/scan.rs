@@ -1,0 +1,322 @@
+//! What the log says, read from its first frame to its last.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
+
+use super::frame::{Flaw, Frame, Kind, Position, Tail, find_header};
+use super::segment::Wal;
+use crate::id::{Sequence, TenantId};
+use crate::store::OpenError;
+use crate::store::cursor::Cursor;
+use crate::store::head::Head;
+use crate::store::local::disk::{all_zero, len_u64};
+use crate::store::local::schema::Schema;
+use crate::store::record::{Cover, Logged, LoggedBody, Lsn, next_record};
+use crate::store::row::{HEADS, open_envelope};
+
+/// A tenant's head as its last record left it.
+pub struct LastHead {
+    pub sequence: Sequence,
+    /// Its whole envelope, as the tables must have it.
+    pub envelope: Vec<u8>,
+}
+
+/// A segment that nothing more is written to.
+#[derive(Debug, Clone, Copy)]
+pub struct Sealed {
+    pub segment: u64,
+    /// How many bytes of it are frames.
+    pub bytes: u64,
+    /// The last record in it or before it.
+    pub through: Position,
+}
+
+/// What a snapshot says of the log before it.
+pub struct Base {
+    pub cover: Cover,
+    pub heads: HashMap<TenantId, LastHead>,
+}
+
+/// The log behind a snapshot, or all of it, as far as it is valid.
+pub struct Scan {
+    /// The last record that a snapshot covers.
+    pub base: Lsn,
+    /// Where it goes on.
+    pub tail: Tail,
+    /// Where each segment with frames begins.
+    pub segments: Vec<Tail>,
+    /// Those before the last of them.
+    pub sealed: Vec<Sealed>,
+    /// The bytes of the last segment that are frames.
+    pub front: Vec<u8>,
+    /// How long the last segment is; 0 if there is none.
+    pub len: u64,
+    /// Whether a segment that nothing was written to follows, and how long it is.
+    pub spare: Option<u64>,
+    /// Every tenant's last head.
+    pub heads: HashMap<TenantId, LastHead>,
+    /// The last record that the tables are known to hold.
+    pub applied: Lsn,
+    /// The last record, and the chain value of its frame.
+    pub through: Position,
+    /// What the last frame was for.
+    pub last: Option<Kind>,
+    /// Where something was begun and not finished.
+    pub torn: Option<Torn>,
+    /// The places of the frames that a CHECKPOINT may still name.
+    frames: VecDeque<Position>,
+}
+
+/// A place behind the last frame that is not empty.
+pub struct Torn {
+    pub file: PathBuf,
+    pub offset: u64,
+    pub why: &'static str,
+    /// What is there.
+    pub bytes: Vec<u8>,
+}
+
+impl Scan {
+    /// Reads the log behind `base`. What is damaged, and not merely unfinished, is an error.
+    pub fn read(wal: &Wal, schema: &Schema, base: Option<Base>) -> Result<Self, OpenError> {
+        let mut scan = Self::begin(base);
+        let numbers = wal
+            .numbers()
+            .map_err(|error| OpenError::io(&wal.dir, error))?;
+        let first = scan.tail.segment;
+        for (number, expected) in (numbers.into_iter().filter(|n| *n >= first)).zip(first..) {
+            let file = wal.path(number);
+            if number != expected {
+                return Err(scan.damaged(file, 0, None, "the segment before it is missing"));
+            }
+            let bytes = wal
+                .disk
+                .read(&file)
+                .map_err(|error| OpenError::io(&file, error))?;
+            if all_zero(&bytes) {
+                scan.spare = scan.spare.or(Some(len_u64(&bytes)));
+                continue;
+            }
+            if let Some(torn) = &scan.torn {
+                let next = find_header(&bytes, number, 0);
+                return Err(scan.damaged(torn.file.clone(), torn.offset, next, torn.why));
+            }
+            // Zeros before it were a segment that its first frame did not fit into.
+            scan.spare = None;
+            scan.segment(number, file, bytes, schema)?;
+        }
+        if scan.applied < scan.base {
+            // A snapshot is made after the log says that the tables hold what it covers.
+            let why = "the log ends before what a snapshot was made after";
+            return Err(scan.damaged(wal.path(scan.tail.segment), scan.tail.offset, None, why));
+        }
+        Ok(scan)
+    }
+
+    /// Before the first frame behind `base`.
+    fn begin(base: Option<Base>) -> Self {
+        let (cover, heads) = base.map_or((None, HashMap::new()), |base| {
+            (Some(base.cover), base.heads)
+        });
+        let tail = cover.map_or(Tail::START, Cover::tail);
+        let through = Position {
+            lsn: cover.map_or(Lsn::ZERO, |cover| cover.lsn),
+            chain: tail.chain,
+        };
+        Self {
+            base: through.lsn,
+            tail,
+            segments: Vec::new(),
+            sealed: Vec::new(),
+            front: Vec::new(),
+            len: 0,
+            spare: None,
+            heads,
+            applied: Lsn::ZERO,
+            through,
+            last: None,
+            torn: None,
+            frames: VecDeque::from([through]),
+        }
+    }
+
+    /// Reads the next segment.
+    fn segment(
+        &mut self,
+        number: u64,
+        file: PathBuf,
+        mut bytes: Vec<u8>,
+        schema: &Schema,
+    ) -> Result<(), OpenError> {
+        if !self.segments.is_empty() {
+            self.sealed.push(Sealed {
+                segment: number - 1,
+                bytes: self.tail.offset,
+                through: self.through,
+            });
+        }
+        self.tail = Tail {
+            segment: number,
+            offset: 0,
+            ..self.tail
+        };
+        self.segments.push(self.tail);
+        self.len = len_u64(&bytes);
+        loop {
+            let at = self.tail.offset;
+            let rest = usize::try_from(at)
+                .ok()
+                .and_then(|at| bytes.get(at..))
+                .unwrap_or_default();
+            let flaw = match self.tail.accept(rest) {
+                Ok(frame) => {
+                    self.note(&frame, schema)
+                        .map_err(|why| self.damaged(file.clone(), at, None, why))?;
+                    continue;
+                }
+                Err(_) if all_zero(rest) => break,
+                Err(flaw) => flaw,
+            };
+            let behind = match flaw {
+                Flaw::Newer(version) => {
+                    return Err(OpenError::Newer {
+                        file,
+                        what: format!("of log version {version}"),
+                    });
+                }
+                Flaw::Order(_) => find_header(rest, number, at),
+                Flaw::Header | Flaw::Body => rest
+                    .get(8..)
+                    .and_then(|rest| find_header(rest, number, at + 8)),
+            };
+            if behind.is_some() {
+                return Err(self.damaged(file, at, behind, flaw.why()));
+            }
+            let len = rest
+                .iter()
+                .rposition(|byte| *byte != 0)
+                .map_or(0, |last| last + 1);
+            self.torn = Some(Torn {
+                file,
+                offset: at,
+                why: flaw.why(),
+                bytes: rest.get(..len).unwrap_or_default().to_vec(),
+            });
+            break;
+        }
+        bytes.truncate(usize::try_from(self.tail.offset).unwrap_or(usize::MAX));
+        self.front = bytes;
+        Ok(())
+    }
+
+    /// Takes in a frame that continues the log.
+    fn note(&mut self, frame: &Frame<'_>, schema: &Schema) -> Result<(), &'static str> {
+        self.last = Some(frame.kind);
+        for record in records(frame, schema) {
+            self.note_record(record?)?;
+        }
+        if frame.count > 0 {
+            self.through = Position {
+                lsn: Lsn::new(self.tail.next.get() - 1),
+                chain: self.tail.chain,
+            };
+            self.frames.push_back(self.through);
+        }
+        Ok(())
+    }
+
+    fn note_record(&mut self, record: Logged<'_>) -> Result<(), &'static str> {
+        let tenant = record.tenant;
+        match record.body {
+            LoggedBody::Tenant {
+                sequence,
+                head: envelope,
+                ..
+            } => {
+                let head = open_head(tenant, envelope).ok_or("a head is unreadable")?;
+                let last = self.heads.get(&tenant).map(|last| last.sequence);
+                if head.sequence != sequence || !follows(last, sequence, head.log_base) {
+                    return Err("a tenant's records are not in order");
+                }
+                let envelope = envelope.to_vec();
+                self.heads.insert(tenant, LastHead { sequence, envelope });
+            }
+            LoggedBody::Side(_) => {}
+            // Made before the snapshot, and the place it names is not here any more.
+            LoggedBody::Checkpoint { applied, .. } if applied < self.base => {}
+            // Its frame's chain value is not known: what a snapshot has is that of the segment's last
+            // frame, which may be a SEAL behind it.
+            LoggedBody::Checkpoint { applied, .. } if applied == self.base => {
+                self.applied = applied;
+            }
+            LoggedBody::Checkpoint { applied, chain } => {
+                while self.frames.front().is_some_and(|frame| frame.lsn < applied) {
+                    self.frames.pop_front();
+                }
+                if self.frames.front()
+                    != Some(&Position {
+                        lsn: applied,
+                        chain,
+                    })
+                {
+                    return Err("a checkpoint names a place that is not in this log");
+                }
+                self.applied = applied;
+            }
+            LoggedBody::Snapshot(_) | LoggedBody::Rows(_) => {
+                return Err("a record of a snapshot in the log");
+            }
+        }
+        Ok(())
+    }
+
+    /// The error for a place that no crash explains.
+    pub fn damaged(
+        &self,
+        file: PathBuf,
+        offset: u64,
+        next_valid: Option<Lsn>,
+        why: &'static str,
+    ) -> OpenError {
+        let last = self.through.lsn.get();
+        let last_good = (last > 0).then_some(last);
+        OpenError::Damaged {
+            file,
+            offset,
+            last_good,
+            next_valid: next_valid.map(Lsn::get),
+            why,
+        }
+    }
+}
+
+/// The records of a frame; an error ends them.
+pub fn records<'a>(
+    frame: &Frame<'a>,
+    schema: &Schema,
+) -> impl Iterator<Item = Result<Logged<'a>, &'static str>> {
+    let (mut left, mut body) = (frame.count, Cursor::new(frame.body));
+    std::iter::from_fn(move || {
+        if left == 0 {
+            let rest = std::mem::replace(&mut body, Cursor::new(&[])).rest();
+            return (!rest.is_empty()).then_some(Err("a frame holds more than its records"));
+        }
+        let record = next_record(&mut body, |id| schema.get(id));
+        left = if record.is_ok() { left - 1 } else { 0 };
+        if left == 0 && record.is_err() {
+            body = Cursor::new(&[]);
+        }
+        Some(record)
+    })
+}
+
+/// Whether `sequence` is the next of a tenant whose last is `last`; a first one begins its log.
+pub(super) fn follows(last: Option<Sequence>, sequence: Sequence, log_base: Sequence) -> bool {
+    sequence == last.map_or(log_base, Sequence::next)
+}
+
+/// The head in the value of a `_heads` row.
+pub fn open_head(tenant: TenantId, envelope: &[u8]) -> Option<Head> {
+    let stored = open_envelope(tenant, &HEADS, &[], envelope).ok()?;
+    (stored.version == crate::store::head::VERSION).then(|| Head::decode(&stored.payload))?
+}

@@ -1,0 +1,529 @@
+//! A data directory, or a backup, that is read and left exactly as it is.
+//!
+//! Everything a start would check is checked; nothing a start would write is written, so it works
+//! on media that cannot be written. Tables are built elsewhere, from the log, when somebody wants
+//! them.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, RwLock};
+
+use crate::id::TenantId;
+use crate::store::Lsn;
+use crate::store::head::Head;
+use crate::store::ledger::Ledger;
+use crate::store::local::disk::{Disk, LogFile, RealDisk, len_u64};
+use crate::store::local::log::commit::Inbox;
+use crate::store::local::log::frame::Tail;
+use crate::store::local::log::frames::{LogFrames, Trouble};
+use crate::store::local::log::scan::{Scan, open_head, records};
+use crate::store::local::log::segment::{Spare, Wal};
+use crate::store::local::manifest;
+use crate::store::local::recover::{self, Before, Examined, LOCK, WAL};
+use crate::store::local::schema::{Part, Schema};
+use crate::store::local::snapshot::keep::Keeper;
+use crate::store::local::snapshot::{self, Effect, Item, Snapshot};
+use crate::store::local::space::Space;
+use crate::store::local::tables::apply::Gate;
+use crate::store::local::tables::layout::{Layout, split_key};
+use crate::store::local::tables::rebuild::{Chunk, Halt, Origin};
+use crate::store::local::tables::replay::{self, Doubt};
+use crate::store::local::{Progress, Seams, Shared};
+use crate::store::record::{LoggedBody, LoggedOp};
+use crate::store::row::{Damaged, Envelope, HEADS, Load, Op, Stored, TableSpec, open_envelope};
+use crate::store::{OpenError, ReadError, Reader, StoreConfig};
+
+/// What an opened directory is like; see [`ReadOnly`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// The format of the directory.
+    pub format: u32,
+    /// How often it was started; `None` if it never was.
+    pub boot_epoch: Option<u32>,
+    /// The last stop was an orderly one, or there was none.
+    pub clean: bool,
+    /// How many segments of the log hold frames, behind the newest snapshot.
+    pub segments: usize,
+    /// The snapshots that count, the oldest first, and how long they are.
+    pub snapshots: Vec<(PathBuf, u64)>,
+    /// Snapshots that are damaged. The one before it, and the log from there, come to the same.
+    pub damaged: Vec<PathBuf>,
+    /// The last record.
+    pub last: Lsn,
+    /// The last record that the tables were known to hold.
+    pub checkpoint: Lsn,
+    /// How many tenants have records.
+    pub tenants: usize,
+    /// Where the log ends in a write that was cut short, and why that is not a frame. A start sets
+    /// it aside: nothing that was acknowledged is in it.
+    pub torn: Option<(PathBuf, u64, &'static str)>,
+}
+
+/// What [`ReadOnly::walk`] shows: one change of one row, its envelope checked.
+#[derive(Debug)]
+pub enum Change<'a> {
+    /// The row is now this.
+    Put {
+        /// The row's table.
+        table: &'static TableSpec,
+        /// Its key, without the tenant.
+        key: &'a [u8],
+        /// Its whole envelope.
+        envelope: &'a [u8],
+        /// The row in it.
+        stored: Stored,
+    },
+    /// The row is gone.
+    Delete {
+        /// The row's table.
+        table: &'static TableSpec,
+        /// Its key, without the tenant.
+        key: &'a [u8],
+    },
+    /// Every row from `from` up to, and without, `to` is gone.
+    DeleteRange {
+        /// The rows' table.
+        table: &'static TableSpec,
+        /// The first key that goes.
+        from: &'a [u8],
+        /// The first key that stays.
+        to: &'a [u8],
+    },
+}
+
+/// What [`ReadOnly::walk`] shows changes to.
+pub type Visit<'a> = &'a mut dyn FnMut(TenantId, Change<'_>) -> ControlFlow<()>;
+
+/// What long work tells of how far it is: what it does, bytes done, bytes in all.
+pub type Told<'a> = &'a mut dyn FnMut(&'static str, u64, u64);
+
+/// An opened directory. As long as it lives, no start takes the directory.
+pub struct ReadOnly {
+    pub(super) data: PathBuf,
+    pub(super) schema: Schema,
+    pub(super) wal: Wal,
+    pub(super) scan: Scan,
+    /// The snapshots that count, the oldest first.
+    pub(super) snapshots: Vec<Snapshot>,
+    damaged: Vec<PathBuf>,
+    before: Before,
+    /// Held for reading; a backup has none.
+    _lock: Option<File>,
+}
+
+impl ReadOnly {
+    /// Opens a directory and checks every frame and every record of its log.
+    ///
+    /// # Panics
+    /// If two tables of the schema share an id or a name.
+    pub fn open(data: &Path, schema: &'static [TableSpec]) -> Result<Self, OpenError> {
+        Self::open_with(data, Schema::new(schema))
+    }
+
+    pub(super) fn open_with(data: &Path, schema: Schema) -> Result<Self, OpenError> {
+        Self::open_locked(data, schema, lock(data)?)
+    }
+
+    /// Of a directory that is locked already.
+    pub(super) fn open_locked(
+        data: &Path,
+        schema: Schema,
+        lock: Option<File>,
+    ) -> Result<Self, OpenError> {
+        let wal = untouched(data.join(WAL));
+        let Examined {
+            scan,
+            snapshots,
+            damaged,
+            before,
+        } = recover::examine(data, &wal, &schema)?;
+        Ok(Self {
+            data: data.to_owned(),
+            schema,
+            wal,
+            scan,
+            snapshots,
+            damaged,
+            before,
+            _lock: lock,
+        })
+    }
+
+    /// What it is like.
+    pub fn facts(&self) -> Facts {
+        let torn = self.scan.torn.as_ref();
+        let snapshots = self.snapshots.iter();
+        Facts {
+            snapshots: snapshots.map(|one| (one.path.clone(), one.bytes)).collect(),
+            damaged: self.damaged.clone(),
+            format: manifest::FORMAT,
+            boot_epoch: self.before.epoch,
+            clean: self.before.clean,
+            segments: self.scan.segments.len(),
+            last: self.scan.through.lsn,
+            checkpoint: self.scan.applied,
+            tenants: self.scan.heads.len(),
+            torn: torn.map(|torn| (torn.file.clone(), torn.offset, torn.why)),
+        }
+    }
+
+    /// Where the log ends, in the epoch of the last start, and whether that is in order already;
+    /// `None` if there is no log.
+    pub(super) fn end(&self) -> Option<(Tail, bool)> {
+        let epoch = self.before.epoch.filter(|_| self.scan.last.is_some())?;
+        Some((
+            Tail {
+                epoch,
+                ..self.scan.tail
+            },
+            self.before.clean,
+        ))
+    }
+
+    /// Every tenant's head.
+    pub fn heads(&self) -> impl Iterator<Item = (TenantId, Head)> {
+        // The scan opened each of them.
+        self.scan
+            .heads
+            .iter()
+            .filter_map(|(tenant, last)| Some((*tenant, open_head(*tenant, &last.envelope)?)))
+    }
+
+    /// Shows every change of every row, the store's own included: first the rows of a snapshot, if
+    /// there is one, then the log behind it, until `visit` breaks. Rows under sequences come in their
+    /// tenant's order.
+    pub fn walk(&self, told: Told<'_>, visit: Visit<'_>) -> Result<(), OpenError> {
+        let base = self.base(told)?;
+        let begin = base.map_or(Tail::START, |base| base.cover.tail());
+        let total = base.map_or(0, |base| base.bytes) + self.log_bytes(begin);
+        let mut done = 0;
+        let mut tell = |more: u64| {
+            done += more;
+            told("reading rows", done.min(total), total);
+        };
+        if let Some(base) = base {
+            for item in base.rows(&self.wal.disk, &self.schema, Part::Whole) {
+                let Item { table, key, effect } = item?;
+                let (Some((tenant, key)), Effect::Put(value)) = (split_key(&key), &effect) else {
+                    continue;
+                };
+                let op = LoggedOp::Put { table, key, value };
+                if visit(tenant, change(tenant, op)?).is_break() {
+                    return Ok(());
+                }
+                tell(len_u64(value));
+            }
+        }
+        self.walk_from(begin, &mut tell, visit)?;
+        tell(total);
+        Ok(())
+    }
+
+    /// The same of all the log there is, and of nothing before it.
+    pub(super) fn walk_log(&self, told: Told<'_>, visit: Visit<'_>) -> Result<(), OpenError> {
+        let numbers = self.wal.numbers();
+        let numbers = numbers.map_err(|error| OpenError::io(&self.wal.dir, error))?;
+        let oldest = self.snapshots.first().map(|oldest| oldest.cover.tail());
+        let begin = match oldest {
+            Some(tail) if numbers.first() != Some(&Tail::START.segment) => tail,
+            Some(_) | None => Tail::START,
+        };
+        let total = self.log_bytes(begin);
+        let mut done = 0;
+        let mut tell = |more: u64| {
+            done += more;
+            told("reading the log", done.min(total), total);
+        };
+        self.walk_from(begin, &mut tell, visit)
+    }
+
+    fn walk_from(
+        &self,
+        begin: Tail,
+        tell: &mut dyn FnMut(u64),
+        visit: Visit<'_>,
+    ) -> Result<(), OpenError> {
+        let mut frames = LogFrames::new(&self.wal, begin, self.scan.tail);
+        while frames.step()? {
+            let Some(frame) = frames.frame() else {
+                continue;
+            };
+            for record in records(&frame, &self.schema) {
+                let record = record.map_err(|why| frames.damaged(why))?;
+                let (LoggedBody::Tenant { ops, .. } | LoggedBody::Side(ops)) = record.body else {
+                    continue;
+                };
+                for op in ops {
+                    if visit(record.tenant, change(record.tenant, op)?).is_break() {
+                        return Ok(());
+                    }
+                }
+            }
+            tell(len_u64(frame.body));
+        }
+        Ok(())
+    }
+
+    /// The newest snapshot whose every frame is as it was written; `None` where the log alone tells
+    /// everything.
+    pub(super) fn base(&self, told: Told<'_>) -> Result<Option<&Snapshot>, OpenError> {
+        newest_whole(&self.wal, &self.snapshots, &|| false, told)
+    }
+
+    fn log_bytes(&self, begin: Tail) -> u64 {
+        let segments = begin.segment..=self.scan.tail.segment;
+        let len = |number| self.wal.disk.len(&self.wal.path(number)).unwrap_or(0);
+        segments.map(len).sum()
+    }
+
+    /// Checks every row, and every tenant's hot rows against its head.
+    pub fn check_rows(&self, told: Told<'_>) -> Result<(), OpenError> {
+        let mut ledgers: HashMap<TenantId, Ledger> = HashMap::new();
+        self.walk(told, &mut |tenant, change| {
+            let ledger = ledgers.entry(tenant).or_default();
+            match change {
+                Change::Put {
+                    table,
+                    key,
+                    envelope,
+                    ..
+                } if table.load == Load::Hot => {
+                    if let Some(envelope) = Envelope::read(envelope) {
+                        ledger.put(tenant, table, key, envelope.crc);
+                    }
+                }
+                Change::Delete { table, key } => {
+                    let key = key.to_vec();
+                    ledger.fold(tenant, &Op::Delete { table, key });
+                }
+                Change::Put { .. } | Change::DeleteRange { .. } => {}
+            }
+            ControlFlow::Continue(())
+        })?;
+        for (tenant, head) in self.heads() {
+            let ledger = ledgers.remove(&tenant).unwrap_or_default();
+            if (ledger.count(), ledger.hash()) != (head.hot_rows, head.hot_hash) {
+                return Err(Damaged {
+                    table: HEADS.name,
+                    tenant,
+                    key: Vec::new(),
+                    why: "its hot rows are not those that it says",
+                }
+                .into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Builds the tables in `scratch`, an empty directory that the caller removes when nobody reads
+    /// any more, and reads them.
+    pub fn reader(&self, scratch: &Path) -> Result<Reader, OpenError> {
+        let config = StoreConfig::new(&self.data);
+        let seams = Seams::real();
+        let wal = Wal::new(
+            Arc::new(Untouched {
+                but: Some(scratch.to_owned()),
+            }),
+            self.wal.dir.clone(),
+            0,
+        );
+        // Where runs go, if the log is long.
+        let runs = scratch.join(snapshot::DIR);
+        RealDisk
+            .create_dir(&runs)
+            .map_err(|error| OpenError::io(&runs, error))?;
+        let tables = scratch.join("tables");
+        let tables = (seams.open_tables)(&tables, &self.schema, config.table_cache_bytes)?;
+        let origin = Origin {
+            snapshots: self.snapshots.clone(),
+            end: self.scan.tail,
+        };
+        let rebuild = |error: ReadError| OpenError::Rebuild {
+            why: error.to_string(),
+        };
+        let mut fill = |chunk: Chunk| {
+            Layout(tables.as_ref())
+                .fill(chunk.table, &chunk.rows)
+                .map_err(Halt::Tables)
+        };
+        let place = (&wal, &self.schema, scratch);
+        origin
+            .rows(place, Part::Whole, &|| false, &mut fill)
+            .map_err(|halt| match halt {
+                Halt::Trouble(trouble) => trouble.into(),
+                Halt::Tables(error) => rebuild(error),
+            })?;
+        replay::check_heads(&self.scan, tables.as_ref()).map_err(|doubt| match doubt {
+            Doubt::Refuse(error) => error,
+            Doubt::Rebuild(why) => OpenError::Rebuild { why },
+        })?;
+        let shared = Shared {
+            inbox: Inbox::new(),
+            gate: Gate::new(self.scan.through),
+            spare: Spare::new(0, 0, None),
+            space: Space::new(),
+            position: Mutex::new(self.scan.tail),
+            wal,
+            tables: RwLock::new(Some(tables)),
+            rebuilding: AtomicBool::new(false),
+            keeper: Keeper::new(Vec::new(), Vec::new(), self.scan.applied),
+            epoch: self.scan.tail.epoch,
+            progress: Progress::at(&self.scan),
+            schema: self.schema.clone(),
+            config,
+            seams,
+        };
+        shared.inbox.abandon();
+        shared.spare.stop();
+        Ok(Reader(Arc::new(shared)))
+    }
+}
+
+/// The newest of these snapshots whose every frame is as it was written; `None` where the log goes
+/// back to its beginning.
+pub(super) fn newest_whole<'a>(
+    wal: &Wal,
+    snapshots: &'a [Snapshot],
+    stopped: &dyn Fn() -> bool,
+    told: Told<'_>,
+) -> Result<Option<&'a Snapshot>, OpenError> {
+    let mut trouble = None;
+    for snapshot in snapshots.iter().rev() {
+        told("checking the snapshot", 0, snapshot.bytes);
+        match snapshot.check_frames(&wal.disk, stopped) {
+            Ok(()) => return Ok(Some(snapshot)),
+            Err(damage @ Trouble::Damaged { .. }) => drop(trouble.get_or_insert(damage)),
+            Err(other) => return Err(other.into()),
+        }
+    }
+    let numbers = wal
+        .numbers()
+        .map_err(|error| OpenError::io(&wal.dir, error))?;
+    match trouble {
+        // What the log does not hold any more was in this file.
+        Some(damage) if numbers.first() != Some(&Tail::START.segment) => Err(damage.into()),
+        Some(_) | None => Ok(None),
+    }
+}
+
+impl std::fmt::Debug for ReadOnly {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("ReadOnly").field(&self.data).finish()
+    }
+}
+
+/// An operation with its envelope opened.
+fn change(tenant: TenantId, op: LoggedOp<'_>) -> Result<Change<'_>, Damaged> {
+    Ok(match op {
+        LoggedOp::Put { table, key, value } => Change::Put {
+            table,
+            key,
+            envelope: value,
+            stored: open_envelope(tenant, table, key, value)?,
+        },
+        LoggedOp::Delete { table, key } => Change::Delete { table, key },
+        LoggedOp::DeleteRange { table, from, to } => Change::DeleteRange { table, from, to },
+    })
+}
+
+/// Keeps starts out for as long as it is held. Nothing is made: where there is no `LOCK`, nobody
+/// has started here.
+fn lock(data: &Path) -> Result<Option<File>, OpenError> {
+    let path = data.join(LOCK);
+    let io = |error| OpenError::io(&path, error);
+    if let Err(error) = std::fs::read_dir(data) {
+        return Err(OpenError::io(data, error));
+    }
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io(error)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(Some(file)),
+        Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse {
+            data: data.to_owned(),
+        }),
+        Err(std::fs::TryLockError::Error(error)) => Err(io(error)),
+    }
+}
+
+/// A log that is read only.
+pub(super) fn untouched(wal: PathBuf) -> Wal {
+    Wal::new(Arc::new(Untouched { but: None }), wal, 0)
+}
+
+/// The disk there is, of which nothing is changed but what is below `but`. What a start would clear
+/// away stays.
+struct Untouched {
+    but: Option<PathBuf>,
+}
+
+impl Untouched {
+    fn may(&self, path: &Path) -> io::Result<()> {
+        if self.but.as_ref().is_some_and(|but| path.starts_with(but)) {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::ReadOnlyFilesystem.into())
+        }
+    }
+}
+
+impl Disk for Untouched {
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        RealDisk.list(dir)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        RealDisk.read(path)
+    }
+
+    fn read_at(&self, path: &Path, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        RealDisk.read_at(path, offset, len)
+    }
+
+    fn len(&self, path: &Path) -> io::Result<u64> {
+        RealDisk.len(path)
+    }
+
+    fn free(&self, dir: &Path) -> io::Result<u64> {
+        RealDisk.free(dir)
+    }
+
+    fn create(&self, path: &Path, front: &[u8], len: u64) -> io::Result<Box<dyn LogFile>> {
+        self.may(path)?;
+        RealDisk.create(path, front, len)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn LogFile>> {
+        self.may(path)?;
+        RealDisk.open(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.may(from)?;
+        self.may(to)?;
+        RealDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        match self.may(path) {
+            Ok(()) => RealDisk.remove(path),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        self.may(dir)?;
+        RealDisk.create_dir(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.may(dir)?;
+        RealDisk.sync_dir(dir)
+    }
+}

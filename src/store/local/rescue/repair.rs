@@ -1,0 +1,379 @@
+//! One tenant's rows in the tables, made anew from the log, and from a backup where the log does not
+//! suffice. All other tenants' rows stay as they are.
+//!
+//! Twice over the same changes: first they are added up and held against the tenant's last head, then
+//! they are written. While they are written the tables are marked as doubtful, so that a crash in the
+//! middle ends in a rebuild and not in half a tenant.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use thiserror::Error;
+
+use super::readonly::{Change, ReadOnly, Told, Visit};
+use crate::id::{Sequence, TenantId};
+use crate::store::head::Head;
+use crate::store::ledger::Ledger;
+use crate::store::local::Seams;
+use crate::store::local::recover;
+use crate::store::local::schema::Schema;
+use crate::store::local::tables::lag::Generation;
+use crate::store::local::tables::layout::{Layout, full_key, tenant_end};
+use crate::store::local::tables::replay;
+use crate::store::local::tables::settle::{self, DOUBTFUL, REBUILDING, TABLES};
+use crate::store::local::tables::{TableError, Tables};
+use crate::store::row::{ENTRIES, Envelope, Load, Op, TableSpec};
+use crate::store::{OpenError, ReadError, StoreConfig};
+
+/// How much is written to the tables at once.
+const BATCH_BYTES: usize = 8 << 20;
+/// How many keys are removed at once.
+const BATCH_KEYS: usize = 1024;
+
+/// What is to be repaired, and how an audit log adds up, which the store does not know.
+#[derive(Debug, Clone, Copy)]
+pub struct Repair<'a> {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// A backup, for what the log does not have.
+    pub from: Option<&'a Path>,
+    /// The hash of an entry.
+    pub leaf: fn(&[u8]) -> [u8; 32],
+    /// The root over the hashes of a log's entries.
+    pub root: fn(&[[u8; 32]]) -> [u8; 32],
+}
+
+/// What a repair did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Repaired {
+    /// The log had everything: the backup, if one was given, was not needed.
+    pub log_sufficed: bool,
+    /// The tenant's last sequence.
+    pub sequence: Sequence,
+    /// How many hot rows it has.
+    pub hot_rows: u64,
+    /// How many entries its audit log has.
+    pub entries: u64,
+    /// The rows were replaced. Else there are no tables that could be used: the next start builds
+    /// them from the log, this tenant's rows with all others.
+    pub replaced: bool,
+}
+
+/// Nothing was repaired, and nothing changed.
+#[derive(Debug, Error)]
+pub enum RepairError {
+    /// The data directory or the backup cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The log knows no such tenant.
+    #[error("there is no tenant {0}")]
+    NoTenant(TenantId),
+    /// Rows were found and are not those that the head says.
+    #[error("the rows of tenant {tenant} do not come to its last head: {why}")]
+    Differs {
+        /// The tenant.
+        tenant: TenantId,
+        /// What does not.
+        why: String,
+    },
+}
+
+impl Repair<'_> {
+    /// Repairs. Nobody may have the data directory open.
+    ///
+    /// # Panics
+    /// If two tables of the schema share an id or a name.
+    pub fn run(
+        &self,
+        config: &StoreConfig,
+        schema: &'static [TableSpec],
+        told: Told<'_>,
+    ) -> Result<Repaired, RepairError> {
+        self.run_with(config, Schema::new(schema), &Seams::real(), told)
+    }
+
+    pub(super) fn run_with(
+        &self,
+        config: &StoreConfig,
+        schema: Schema,
+        seams: &Seams,
+        told: Told<'_>,
+    ) -> Result<Repaired, RepairError> {
+        let data = &config.data;
+        let lock = recover::lock(data)?;
+        let live = ReadOnly::open_locked(data, schema.clone(), Some(lock))?;
+        let head = live.heads().find(|(tenant, _)| *tenant == self.tenant);
+        let (_, head) = head.ok_or(RepairError::NoTenant(self.tenant))?;
+
+        let alone = self.sum(&[Source::All(&live)], told)?;
+        let differs = self.differs(&alone, &head);
+        let backup = match (&differs, self.from) {
+            (Some(_), Some(from)) => Some(ReadOnly::open_with(from, schema.clone())?),
+            (Some(_), None) | (None, _) => None,
+        };
+        // What the directory's own snapshot says is not what is wanted, then.
+        let sources = match &backup {
+            Some(backup) => vec![Source::All(backup), Source::Log(&live)],
+            None => vec![Source::All(&live)],
+        };
+        if let Some(why) = differs {
+            let why = match &backup {
+                Some(_) => self.differs(&self.sum(&sources, told)?, &head),
+                None => Some(format!("{why}; a backup was not given")),
+            };
+            if let Some(why) = why {
+                let tenant = self.tenant;
+                return Err(RepairError::Differs { tenant, why });
+            }
+        }
+        Ok(Repaired {
+            log_sufficed: backup.is_none(),
+            sequence: head.sequence,
+            hot_rows: head.hot_rows,
+            entries: head.sequence.get() - head.log_base.get() + 1,
+            replaced: self.replace(&sources, config, &schema, seams, told)?,
+        })
+    }
+
+    /// What the tenant's rows in these directories come to, one laid over the other.
+    fn sum(&self, sources: &[Source<'_>], told: Told<'_>) -> Result<Sum, OpenError> {
+        let mut sum = Sum::default();
+        for source in sources {
+            // The first of a directory must follow the last of the one below it.
+            let mut first = true;
+            source.walk(told, &mut |tenant, change| {
+                if tenant == self.tenant {
+                    sum.add(tenant, &change, self.leaf, &mut first);
+                }
+                ControlFlow::Continue(())
+            })?;
+        }
+        Ok(sum)
+    }
+
+    /// How that is not the head.
+    fn differs(&self, sum: &Sum, head: &Head) -> Option<String> {
+        if let Some((last, next)) = sum.hole {
+            let (from, through) = (last.map_or(0, |last| last.get() + 1), next.get());
+            let through = through.saturating_sub(1);
+            return Some(format!("the entries {from} to {through} are in neither"));
+        }
+        let (rows, hash) = (sum.ledger.count(), sum.ledger.hash());
+        if rows != head.hot_rows {
+            return Some(format!("they are {rows} hot rows, not {}", head.hot_rows));
+        }
+        if hash != head.hot_hash {
+            return Some("they are as many hot rows, and others".to_owned());
+        }
+        let log = sum.leaves.range(head.log_base..=head.sequence);
+        let leaves: Vec<_> = log.map(|(_, leaf)| *leaf).collect();
+        let entries = head.sequence.get() - head.log_base.get() + 1;
+        if u64::try_from(leaves.len()).ok() != Some(entries) {
+            return Some(format!("they are {} entries, not {entries}", leaves.len()));
+        }
+        ((self.root)(&leaves) != head.root)
+            .then(|| "the root over its entries is another".to_owned())
+    }
+
+    /// Puts the rows into the tables; `false` if there are none that could be used.
+    fn replace(
+        &self,
+        sources: &[Source<'_>],
+        config: &StoreConfig,
+        schema: &Schema,
+        seams: &Seams,
+        told: Told<'_>,
+    ) -> Result<bool, OpenError> {
+        let (data, disk) = (&config.data, &seams.disk);
+        let io = |error| OpenError::io(data, error);
+        let names = disk.list(data).map_err(io)?;
+        let is_there = |name| names.iter().any(|there| there == name);
+        if !is_there(TABLES) || is_there(DOUBTFUL) || is_there(REBUILDING) {
+            return Ok(false);
+        }
+        settle::doubt_tables(seams, data).map_err(io)?;
+        let write = || -> Result<(), Unusable> {
+            let tables = (seams.open_tables)(&data.join(TABLES), schema, config.table_cache_bytes)?;
+            self.clear(tables.as_ref(), schema)?;
+            self.write(sources, tables.as_ref(), told)?;
+            Ok(tables.sync()?)
+        };
+        // sled panics on some of what it does not understand.
+        match catch_unwind(AssertUnwindSafe(write)) {
+            Ok(Ok(())) => {}
+            Ok(Err(Unusable::Log(error))) => return Err(error),
+            Ok(Err(Unusable::Tables(why))) => {
+                tracing::warn!(why, "the tables cannot be used");
+                return Ok(false);
+            }
+            Err(_) => {
+                tracing::warn!("sled panicked: the tables cannot be used");
+                return Ok(false);
+            }
+        }
+        disk.remove(&data.join(DOUBTFUL)).map_err(io)?;
+        disk.sync_dir(data).map_err(io)?;
+        Ok(true)
+    }
+
+    /// Removes whatever is there of the tenant, without looking into it.
+    fn clear(&self, tables: &dyn Tables, schema: &Schema) -> Result<(), TableError> {
+        let (from, to) = (full_key(self.tenant, &[]), tenant_end(self.tenant));
+        for table in schema.all() {
+            loop {
+                let keys = tables
+                    .range(table, &from, to.as_deref())
+                    .take(BATCH_KEYS)
+                    .map(|pair| Ok(pair?.0))
+                    .collect::<Result<Vec<_>, TableError>>()?;
+                if keys.is_empty() {
+                    break;
+                }
+                for key in &keys {
+                    tables.write(table, key, None)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write(
+        &self,
+        sources: &[Source<'_>],
+        tables: &dyn Tables,
+        told: Told<'_>,
+    ) -> Result<(), Unusable> {
+        let layout = Layout(tables);
+        let mut batch = Generation::default();
+        for source in sources {
+            let mut stopped = None;
+            source.walk(told, &mut |tenant, change| {
+                if tenant != self.tenant {
+                    return ControlFlow::Continue(());
+                }
+                let full = |key| full_key(tenant, key);
+                match change {
+                    Change::Put {
+                        table,
+                        key,
+                        envelope,
+                        ..
+                    } => {
+                        batch.put(table, full(key), envelope.to_vec());
+                    }
+                    Change::Delete { table, key } => batch.delete(table, full(key)),
+                    Change::DeleteRange { table, from, to } => {
+                        batch.delete_range(table, full(from), full(to));
+                    }
+                }
+                if batch.bytes() > BATCH_BYTES {
+                    let applied = replay::apply(layout, &std::mem::take(&mut batch));
+                    stopped = applied.err();
+                }
+                match stopped {
+                    Some(_) => ControlFlow::Break(()),
+                    None => ControlFlow::Continue(()),
+                }
+            })?;
+            if let Some(error) = stopped {
+                return Err(error.into());
+            }
+        }
+        Ok(replay::apply(layout, &batch)?)
+    }
+}
+
+/// Why rows are not in the tables now.
+enum Unusable {
+    Tables(String),
+    Log(OpenError),
+}
+
+impl From<TableError> for Unusable {
+    fn from(error: TableError) -> Self {
+        Self::Tables(error.to_string())
+    }
+}
+
+impl From<ReadError> for Unusable {
+    fn from(error: ReadError) -> Self {
+        Self::Tables(error.to_string())
+    }
+}
+
+impl From<OpenError> for Unusable {
+    fn from(error: OpenError) -> Self {
+        Self::Log(error)
+    }
+}
+
+/// Where rows are read.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    /// Everything.
+    All(&'a ReadOnly),
+    /// What the log says, and no snapshot.
+    Log(&'a ReadOnly),
+}
+
+impl Source<'_> {
+    fn walk(self, told: Told<'_>, visit: Visit<'_>) -> Result<(), OpenError> {
+        match self {
+            Self::All(seen) => seen.walk(told, visit),
+            Self::Log(seen) => seen.walk_log(told, visit),
+        }
+    }
+}
+
+/// What rows come to.
+#[derive(Default)]
+struct Sum {
+    ledger: Ledger,
+    leaves: BTreeMap<Sequence, [u8; 32]>,
+    /// The last entry before some that are missing, and the first after them.
+    hole: Option<(Option<Sequence>, Sequence)>,
+}
+
+impl Sum {
+    fn add(
+        &mut self,
+        tenant: TenantId,
+        change: &Change<'_>,
+        leaf: fn(&[u8]) -> [u8; 32],
+        first: &mut bool,
+    ) {
+        match change {
+            Change::Put {
+                table,
+                key,
+                envelope,
+                ..
+            } if table.load == Load::Hot => {
+                if let Some(envelope) = Envelope::read(envelope) {
+                    self.ledger.put(tenant, table, key, envelope.crc);
+                }
+            }
+            Change::Put {
+                table, key, stored, ..
+            } if table.id == ENTRIES.id => {
+                let Ok(key) = <[u8; 8]>::try_from(*key) else {
+                    return;
+                };
+                let sequence = Sequence::new(u64::from_be_bytes(key));
+                let last = self.leaves.keys().next_back().copied();
+                let follows = last.is_none_or(|last| sequence <= last.next());
+                if std::mem::take(first) && !follows {
+                    self.hole = self.hole.or(Some((last, sequence)));
+                }
+                self.leaves.insert(sequence, leaf(&stored.payload));
+            }
+            Change::Delete { table, key } => {
+                let key = key.to_vec();
+                self.ledger.fold(tenant, &Op::Delete { table, key });
+            }
+            Change::Put { .. } | Change::DeleteRange { .. } => {}
+        }
+    }
+}

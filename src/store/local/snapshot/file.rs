@@ -1,0 +1,636 @@
+//! Snapshots: all rows as the log had them at the end of a segment, in one file.
+//!
+//! The file is made of the log's own frames, in a segment with the number 0, which the log never
+//! has: first what it covers, then the rows in order of rank, table, tenant and key, then a SHUTDOWN
+//! frame. A run ([`merge`](super::merge)) is the same without a beginning, and may delete.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::vec;
+
+use crate::id::TenantId;
+use crate::store::ledger::Tally;
+use crate::store::local::disk::{Disk, LogFile, len_u64};
+use crate::store::local::log::frame::{HEADER, Kind, Tail, is_shutdown};
+use crate::store::local::log::frames::{Frames, Trouble, go_on};
+use crate::store::local::log::scan::{LastHead, open_head, records};
+use crate::store::local::schema::{Part, Schema, rank};
+use crate::store::local::tables::layout::{full_key, split_key};
+use crate::store::record::{Cover, LoggedBody, LoggedOp, Lsn, Record, RowsRecord};
+use crate::store::row::{Envelope, HEADS, Load, TableSpec, check_envelope};
+
+/// The directory of the snapshots, in the data directory.
+pub const DIR: &str = "snapshots";
+
+/// A frame has about this many bytes.
+const FRAME_BYTES: usize = 256 << 10;
+/// How much is written between two syncs. A commit that is synced meanwhile waits behind this much.
+const SYNC_BYTES: usize = 4 << 20;
+
+/// Where the first frame is.
+pub const START: Tail = Tail {
+    segment: 0,
+    offset: 0,
+    next: Lsn::new(1),
+    chain: 0,
+    epoch: 0,
+};
+
+/// What happens to a row, or to a range of rows that were there before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// The rows up to, and without, this full key go.
+    GoneTo(Vec<u8>),
+    /// The row is now this.
+    Put(Vec<u8>),
+    /// The row goes.
+    Delete,
+}
+
+/// One effect in a file, where the files are sorted: by [`Item::place`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    pub table: &'static TableSpec,
+    /// `tenant ‖ key`, of a range the first.
+    pub key: Vec<u8>,
+    pub effect: Effect,
+}
+
+impl Item {
+    /// What an operation of a tenant's record does.
+    pub fn of(tenant: TenantId, op: LoggedOp<'_>) -> Self {
+        let (table, key, effect) = match op {
+            LoggedOp::Put { table, key, value } => (table, key, Effect::Put(value.to_vec())),
+            LoggedOp::Delete { table, key } => (table, key, Effect::Delete),
+            LoggedOp::DeleteRange { table, from, to } => {
+                (table, from, Effect::GoneTo(full_key(tenant, to)))
+            }
+        };
+        Self {
+            table,
+            key: full_key(tenant, key),
+            effect,
+        }
+    }
+
+    /// What files are sorted by. A range comes before the rows that are in its place again.
+    pub fn place(&self) -> (u8, u8, &[u8], bool) {
+        let row = !matches!(self.effect, Effect::GoneTo(_));
+        (rank(self.table), self.table.id, &self.key, row)
+    }
+}
+
+impl Cover {
+    /// Where the log goes on behind it.
+    pub fn tail(self) -> Tail {
+        Tail {
+            segment: self.segment + 1,
+            offset: 0,
+            next: self.lsn.plus(1),
+            chain: self.chain,
+            epoch: self.epoch,
+        }
+    }
+
+    /// What is covered if the log goes on there, at the beginning of a segment.
+    pub(super) fn up_to(tail: Tail) -> Self {
+        Self {
+            lsn: Lsn::new(tail.next.get() - 1),
+            chain: tail.chain,
+            segment: tail.segment - 1,
+            epoch: tail.epoch,
+        }
+    }
+}
+
+/// A snapshot that counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    pub path: PathBuf,
+    pub cover: Cover,
+    /// How long the file is.
+    pub bytes: u64,
+}
+
+/// Where the snapshot with this last record lies.
+pub fn path(dir: &Path, lsn: Lsn) -> PathBuf {
+    dir.join(format!("{:016x}.snap", lsn.get()))
+}
+
+/// The snapshots there are by name, oldest first; nothing is known of what is in them.
+pub fn list(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut names = disk.list(dir)?;
+    names.retain(|name| name.ends_with(".snap"));
+    names.sort_unstable();
+    Ok(names.into_iter().map(|name| dir.join(name)).collect())
+}
+
+impl Snapshot {
+    /// Reads what a snapshot covers, and makes sure that it has an end.
+    pub fn open(disk: &Arc<dyn Disk>, schema: &Schema, path: PathBuf) -> Result<Self, Trouble> {
+        let bytes = disk.len(&path).map_err(Trouble::io(&path))?;
+        let mut rows = Rows::new(disk.clone(), schema, path.clone(), Part::Front);
+        let cover = rows.cover()?;
+        let Some(cover) = cover
+            .filter(|cover| self::path(Path::new(""), cover.lsn).file_name() == path.file_name())
+        else {
+            return Err(rows.frames.damaged("not the snapshot that its name says"));
+        };
+        let end = bytes.saturating_sub(len_u64(&[0; HEADER]));
+        let last = disk
+            .read_at(&path, end, HEADER)
+            .map_err(Trouble::io(&path))?;
+        if !is_shutdown(&last, START.segment, end) {
+            return Err(Trouble::Damaged {
+                path,
+                offset: end,
+                why: "the snapshot does not end",
+                last_good: None,
+            });
+        }
+        Ok(Self { path, cover, bytes })
+    }
+
+    /// Every tenant's head. The log behind the snapshot changes some of them.
+    pub fn heads(
+        &self,
+        disk: &Arc<dyn Disk>,
+        schema: &Schema,
+    ) -> Result<HashMap<TenantId, LastHead>, Trouble> {
+        let mut heads = HashMap::new();
+        let mut rows = self.rows(disk, schema, Part::Front);
+        while let Some(item) = rows.next().transpose()? {
+            if item.table.id != HEADS.id {
+                break;
+            }
+            let (tenant, head) =
+                head_of(item).ok_or_else(|| rows.frames.damaged("a head is unreadable"))?;
+            heads.insert(tenant, head);
+        }
+        Ok(heads)
+    }
+
+    /// The rows of some tables.
+    pub fn rows<'s>(&self, disk: &Arc<dyn Disk>, schema: &'s Schema, part: Part) -> Rows<'s> {
+        Rows::new(disk.clone(), schema, self.path.clone(), part)
+    }
+
+    /// Makes sure that every frame is as it was written.
+    pub fn check_frames(
+        &self,
+        disk: &Arc<dyn Disk>,
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<(), Trouble> {
+        let mut frames = Frames::new(disk.clone(), self.path.clone(), START);
+        while frames
+            .frame()
+            .is_none_or(|frame| frame.kind != Kind::Shutdown)
+        {
+            go_on(stopped)?;
+            if let Err(flaw) = frames.step()? {
+                return Err(frames.flawed(flaw));
+            }
+        }
+        self.check_end(&frames)
+    }
+
+    fn check_end(&self, frames: &Frames) -> Result<(), Trouble> {
+        if frames.tail().offset == self.bytes {
+            Ok(())
+        } else {
+            Err(frames.damaged("a snapshot goes on behind its end"))
+        }
+    }
+
+    /// Reads a snapshot as a whole and makes sure that it is one: every frame, every envelope and the
+    /// order of all rows; and of every tenant that its hot rows are those that its head says.
+    pub fn check(
+        &self,
+        disk: &Arc<dyn Disk>,
+        schema: &Schema,
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<HashMap<TenantId, LastHead>, Trouble> {
+        let mut rows = self.rows(disk, schema, Part::Whole);
+        let mut heads = HashMap::new();
+        let mut tallies: HashMap<TenantId, Tally> = HashMap::new();
+        let mut before: Option<Item> = None;
+        while let Some(item) = rows.next().transpose()? {
+            go_on(stopped)?;
+            let damaged = |why| rows.frames.damaged(why);
+            if before.is_some_and(|before: Item| before.place() >= item.place()) {
+                return Err(damaged("its rows are not in order"));
+            }
+            let Effect::Put(value) = &item.effect else {
+                return Err(damaged("a snapshot that deletes"));
+            };
+            let (tenant, key) =
+                split_key(&item.key).ok_or_else(|| damaged("a row of no tenant"))?;
+            check_envelope(tenant, item.table, key, value)
+                .map_err(|_| damaged("a row is not what was put"))?;
+            if item.table.load == Load::Hot
+                && let Some(envelope) = Envelope::read(value)
+            {
+                tallies
+                    .entry(tenant)
+                    .or_default()
+                    .put(tenant, item.table, key, envelope.crc);
+            }
+            if item.table.id == HEADS.id {
+                let (tenant, head) =
+                    head_of(item.clone()).ok_or_else(|| damaged("a head is unreadable"))?;
+                heads.insert(tenant, head);
+            }
+            before = Some(item);
+        }
+        for (tenant, last) in &heads {
+            let tally = tallies.remove(tenant).unwrap_or_default();
+            let head = open_head(*tenant, &last.envelope);
+            if head.is_none_or(|head| (head.hot_rows, head.hot_hash) != (tally.rows, tally.hash)) {
+                return Err(rows
+                    .frames
+                    .damaged("a tenant's rows are not those of its head"));
+            }
+        }
+        if !tallies.is_empty() {
+            return Err(rows.frames.damaged("rows of a tenant without a head"));
+        }
+        self.check_end(&rows.frames)?;
+        Ok(heads)
+    }
+}
+
+fn head_of(item: Item) -> Option<(TenantId, LastHead)> {
+    let (tenant, _) = split_key(&item.key)?;
+    let Effect::Put(envelope) = item.effect else {
+        return None;
+    };
+    let sequence = open_head(tenant, &envelope)?.sequence;
+    Some((tenant, LastHead { sequence, envelope }))
+}
+
+/// Makes a snapshot's file, or a run's. It counts only once somebody has read it back, renamed it
+/// and synced its directory.
+pub struct Writer {
+    file: Box<dyn LogFile>,
+    tail: Tail,
+    /// The frame that is being made.
+    frame: Vec<u8>,
+    /// Records in it.
+    count: u32,
+    /// The rank of their tables.
+    rank: u8,
+    /// The last of them, of this table and tenant, which can still grow.
+    open: Option<(u8, TenantId, RowsRecord)>,
+    unsynced: usize,
+}
+
+impl Writer {
+    /// Begins a file; a snapshot's with what it covers.
+    pub fn create(
+        disk: &dyn Disk,
+        path: &Path,
+        epoch: u32,
+        cover: Option<Cover>,
+    ) -> io::Result<Self> {
+        let mut tail = Tail { epoch, ..START };
+        let mut front = Vec::new();
+        if let Some(cover) = cover {
+            front.resize(HEADER, 0);
+            Record::snapshot(cover).encode(&mut front);
+            tail.finish(Kind::Group, 1, &mut front);
+        }
+        let file = disk.create(path, &front, len_u64(&front))?;
+        let mut writer = Self {
+            file,
+            tail,
+            frame: Vec::with_capacity(FRAME_BYTES * 2),
+            count: 0,
+            rank: 0,
+            open: None,
+            unsynced: 0,
+        };
+        writer.frame.resize(HEADER, 0);
+        Ok(writer)
+    }
+
+    /// The next effect, in order of place.
+    pub fn push(&mut self, item: &Item) -> io::Result<()> {
+        // Whoever wants heads alone does not have to trust a frame with anything else.
+        if self.frame.len() >= FRAME_BYTES || rank(item.table) != self.rank {
+            self.write(Kind::Group)?;
+            self.rank = rank(item.table);
+        }
+        let (tenant, key) = split_key(&item.key).unwrap_or((TenantId::ZERO, &item.key));
+        let goes_on = self.open.as_ref().is_some_and(|(table, of, record)| {
+            (*table, *of) == (item.table.id, tenant) && !record.is_full()
+        });
+        if !goes_on {
+            self.end_record();
+            let record = RowsRecord::begin(tenant, &mut self.frame);
+            self.open = Some((item.table.id, tenant, record));
+            self.count += 1;
+        }
+        let table = item.table;
+        let op = match &item.effect {
+            Effect::Put(value) => LoggedOp::Put { table, key, value },
+            Effect::Delete => LoggedOp::Delete { table, key },
+            Effect::GoneTo(to) => LoggedOp::DeleteRange {
+                table,
+                from: key,
+                to: split_key(to).map_or(to.as_slice(), |(_, to)| to),
+            },
+        };
+        if let Some((_, _, record)) = &mut self.open {
+            record.push(op, &mut self.frame);
+        }
+        Ok(())
+    }
+
+    /// Ends the file and syncs it; how long it is.
+    pub fn finish(mut self) -> io::Result<u64> {
+        self.write(Kind::Group)?;
+        self.write(Kind::Shutdown)?;
+        self.file.sync_data()?;
+        Ok(self.tail.offset)
+    }
+
+    fn end_record(&mut self) {
+        if let Some((_, _, record)) = self.open.take() {
+            record.end(&mut self.frame);
+        }
+    }
+
+    /// Writes what has been collected as a frame, unless it is a group of nothing.
+    fn write(&mut self, kind: Kind) -> io::Result<()> {
+        self.end_record();
+        if kind == Kind::Group && self.count == 0 {
+            return Ok(());
+        }
+        let offset = self.tail.offset;
+        self.tail.finish(kind, self.count, &mut self.frame);
+        self.file.write_at(&self.frame, offset)?;
+        self.unsynced += self.frame.len();
+        if self.unsynced >= SYNC_BYTES {
+            self.file.sync_data()?;
+            self.unsynced = 0;
+        }
+        self.count = 0;
+        self.frame.clear();
+        self.frame.resize(HEADER, 0);
+        Ok(())
+    }
+}
+
+/// The effects in a file, in order. Ends at the SHUTDOWN frame; a file without one is damaged.
+pub struct Rows<'s> {
+    schema: &'s Schema,
+    frames: Frames,
+    part: Part,
+    /// Those of the frame that was read last.
+    items: vec::IntoIter<Item>,
+    ended: bool,
+}
+
+impl<'s> Rows<'s> {
+    /// Those of some tables.
+    pub fn new(disk: Arc<dyn Disk>, schema: &'s Schema, path: PathBuf, part: Part) -> Self {
+        Self {
+            schema,
+            frames: Frames::new(disk, path, START),
+            part,
+            items: Vec::new().into_iter(),
+            ended: false,
+        }
+    }
+
+    /// What the first frame says that the file covers, if it is a snapshot's.
+    fn cover(&mut self) -> Result<Option<Cover>, Trouble> {
+        if let Err(flaw) = self.frames.step()? {
+            return Err(self.frames.flawed(flaw));
+        }
+        let Some(frame) = self.frames.frame() else {
+            return Ok(None);
+        };
+        let first = records(&frame, self.schema).next();
+        match first.map(|record| record.map(|record| record.body)) {
+            Some(Ok(LoggedBody::Snapshot(cover))) => Ok(Some(cover)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Reads on to the next frame with rows that are wanted.
+    fn read(&mut self) -> Result<(), Trouble> {
+        while !self.ended && self.items.as_slice().is_empty() {
+            if let Err(flaw) = self.frames.step()? {
+                return Err(self.frames.flawed(flaw));
+            }
+            let Some(frame) = self.frames.frame() else {
+                continue;
+            };
+            self.ended = frame.kind == Kind::Shutdown;
+            let mut items = Vec::new();
+            for record in records(&frame, self.schema) {
+                let record = record.map_err(|why| self.frames.damaged(why))?;
+                let ops = match record.body {
+                    LoggedBody::Rows(ops) => ops,
+                    LoggedBody::Snapshot(_) => continue,
+                    LoggedBody::Tenant { .. }
+                    | LoggedBody::Side(_)
+                    | LoggedBody::Checkpoint { .. } => {
+                        return Err(self.frames.damaged("a record of the log in a snapshot"));
+                    }
+                };
+                for op in ops {
+                    if self.part.has(op.table()) {
+                        items.push(Item::of(record.tenant, op));
+                    } else if self.part == Part::Front {
+                        // All that is wanted comes before what is not.
+                        self.ended = true;
+                    }
+                }
+            }
+            self.items = items.into_iter();
+        }
+        Ok(())
+    }
+}
+
+impl Iterator for Rows<'_> {
+    type Item = Result<Item, Trouble>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.read() {
+            Ok(()) => self.items.next().map(Ok),
+            Err(trouble) => {
+                self.ended = true;
+                Some(Err(trouble))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::golden;
+    use crate::id::Sequence;
+    use crate::store::head::{self, Head};
+    use crate::store::local::disk::RealDisk;
+    use crate::store::row::{ENTRIES, Keyed, Op};
+    use crate::time::Timestamp;
+
+    static SCHEMA: [TableSpec; 2] = [
+        TableSpec {
+            id: 1,
+            name: "hot",
+            load: Load::Hot,
+            keyed: Keyed::Natural,
+        },
+        TableSpec {
+            id: 2,
+            name: "side",
+            load: Load::Side,
+            keyed: Keyed::Natural,
+        },
+    ];
+    const TENANT: TenantId = TenantId::from_bytes([7; 16]);
+    const COVER: Cover = Cover {
+        lsn: Lsn::new(0x1234),
+        chain: 0xDEAD_BEEF,
+        segment: 3,
+        epoch: 2,
+    };
+
+    fn items() -> Vec<Item> {
+        let put = |table, key: &[u8], payload: &[u8]| {
+            let op = Op::put(TENANT, table, key.to_vec(), 1, payload);
+            let Op::Put { value, .. } = op else {
+                unreachable!()
+            };
+            Item {
+                table,
+                key: full_key(TENANT, key),
+                effect: Effect::Put(value),
+            }
+        };
+        let rows = [put(&SCHEMA[0], b"a", b"one"), put(&SCHEMA[0], b"b", b"two")];
+        let mut tally = Tally::default();
+        for (key, row) in [b"a", b"b"].into_iter().zip(&rows) {
+            let Effect::Put(value) = &row.effect else {
+                unreachable!()
+            };
+            let crc = Envelope::read(value).unwrap().crc;
+            tally.put(TENANT, &SCHEMA[0], key, crc);
+        }
+        let head = Head {
+            sequence: Sequence::new(3),
+            at: Timestamp::from_micros(1_764_000_000_000_000),
+            log_base: Sequence::FIRST,
+            next_due: None,
+            hot_rows: tally.rows,
+            hot_hash: tally.hash,
+            root: [3; 32],
+            range: vec![[4; 32]],
+        };
+        assert_eq!(head::VERSION, 1);
+        let mut items = vec![put(&HEADS, &[], &head.encode())];
+        items.extend(rows);
+        items.push(put(&SCHEMA[1], b"", b"used"));
+        items.push(put(&ENTRIES, &3u64.to_be_bytes(), b"entry"));
+        items
+    }
+
+    /// Writes these rows as a snapshot.
+    fn write(dir: &Path, items: &[Item]) -> Snapshot {
+        let path = path(dir, COVER.lsn);
+        let mut writer = Writer::create(&RealDisk, &path, 5, Some(COVER)).unwrap();
+        items.iter().for_each(|item| writer.push(item).unwrap());
+        Snapshot {
+            bytes: writer.finish().unwrap(),
+            path,
+            cover: COVER,
+        }
+    }
+
+    #[test]
+    fn a_snapshot_is_frozen_and_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let schema = Schema::new(&SCHEMA);
+        let written = write(dir.path(), &items());
+        let bytes = std::fs::read(&written.path).unwrap();
+        golden::check("store_snapshot.hex", &golden::hex(&bytes));
+        let opened = Snapshot::open(&disk, &schema, written.path.clone()).unwrap();
+        assert_eq!(opened, written);
+        let rows = |part| {
+            let rows = opened.rows(&disk, &schema, part);
+            rows.collect::<Result<Vec<_>, _>>().unwrap()
+        };
+        assert_eq!(rows(Part::Whole), items());
+        assert_eq!(rows(Part::Front), items()[..4]);
+        assert_eq!(rows(Part::Back), items()[4..]);
+        let heads = opened.heads(&disk, &schema).unwrap();
+        assert_eq!(heads[&TENANT].sequence, Sequence::new(3));
+        assert_eq!(opened.check(&disk, &schema, &|| false).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn no_cut_and_no_changed_bit_passes() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let schema = Schema::new(&SCHEMA);
+        let path = write(dir.path(), &items()).path;
+        let whole = std::fs::read(&path).unwrap();
+        let passes = || {
+            let opened = Snapshot::open(&disk, &schema, path.clone())?;
+            opened.check_frames(&disk, &|| false)?;
+            opened.check(&disk, &schema, &|| false)
+        };
+        assert!(passes().is_ok());
+        for bit in (0..whole.len() * 8).step_by(3) {
+            let mut changed = whole.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, &changed).unwrap();
+            assert!(passes().is_err(), "bit {bit}");
+        }
+        for len in 0..whole.len() {
+            std::fs::write(&path, &whole[..len]).unwrap();
+            assert!(passes().is_err(), "cut at {len}");
+        }
+        std::fs::write(&path, [whole.as_slice(), &[0; 8]].concat()).unwrap();
+        assert!(passes().is_err());
+    }
+
+    #[test]
+    fn what_is_no_snapshot_does_not_count_as_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let schema = Schema::new(&SCHEMA);
+        let why = |items: &[Item]| {
+            let written = write(dir.path(), items);
+            match written.check(&disk, &schema, &|| false) {
+                Err(Trouble::Damaged { why, .. }) => why,
+                other => panic!("{:?}", other.map(|_| ())),
+            }
+        };
+        let mut unsorted = items();
+        unsorted.swap(1, 2);
+        assert_eq!(why(&unsorted), "its rows are not in order");
+        let mut twice = items();
+        twice.push(twice[4].clone());
+        assert_eq!(why(&twice), "its rows are not in order");
+        let mut missing = items();
+        missing.remove(1);
+        assert_eq!(why(&missing), "a tenant's rows are not those of its head");
+        assert_eq!(why(&items()[1..]), "rows of a tenant without a head");
+        let mut deletes = items();
+        deletes[4].effect = Effect::Delete;
+        assert_eq!(why(&deletes), "a snapshot that deletes");
+        let mut moved = items();
+        moved[4].key = full_key(TENANT, &4u64.to_be_bytes());
+        assert_eq!(why(&moved), "a row is not what was put");
+    }
+}

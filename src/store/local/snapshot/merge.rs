@@ -1,0 +1,396 @@
+//! The rows that a snapshot and the log behind it come to, in order, without holding them all.
+//!
+//! The log's changes are collected until they take [`RUN_BYTES`] of memory; sorted, they are a run,
+//! and all runs but the last go to files. Snapshot and runs are then read side by side: of all
+//! effects on a row the newest counts.
+
+use std::cmp::Ordering;
+use std::collections::{BinaryHeap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::file::{Effect, Item, Rows, Snapshot, Writer};
+use crate::id::TenantId;
+use crate::store::local::disk::Disk;
+use crate::store::local::log::frame::Tail;
+use crate::store::local::log::frames::{LogFrames, Trouble, go_on};
+use crate::store::local::log::scan::{LastHead, records};
+use crate::store::local::log::segment::Wal;
+use crate::store::local::schema::{Part, Schema};
+use crate::store::local::tables::lag::{Generation, Ranges};
+use crate::store::record::{Logged, LoggedBody};
+
+/// How much memory the changes of one run take; little in tests, so that they make runs at all.
+const RUN_BYTES: usize = if cfg!(test) { 64 << 10 } else { 64 << 20 };
+
+/// A file in the making, or one that is of use to nobody else. Removed when this is dropped, unless
+/// it has another name by then.
+pub(super) struct Unfinished {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+}
+
+impl Unfinished {
+    /// Of this file, which need not be there yet.
+    pub fn new(disk: &Arc<dyn Disk>, path: PathBuf) -> Self {
+        Self {
+            disk: disk.clone(),
+            path,
+        }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Err(error) = self.disk.remove(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "a file of no use stays until the next start");
+        }
+    }
+}
+
+/// What is to be brought together.
+pub struct Fold<'a> {
+    pub wal: &'a Wal,
+    pub schema: &'a Schema,
+    /// What is there already; without it, the log from its beginning.
+    pub base: Option<&'a Snapshot>,
+    /// Where the log is left.
+    pub end: Tail,
+    /// Which tables.
+    pub part: Part,
+    /// Where runs may lie, and what their names begin with.
+    pub runs: PathBuf,
+    /// Asked again and again whether anybody still wants it.
+    pub stopped: &'a (dyn Fn() -> bool + Sync),
+}
+
+/// What came out of it.
+pub struct Folded<'a> {
+    /// The rows, by rank, table, tenant and key.
+    pub rows: Merge<'a>,
+    /// The last head of every tenant with records behind the base.
+    pub heads: HashMap<TenantId, LastHead>,
+    /// Where the log is left, as its own frames tell.
+    pub end: Tail,
+    _runs: Vec<Unfinished>,
+}
+
+impl<'a> Fold<'a> {
+    /// Reads the log and sets out to merge it with the base.
+    pub fn run(&self) -> Result<Folded<'a>, Trouble> {
+        let begin = self.base.map_or(Tail::START, |base| base.cover.tail());
+        let mut frames = LogFrames::new(self.wal, begin, self.end);
+        let mut heads = HashMap::new();
+        let mut run = Generation::default();
+        let mut files = Vec::new();
+        while frames.step()? {
+            go_on(self.stopped)?;
+            let Some(frame) = frames.frame() else {
+                continue;
+            };
+            for record in records(&frame, self.schema) {
+                let record = record.map_err(|why| frames.damaged(why))?;
+                self.absorb(record, &mut run, &mut heads)
+                    .map_err(|why| frames.damaged(why))?;
+            }
+            if run.bytes() > RUN_BYTES {
+                files.push(self.write_run(files.len(), std::mem::take(&mut run))?);
+            }
+        }
+        let disk = &self.wal.disk;
+        let mut sources: Vec<Source<'a>> = Vec::new();
+        if let Some(base) = self.base {
+            sources.push(Box::new(base.rows(disk, self.schema, self.part)));
+        }
+        for file in &files {
+            let path = file.path().to_owned();
+            let rows = Rows::new(disk.clone(), self.schema, path, Part::Whole);
+            sources.push(Box::new(rows));
+        }
+        sources.push(Box::new(sorted(run).into_iter().map(Ok)));
+        Ok(Folded {
+            rows: Merge::new(sources)?,
+            heads,
+            end: frames.tail(),
+            _runs: files,
+        })
+    }
+
+    fn absorb(
+        &self,
+        record: Logged<'_>,
+        run: &mut Generation,
+        heads: &mut HashMap<TenantId, LastHead>,
+    ) -> Result<(), &'static str> {
+        let tenant = record.tenant;
+        let ops = match record.body {
+            LoggedBody::Tenant {
+                sequence,
+                head,
+                ops,
+            } => {
+                let envelope = head.to_vec();
+                heads.insert(tenant, LastHead { sequence, envelope });
+                ops
+            }
+            LoggedBody::Side(ops) => ops,
+            LoggedBody::Checkpoint { .. } => return Ok(()),
+            LoggedBody::Snapshot(_) | LoggedBody::Rows(_) => {
+                return Err("a record of a snapshot in the log");
+            }
+        };
+        run.replay(
+            tenant,
+            ops.into_iter().filter(|op| self.part.has(op.table())),
+        );
+        Ok(())
+    }
+
+    /// Writes a run to a file, sorted.
+    fn write_run(&self, number: usize, run: Generation) -> Result<Unfinished, Trouble> {
+        let disk = &self.wal.disk;
+        let mut path = self.runs.clone().into_os_string();
+        path.push(format!("-{number}.new"));
+        let file = Unfinished::new(disk, path.into());
+        let io = Trouble::io(file.path());
+        let mut writer = Writer::create(disk.as_ref(), file.path(), 0, None).map_err(&io)?;
+        for item in sorted(run) {
+            go_on(self.stopped)?;
+            writer.push(&item).map_err(&io)?;
+        }
+        writer.finish().map_err(&io)?;
+        drop(io);
+        Ok(file)
+    }
+}
+
+/// The changes of a generation as a file has them. Ranges do not overlap, so of each file at most one
+/// covers a row.
+fn sorted(changes: Generation) -> Vec<Item> {
+    let mut items = Vec::new();
+    for (table, changes) in changes.into_tables() {
+        let (gone, rows) = changes.into_parts();
+        items.extend(apart(gone).into_iter().map(|(key, to)| Item {
+            table,
+            key,
+            effect: Effect::GoneTo(to),
+        }));
+        items.extend(rows.into_iter().map(|(key, value)| Item {
+            table,
+            key,
+            effect: value.map_or(Effect::Delete, Effect::Put),
+        }));
+    }
+    // Made of a few sorted stretches, which this sort finds.
+    items.sort_by(|a, b| a.place().cmp(&b.place()));
+    items
+}
+
+/// The same places in ranges that do not overlap, in order.
+fn apart(mut ranges: Ranges) -> Ranges {
+    ranges.retain(|(from, to)| from < to);
+    ranges.sort_unstable();
+    let mut apart = Ranges::new();
+    for (from, to) in ranges {
+        match apart.last_mut() {
+            Some((_, end)) if from <= *end => {
+                if to > *end {
+                    *end = to;
+                }
+            }
+            _ => apart.push((from, to)),
+        }
+    }
+    apart
+}
+
+/// Effects in order of their places.
+type Source<'a> = Box<dyn Iterator<Item = Result<Item, Trouble>> + Send + 'a>;
+
+/// Sources as one: the rows there are in the end, in order of their places.
+pub struct Merge<'a> {
+    /// The oldest first.
+    sources: Vec<Source<'a>>,
+    /// The next effect of each source.
+    next: BinaryHeap<Next>,
+    /// The ranges that began and did not end yet, and the sources they are from.
+    gone: Vec<(usize, Item)>,
+    /// The place of the row that was decided on last.
+    decided: Option<(u8, Vec<u8>)>,
+}
+
+/// The next effect of a source.
+struct Next {
+    item: Item,
+    source: usize,
+}
+
+impl<'a> Merge<'a> {
+    /// Of sources that are given the oldest first.
+    fn new(sources: Vec<Source<'a>>) -> Result<Self, Trouble> {
+        let mut merge = Self {
+            next: BinaryHeap::with_capacity(sources.len()),
+            sources,
+            gone: Vec::new(),
+            decided: None,
+        };
+        (0..merge.sources.len()).try_for_each(|source| merge.refill(source))?;
+        Ok(merge)
+    }
+
+    fn refill(&mut self, source: usize) -> Result<(), Trouble> {
+        let rows = self.sources.get_mut(source);
+        if let Some(item) = rows.and_then(Iterator::next).transpose()? {
+            self.next.push(Next { item, source });
+        }
+        Ok(())
+    }
+
+    /// The next row, if there is one more.
+    fn row(&mut self) -> Result<Option<Item>, Trouble> {
+        while let Some(Next { item, source }) = self.next.pop() {
+            self.refill(source)?;
+            if let Effect::GoneTo(_) = item.effect {
+                self.gone.push((source, item));
+                continue;
+            }
+            let place = |(table, key): &(u8, Vec<u8>)| {
+                (*table, key.as_slice()) == (item.table.id, item.key.as_slice())
+            };
+            if self.decided.as_ref().is_some_and(place) {
+                continue;
+            }
+            self.decided = Some((item.table.id, item.key.clone()));
+            self.gone.retain(|(_, range)| covers(range, &item));
+            let is_gone = self.gone.iter().any(|(newer, _)| *newer > source);
+            if !is_gone && item.effect != Effect::Delete {
+                return Ok(Some(item));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Whether a range that began at or before a row goes beyond it.
+fn covers(range: &Item, row: &Item) -> bool {
+    let Effect::GoneTo(to) = &range.effect else {
+        return false;
+    };
+    range.table.id == row.table.id && row.key < *to
+}
+
+impl Iterator for Merge<'_> {
+    type Item = Result<Item, Trouble>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.row().transpose()
+    }
+}
+
+/// What is greatest comes off the heap first: of all places the first, and there the newest source.
+impl Ord for Next {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let place = other.item.place().cmp(&self.item.place());
+        place.then(self.source.cmp(&other.source))
+    }
+}
+
+impl PartialOrd for Next {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Next {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Next {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::row::{Keyed, Load, TableSpec};
+
+    static TABLES: [TableSpec; 2] = [
+        TableSpec {
+            id: 9,
+            name: "first, for it is hot",
+            load: Load::Hot,
+            keyed: Keyed::Natural,
+        },
+        TableSpec {
+            id: 1,
+            name: "second",
+            load: Load::Cold,
+            keyed: Keyed::Natural,
+        },
+    ];
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Put(usize, u8, u8),
+        Delete(usize, u8),
+        DeleteRange(usize, u8, u8),
+        /// What follows is in the next source.
+        Next,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            6 => (0..2usize, 0..30u8, any::<u8>()).prop_map(|(t, k, v)| Step::Put(t, k, v)),
+            2 => (0..2usize, 0..30u8).prop_map(|(t, k)| Step::Delete(t, k)),
+            2 => (0..2usize, 0..30u8, 0..30u8).prop_map(|(t, a, b)| Step::DeleteRange(t, a, b)),
+            1 => Just(Step::Next),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_merged_is_what_was_done(steps in prop::collection::vec(step(), 0..150)) {
+            let mut model: BTreeMap<(usize, Vec<u8>), Vec<u8>> = BTreeMap::new();
+            let mut runs = vec![Generation::default()];
+            for step in steps {
+                let Some(run) = runs.last_mut() else { unreachable!() };
+                match step {
+                    Step::Put(table, key, value) => {
+                        model.insert((table, vec![key]), vec![value]);
+                        run.put(&TABLES[table], vec![key], vec![value]);
+                    }
+                    Step::Delete(table, key) => {
+                        model.remove(&(table, vec![key]));
+                        run.delete(&TABLES[table], vec![key]);
+                    }
+                    Step::DeleteRange(table, from, to) => {
+                        model.retain(|(of, key), _| *of != table || !(from..to).contains(&key[0]));
+                        run.delete_range(&TABLES[table], vec![from], vec![to]);
+                    }
+                    Step::Next => runs.push(Generation::default()),
+                }
+            }
+            let sources = runs.into_iter().map(|run| {
+                let items: Vec<_> = sorted(run).into_iter().map(Ok).collect();
+                Box::new(items.into_iter()) as Source<'_>
+            });
+            let merge = Merge::new(sources.collect()).map_err(|_| TestCaseError::fail("no trouble"))?;
+            let rows: Vec<_> = merge.map(|item| item.unwrap()).collect();
+            let expected: Vec<_> = model.into_iter().map(|((table, key), value)| Item {
+                table: &TABLES[table],
+                key,
+                effect: Effect::Put(value),
+            }).collect();
+            prop_assert_eq!(rows, expected);
+        }
+    }
+}

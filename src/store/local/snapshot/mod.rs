@@ -1,0 +1,16 @@
+//! Snapshots: so that the log need not be kept for ever.
+//!
+//! A snapshot is one [`file`](mod@file) with all rows as the log had them at the end of a segment. [`keep`] has one
+//! made when it is due: the one before it, [`merge`]d with the log behind it. Two are kept, and the
+//! log behind the older of them.
+//!
+//! **Promises**: no log is removed before two snapshots, read back, say the same as it; either of
+//! them and the log behind it come to every row there is.
+//!
+//! **Never asks** the tables: what they got wrong must not become the truth.
+
+mod file;
+pub mod keep;
+pub mod merge;
+
+pub use file::{DIR, Effect, Item, START, Snapshot, Writer, list, path};

@@ -1,0 +1,85 @@
+//! The tables: every row where a read finds it. They follow the log and can be made from it at any
+//! time.
+//!
+//! A durable row is in the [`lag`] until [`apply`], the thread behind the answers, has brought it to
+//! the tables, and [`read`] looks at both as one. [`layout`] says how rows lie in them, most of them
+//! in [`block`]s. What keeps them stands behind [`Tables`]: [`sled`](mod@sled), or memory in a test.
+//!
+//! At a start [`settle`] asks whether they can be what the log says: each sync leaves a [`stamp`].
+//! What they lack is [`replay`]ed; if that does not make them whole, they are
+//! [`rebuild`](mod@rebuild)t.
+//!
+//! **Promises**: a read shows what is durable, and nothing that is not what was put.
+//!
+//! **Never knows** how a frame is laid out, or what was salvaged, repaired or restored.
+
+pub mod apply;
+mod block;
+pub mod lag;
+pub mod layout;
+#[cfg(test)]
+pub mod memory;
+mod read;
+pub mod rebuild;
+pub mod replay;
+pub mod settle;
+pub mod sled;
+mod stamp;
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use self::sled::OPEN_LIMIT;
+use crate::store::row::TableSpec;
+
+/// What the tables' keeper reported. It is the tables' own trouble: the log is not concerned.
+#[derive(Debug, Error)]
+pub enum TableError {
+    /// sled failed.
+    #[error("sled: {0}")]
+    Sled(#[from] ::sled::Error),
+    /// The file behind sled failed.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
+    /// sled panicked, as it does on some damaged files.
+    #[error("sled panicked")]
+    Panicked,
+    /// sled did not open in time.
+    #[error("sled did not open within {} seconds", OPEN_LIMIT.as_secs())]
+    TooSlow,
+}
+
+/// A full key, and the whole envelope that is now there, or that nothing is.
+pub type Change = (Vec<u8>, Option<Vec<u8>>);
+/// A key and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+/// Pairs in order.
+pub type Pairs<'a> = Box<dyn Iterator<Item = Result<Pair, TableError>> + 'a>;
+
+/// Ordered keys and values, one tree per table.
+pub trait Tables: Send + Sync {
+    /// The value of a key.
+    fn get(&self, table: &TableSpec, key: &[u8]) -> Result<Option<Vec<u8>>, TableError>;
+    /// Every pair from `from` up to, and without, `to`.
+    fn range(&self, table: &TableSpec, from: &[u8], to: Option<&[u8]>) -> Pairs<'_>;
+    /// The last pair of that range.
+    fn last(&self, table: &TableSpec, from: &[u8], to: &[u8]) -> Result<Option<Pair>, TableError>;
+    /// Sets or removes a key; what was there before.
+    fn write(
+        &self,
+        table: &TableSpec,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<Option<Vec<u8>>, TableError>;
+    /// Sets or removes several keys, of which a crash keeps all or none.
+    fn write_together(&self, table: &TableSpec, changes: &[Change]) -> Result<(), TableError>;
+    /// Makes everything written so far survive a power cut.
+    fn sync(&self) -> Result<(), TableError>;
+}

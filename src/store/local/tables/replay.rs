@@ -1,0 +1,203 @@
+//! From the log to the tables: what they lack after a crash.
+
+use std::collections::{HashMap, HashSet};
+
+use super::Tables;
+use super::lag::Generation;
+use super::layout::{Layout, split_key};
+use super::stamp::Stamp;
+use crate::id::{Sequence, TenantId};
+use crate::store::head::Head;
+use crate::store::local::log::frames::{LogFrames, Trouble};
+use crate::store::local::log::scan::{Scan, records};
+use crate::store::local::log::segment::Wal;
+use crate::store::local::schema::Schema;
+use crate::store::record::{Logged, LoggedBody, Lsn};
+use crate::store::row::{HEADS, open_envelope};
+use crate::store::{OpenError, ReadError};
+
+/// How much of the log is brought together before it is written to the tables.
+const BATCH_BYTES: usize = 8 << 20;
+
+/// Why tables cannot be gone on with.
+pub enum Doubt {
+    /// They are to be built anew from the log.
+    Rebuild(String),
+    /// The store must not open.
+    Refuse(OpenError),
+}
+
+impl From<Trouble> for Doubt {
+    fn from(trouble: Trouble) -> Self {
+        Self::Refuse(trouble.into())
+    }
+}
+
+impl From<ReadError> for Doubt {
+    fn from(error: ReadError) -> Self {
+        Self::Rebuild(error.to_string())
+    }
+}
+
+/// Brings tables that hold everything up to `scan.applied`, and perhaps more, to the end of the
+/// log, and checks that they are what the log says.
+pub(super) fn catch_up(
+    wal: &Wal,
+    scan: &Scan,
+    schema: &Schema,
+    tables: &dyn Tables,
+) -> Result<(), Doubt> {
+    let layout = Layout(tables);
+    let known = heads(layout)?;
+    for (tenant, head) in &known {
+        // Rows come to the tables after their record is synced, so the log has lost what it had.
+        if scan
+            .heads
+            .get(tenant)
+            .is_none_or(|last| last.sequence < *head)
+        {
+            let path = wal.path(scan.tail.segment);
+            let why = "the tables hold what is not in the log";
+            return Err(Doubt::Refuse(scan.damaged(
+                path,
+                scan.tail.offset,
+                None,
+                why,
+            )));
+        }
+    }
+    if scan.through.lsn == Lsn::ZERO && !empty(tables, schema)? {
+        let why = "the log is empty and the tables are not";
+        return Err(Doubt::Refuse(scan.damaged(wal.path(1), 0, None, why)));
+    }
+    let stamp = Stamp::read(tables).map_err(ReadError::from)?;
+    if stamp.applied > scan.through.lsn {
+        let why = "the tables were synced with what is not in the log";
+        let (path, offset) = (wal.path(scan.tail.segment), scan.tail.offset);
+        return Err(Doubt::Refuse(scan.damaged(path, offset, None, why)));
+    }
+    if stamp.applied < scan.applied || !stamp.whole {
+        let why = "they are older than their last sync";
+        return Err(Doubt::Rebuild(why.to_owned()));
+    }
+    replay(wal, scan, schema, layout, &known)?;
+    check_heads(scan, tables)
+}
+
+/// Every record after the last checkpoint. A tenant that the tables know less of than they were
+/// known to hold has lost rows in them.
+fn replay(
+    wal: &Wal,
+    scan: &Scan,
+    schema: &Schema,
+    layout: Layout<'_>,
+    known: &HashMap<TenantId, Sequence>,
+) -> Result<(), Doubt> {
+    let after = scan.applied;
+    let mut met = HashSet::new();
+    let mut batch = Generation::default();
+    let starts = scan.segments.iter().rev();
+    let begin = starts.copied().find(|start| start.next <= after.plus(1));
+    let Some(begin) = begin else {
+        return Ok(());
+    };
+    let mut frames = LogFrames::new(wal, begin, scan.tail);
+    let mut lsn = begin.next;
+    while frames.step()? {
+        let Some(frame) = frames.frame() else {
+            continue;
+        };
+        for record in records(&frame, schema) {
+            let Logged { tenant, body } = record.map_err(|why| frames.damaged(why))?;
+            if lsn > after {
+                if let LoggedBody::Tenant { sequence, head, .. } = body
+                    && met.insert(tenant)
+                {
+                    check_known(tenant, sequence, head, known)?;
+                }
+                if let LoggedBody::Tenant { ops, .. } | LoggedBody::Side(ops) = body {
+                    batch.replay(tenant, ops.into_iter());
+                }
+            }
+            lsn = lsn.plus(1);
+        }
+        if batch.bytes() > BATCH_BYTES {
+            apply(layout, &std::mem::take(&mut batch))?;
+        }
+    }
+    Ok(apply(layout, &batch)?)
+}
+
+/// Writes a generation to the tables, the heads last.
+pub fn apply(layout: Layout<'_>, generation: &Generation) -> Result<(), ReadError> {
+    generation
+        .tables()
+        .try_for_each(|(table, changes)| layout.apply(table, changes))
+}
+
+/// The tables must know the record before the first that is replayed.
+fn check_known(
+    tenant: TenantId,
+    sequence: Sequence,
+    head: &[u8],
+    known: &HashMap<TenantId, Sequence>,
+) -> Result<(), Doubt> {
+    // A log that begins later is one that a restore began.
+    let first = sequence == Sequence::FIRST
+        && crate::store::local::log::scan::open_head(tenant, head)
+            .is_some_and(|head| head.log_base == sequence);
+    let reached = known
+        .get(&tenant)
+        .is_some_and(|known| known.next() >= sequence);
+    if first || reached {
+        Ok(())
+    } else {
+        Err(Doubt::Rebuild(format!(
+            "the tables lost rows of tenant {tenant}"
+        )))
+    }
+}
+
+/// The sequence of every head in the tables.
+pub fn heads(layout: Layout<'_>) -> Result<HashMap<TenantId, Sequence>, Doubt> {
+    let mut heads = HashMap::new();
+    for row in layout.rows(&HEADS, &[], None)? {
+        let (key, value) = row?;
+        let (tenant, row) =
+            split_key(&key).ok_or_else(|| Doubt::Rebuild("a head without a tenant".to_owned()))?;
+        let stored = open_envelope(tenant, &HEADS, row, &value).map_err(ReadError::from)?;
+        let head = Head::decode(&stored.payload)
+            .ok_or_else(|| Doubt::Rebuild(format!("the head of tenant {tenant} is unreadable")))?;
+        heads.insert(tenant, head.sequence);
+    }
+    Ok(heads)
+}
+
+/// Every tenant's head must be the last that the log has, and there must be no other.
+pub fn check_heads(scan: &Scan, tables: &dyn Tables) -> Result<(), Doubt> {
+    let doubt = |tenant| Doubt::Rebuild(format!("the head of tenant {tenant} is not the log's"));
+    let mut left: HashMap<_, _> = scan.heads.iter().collect();
+    for row in Layout(tables).rows(&HEADS, &[], None)? {
+        let (key, value) = row?;
+        let tenant = split_key(&key).map_or(TenantId::ZERO, |(tenant, _)| tenant);
+        if left
+            .remove(&tenant)
+            .is_none_or(|last| last.envelope != value)
+        {
+            return Err(doubt(tenant));
+        }
+    }
+    left.keys()
+        .next()
+        .map_or(Ok(()), |tenant| Err(doubt(**tenant)))
+}
+
+fn empty(tables: &dyn Tables, schema: &Schema) -> Result<bool, Doubt> {
+    for table in schema.all() {
+        if let Some(row) = tables.range(table, &[], None).next() {
+            row.map_err(ReadError::from)?;
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,193 @@
+//! Tables at a start: those of the last stop, brought to the end of the log, or new ones.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use super::rebuild::{self, Halt, Origin};
+use super::replay::{self, Doubt};
+use super::stamp::Stamp;
+use super::{TableError, Tables};
+use crate::store::local::Seams;
+use crate::store::local::log::scan::Scan;
+use crate::store::local::log::segment::Wal;
+use crate::store::local::recover::QUARANTINE;
+use crate::store::local::schema::Schema;
+use crate::store::record::Lsn;
+use crate::store::{OpenError, ReadError, StoreConfig};
+
+pub const TABLES: &str = "tables";
+/// Present if a write to the tables failed: they are built anew at the next start.
+pub const DOUBTFUL: &str = "tables.doubtful";
+/// Present while rows of a rebuild are missing in the tables: a start that finds it begins again.
+pub const REBUILDING: &str = "tables.rebuilding";
+
+/// Tables that can be claimed from and written to.
+pub struct Settled {
+    pub tables: Box<dyn Tables>,
+    /// The last record that did not have to be read in the log again.
+    pub known: Lsn,
+    /// The tables were there, and had to be replaced.
+    pub replaced: bool,
+    /// Rows that no claim needs are still to come.
+    pub rebuilding: bool,
+}
+
+/// Notes that the tables are not to be trusted at the next start.
+pub fn doubt_tables(seams: &Seams, data: &Path) -> std::io::Result<()> {
+    mark(seams, data, DOUBTFUL)
+}
+
+/// Notes that no row is missing in the tables any more.
+pub(super) fn unmark_rebuilding(seams: &Seams, data: &Path) -> std::io::Result<()> {
+    seams.disk.remove(&data.join(REBUILDING))?;
+    seams.disk.sync_dir(data)
+}
+
+fn mark(seams: &Seams, data: &Path, name: &str) -> std::io::Result<()> {
+    seams.disk.create(&data.join(name), &[], 0)?;
+    seams.disk.sync_dir(data)
+}
+
+/// A start's tables, and what they are made from.
+pub struct Settle<'a> {
+    pub config: &'a StoreConfig,
+    pub schema: &'a Schema,
+    pub seams: &'a Seams,
+    pub wal: &'a Wal,
+    pub scan: &'a Scan,
+    pub origin: &'a Origin,
+    pub boot_epoch: u32,
+}
+
+impl Settle<'_> {
+    /// Opens the tables and brings them to the end of the log; builds them anew if they are missing
+    /// or not what the log says.
+    pub fn run(&self) -> Result<Settled, OpenError> {
+        let names = self.seams.disk.list(&self.config.data);
+        let names = names.map_err(self.io("."))?;
+        let is_there = |name: &str| names.iter().any(|other| other == name);
+        let present = is_there(TABLES);
+        // Why they are of no use is known, and the disk may be full of them.
+        let useless = is_there(DOUBTFUL) || is_there(REBUILDING);
+        if present && useless {
+            tracing::warn!(
+                "a write to the tables failed, or they were not finished: they are built anew"
+            );
+            self.remove(TABLES)?;
+        } else if present {
+            match self.catch_up() {
+                Ok(tables) => {
+                    return Ok(Settled {
+                        tables,
+                        known: self.scan.applied,
+                        replaced: false,
+                        rebuilding: false,
+                    });
+                }
+                Err(Doubt::Refuse(error)) => return Err(error),
+                Err(Doubt::Rebuild(why)) => {
+                    tracing::warn!(why, "the tables are built anew from the log");
+                    self.set_aside()?;
+                }
+            }
+        }
+        let (tables, known) = self.build()?;
+        let rebuilding = self.scan.through.lsn > Lsn::ZERO;
+        if !rebuilding {
+            unmark_rebuilding(self.seams, &self.config.data).map_err(self.io(REBUILDING))?;
+        }
+        Ok(Settled {
+            tables,
+            known,
+            replaced: present,
+            rebuilding,
+        })
+    }
+
+    fn catch_up(&self) -> Result<Box<dyn Tables>, Doubt> {
+        let tables = self
+            .open()
+            .map_err(|error| Doubt::Rebuild(error.to_string()))?;
+        // sled panics on some of what it does not understand.
+        let caught_up = catch_unwind(AssertUnwindSafe(|| {
+            replay::catch_up(self.wal, self.scan, self.schema, tables.as_ref())
+        }));
+        let panicked = |_| Err(Doubt::Rebuild(TableError::Panicked.to_string()));
+        caught_up.unwrap_or_else(panicked).map(|()| tables)
+    }
+
+    /// New tables with what tenants cannot do without.
+    fn build(&self) -> Result<(Box<dyn Tables>, Lsn), OpenError> {
+        let data = &self.config.data;
+        mark(self.seams, data, REBUILDING).map_err(self.io(REBUILDING))?;
+        self.remove(DOUBTFUL)?;
+        let built = self.fill();
+        if built.is_err() {
+            // Half-built tables must not keep the room that the next start needs.
+            let _ = self.seams.disk.remove(&data.join(TABLES));
+        }
+        built
+    }
+
+    fn fill(&self) -> Result<(Box<dyn Tables>, Lsn), OpenError> {
+        let tables = self.open()?;
+        let rebuild = |error: ReadError| OpenError::Rebuild {
+            why: error.to_string(),
+        };
+        let known = rebuild::front(
+            self.origin,
+            self.wal,
+            self.schema,
+            &self.config.data,
+            tables.as_ref(),
+        )
+        .map_err(|halt| match halt {
+            Halt::Trouble(trouble) => trouble.into(),
+            Halt::Tables(error) => rebuild(error),
+        })?;
+        replay::check_heads(self.scan, tables.as_ref()).map_err(|doubt| match doubt {
+            Doubt::Refuse(error) => error,
+            Doubt::Rebuild(why) => OpenError::Rebuild { why },
+        })?;
+        let applied = self.scan.through.lsn;
+        Stamp {
+            applied,
+            whole: false,
+        }
+        .write(tables.as_ref())?;
+        tables.sync()?;
+        Ok((tables, known))
+    }
+
+    /// Puts tables that may be of interest to somebody where nobody opens them.
+    fn set_aside(&self) -> Result<(), OpenError> {
+        let disk = &self.seams.disk;
+        let dir = self.at(QUARANTINE);
+        let aside = dir.join(format!("{TABLES}-{}", self.boot_epoch));
+        disk.create_dir(&dir).map_err(self.io(QUARANTINE))?;
+        disk.rename(&self.at(TABLES), &aside)
+            .map_err(self.io(QUARANTINE))?;
+        disk.sync_dir(&dir).map_err(self.io(QUARANTINE))?;
+        disk.sync_dir(&self.config.data).map_err(self.io("."))
+    }
+
+    fn remove(&self, name: &str) -> Result<(), OpenError> {
+        self.seams
+            .disk
+            .remove(&self.at(name))
+            .map_err(self.io(name))
+    }
+
+    fn open(&self) -> Result<Box<dyn Tables>, TableError> {
+        (self.seams.open_tables)(&self.at(TABLES), self.schema, self.config.table_cache_bytes)
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.config.data.join(name)
+    }
+
+    fn io(&self, name: &str) -> impl Fn(std::io::Error) -> OpenError {
+        let path = self.at(name);
+        move |error| OpenError::io(&path, error)
+    }
+}

@@ -1,0 +1,212 @@
+//! Thousands of schedules of the committer, the thread of the tables, and readers between them.
+//!
+//! `cargo test --features shuttle --lib races`; see [`schedules`].
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shuttle::rand::Rng;
+use shuttle::thread;
+
+use crate::id::TenantId;
+use crate::store::local::log::commit::Inbox;
+use crate::store::local::log::frame::Position;
+use crate::store::local::log::segment::{Spare, Wal};
+use crate::store::local::schema::Schema;
+use crate::store::local::tables::apply::{Applier, Gate};
+use crate::store::local::tables::lag::Lag;
+use crate::store::local::tables::layout::{full_key, tenant_end};
+use crate::store::local::tables::memory::MemoryTables;
+use crate::store::local::tables::{Pair, Pairs, TableError, Tables};
+use crate::store::local::{Progress, RwLock, Seams, Shared};
+use crate::store::row::{Keyed, Load, Op, TableSpec};
+use crate::store::{StoreConfig, record::Lsn};
+use crate::sync::schedules;
+
+static SCHEMA: [TableSpec; 2] = [
+    TableSpec {
+        id: 1,
+        name: "natural",
+        load: Load::Hot,
+        keyed: Keyed::Natural,
+    },
+    TableSpec {
+        id: 2,
+        name: "sequence",
+        load: Load::Cold,
+        keyed: Keyed::Sequence,
+    },
+];
+const TENANT: TenantId = TenantId::from_bytes([1; 16]);
+/// Keys of each table.
+const KEYS: u64 = 3;
+
+/// Tables that others run between.
+#[derive(Default)]
+struct Slow(MemoryTables);
+
+impl Tables for Slow {
+    fn get(&self, table: &TableSpec, key: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
+        thread::yield_now();
+        self.0.get(table, key)
+    }
+
+    fn range(&self, table: &TableSpec, from: &[u8], to: Option<&[u8]>) -> Pairs<'_> {
+        // Long enough for a record to come, and to be half written.
+        (0..12).for_each(|_| thread::yield_now());
+        self.0.range(table, from, to)
+    }
+
+    fn last(&self, table: &TableSpec, from: &[u8], to: &[u8]) -> Result<Option<Pair>, TableError> {
+        thread::yield_now();
+        self.0.last(table, from, to)
+    }
+
+    fn write(
+        &self,
+        table: &TableSpec,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<Option<Vec<u8>>, TableError> {
+        thread::yield_now();
+        self.0.write(table, key, value)
+    }
+
+    fn sync(&self) -> Result<(), TableError> {
+        Ok(())
+    }
+}
+
+/// What a store shares, over tables in memory; nothing of it touches a disk.
+fn shared() -> Arc<Shared> {
+    let config = StoreConfig {
+        tables_every: Duration::ZERO,
+        checkpoint_every: Duration::from_secs(3_600),
+        ..StoreConfig::new("nowhere")
+    };
+    let seams = Seams::real();
+    let wal = Wal {
+        disk: seams.disk.clone(),
+        dir: config.data.clone(),
+        segment_bytes: config.segment_bytes,
+    };
+    Arc::new(Shared {
+        config,
+        schema: Schema::new(&SCHEMA),
+        seams,
+        wal,
+        inbox: Inbox::new(),
+        gate: Gate::new(Position::default()),
+        spare: Spare::new(1, 1, None),
+        tables: RwLock::new(Some(Box::new(Slow::default()))),
+        progress: Progress::default(),
+    })
+}
+
+fn key(number: u64) -> Vec<u8> {
+    number.to_be_bytes().to_vec()
+}
+
+/// A record that sets every row to this version, or, now and then, has them all go.
+fn record(version: u64, goes: bool) -> Vec<Op> {
+    let [natural, sequence] = &SCHEMA;
+    let rows = (0..KEYS).flat_map(|number| {
+        [natural, sequence].map(|table| match goes {
+            true => Op::Delete {
+                table,
+                key: key(number),
+            },
+            false => Op::put(TENANT, table, key(number), 1, &version.to_be_bytes()),
+        })
+    });
+    rows.collect()
+}
+
+/// The version that a read shows: the same in every row, or none where all are gone.
+fn version(table: &'static TableSpec, shared: &Shared) -> u64 {
+    let (from, to) = (full_key(TENANT, &[]), tenant_end(TENANT));
+    let rows = shared
+        .page(table, &from, to.as_deref(), usize::MAX)
+        .unwrap();
+    let versions: Vec<_> = rows
+        .iter()
+        .map(|(_, value)| u64::from_be_bytes(value[value.len() - 8..].try_into().unwrap()))
+        .collect();
+    assert!(
+        matches!(versions.len() as u64, 0 | KEYS),
+        "half a record: {versions:?}"
+    );
+    assert!(
+        versions.windows(2).all(|two| two[0] == two[1]),
+        "half a record: {versions:?}"
+    );
+    versions.first().copied().unwrap_or(0)
+}
+
+#[test]
+fn what_is_durable_is_always_there_to_be_read() {
+    schedules(4_000, || {
+        const VERSIONS: u64 = 4;
+        let shared = shared();
+        let applier = Applier {
+            shared: Arc::clone(&shared),
+            applied: Position::default(),
+            checkpoint: None,
+        };
+        let applier = thread::spawn(move || applier.run());
+        let readers = SCHEMA.iter().map(|table| {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                let mut last = 0;
+                for _ in 0..3 {
+                    let durable = shared.durable().get();
+                    let seen = version(table, &shared);
+                    let one = shared.get(TENANT, table, &key(1)).unwrap();
+                    // The third record has the rows go. It is shown a moment before it is counted.
+                    let may_be_gone = durable == 0 || shared.durable().get() >= 2;
+                    assert!(seen >= durable.max(last) || seen == 0 && may_be_gone);
+                    assert!(one.is_some() || may_be_gone);
+                    last = seen;
+                }
+            })
+        });
+        let readers: Vec<_> = readers.collect();
+        for number in 1..=VERSIONS {
+            // As the committer; sometimes it finds the lag full.
+            let room = if shuttle::rand::thread_rng().gen_ratio(1, 2) {
+                0
+            } else {
+                1 << 20
+            };
+            shared.gate.wait_for_room(room);
+            let through = Position {
+                lsn: Lsn::new(number),
+                chain: 0,
+            };
+            let ops = record(number, number == 3);
+            shared.gate.absorb(vec![(TENANT, ops)], through);
+            shared
+                .progress
+                .durable
+                .store(number, std::sync::atomic::Ordering::Release);
+        }
+        for table in &SCHEMA {
+            assert_eq!(version(table, &shared), VERSIONS);
+        }
+        readers
+            .into_iter()
+            .for_each(|reader| reader.join().unwrap());
+        shared.gate.finish();
+        applier.join().unwrap();
+        assert_eq!(shared.gate.with_lag(Lag::bytes), 0);
+        for table in &SCHEMA {
+            assert_eq!(version(table, &shared), VERSIONS, "from the tables alone");
+        }
+    });
+}
