@@ -73,6 +73,8 @@ fn fill_up() {
         fs::remove_file(&ballast).unwrap();
         let answer = until("writes to go on", || {
             let answer = server.ci().post("intents/evaluate", &intent((99, round)));
+            // Nothing was half done when it was refused.
+            assert!(matches!(answer.status, 200 | 507), "{answer:?}");
             (answer.status == 200).then_some(answer)
         });
         made.push(id(answer.json()));
