@@ -179,6 +179,14 @@ impl Findings {
                 None
             }
         };
+        if survey.salvage_cut_short {
+            self.add(
+                "salvage",
+                State::Damaged,
+                "one was begun and did not end: a start is refused",
+                "run `arf repair --salvage` again",
+            );
+        }
         self.snapshots(opened.as_ref().ok(), survey);
         if let Ok(backup) = Backup::read(data) {
             let at = backup.made_at;
@@ -224,6 +232,12 @@ impl Findings {
                 State::Problem,
                 error.to_string(),
                 "run this as the user that the server runs as",
+            ),
+            OpenError::Damaged { .. } if survey.restore_cut_short => self.add(
+                "restore",
+                State::Damaged,
+                format!("one was begun and did not end, and a start is refused: {error}"),
+                "remove what is in the directory and run `arf restore BACKUP` again",
             ),
             OpenError::Damaged { .. } | OpenError::Row(_) | OpenError::Rebuild { .. } => self.add(
                 "log",
@@ -311,6 +325,19 @@ impl Findings {
                 );
                 Some(rows)
             }
+            // The log opened, so this is a snapshot, and no other makes up for it.
+            Err(error @ OpenError::Damaged { .. }) => {
+                self.add(
+                    "snapshots",
+                    State::Damaged,
+                    format!(
+                        "{error}, and nothing makes up for it: it starts as long as its tables are whole, \
+                         and no backup can be made of it"
+                    ),
+                    "leave tables/ alone, and `arf restore BACKUP` into another directory",
+                );
+                None
+            }
             Err(error) => {
                 self.add(
                     "tenants",
@@ -328,6 +355,18 @@ impl Findings {
         match count {
             0 => self.fine("snapshots", "none yet: the log is short"),
             _ => self.fine("snapshots", format!("{count}, {bytes} bytes")),
+        }
+        let broken = seen.and_then(|seen| seen.broken_snapshots().ok());
+        let broken = broken.unwrap_or_default();
+        let whole = seen.map_or(0, |seen| seen.facts().snapshots.len()) > broken.len();
+        for broken in broken.iter().filter(|_| whole) {
+            self.note(
+                "snapshots",
+                format!(
+                    "{} is damaged; the log and the other snapshot make up for it",
+                    broken.display()
+                ),
+            );
         }
         for damaged in seen.into_iter().flat_map(|seen| seen.facts().damaged) {
             self.note(
@@ -367,11 +406,16 @@ impl Findings {
         let names: Vec<_> = names
             .map(|(name, bytes)| format!("{name} ({bytes} bytes)"))
             .collect();
+        let names = names.join(", ");
+        if survey.salvage_cut_short {
+            let told = format!("{names}; the salvage needs it");
+            return self.note("quarantine", told);
+        }
         let dir = survey.data.join("quarantine");
         self.add(
             "quarantine",
             State::Note,
-            format!("starts set aside {}; nothing reads it", names.join(", ")),
+            format!("starts set aside {names}; nothing reads it"),
             &format!("if nobody wants to look at it: rm -r {}", dir.display()),
         );
     }
