@@ -103,10 +103,8 @@ pub fn run(args: &Args) -> Ending {
         .map_or(Ok(Config::default()), Config::read);
     let config = config.map_err(|why| Ended::with(Exit::Config, why))?;
     let plan = config.backup();
-    let segment_bytes = config
-        .store()
-        .map_err(|why| Ended::with(Exit::Config, why))?
-        .segment_bytes;
+    let store = config.store();
+    let store = store.map_err(|why| Ended::with(Exit::Config, why))?;
     let data = args.data.clone().unwrap_or_else(|| config.data());
     let data = std::path::absolute(&data).map_err(|why| Ended::with(Exit::Failed, why))?;
     let survey = Survey::of(&data)
@@ -121,7 +119,7 @@ pub fn run(args: &Args) -> Ending {
     } else {
         found.look(&data, &survey);
     }
-    found.room(&survey, segment_bytes);
+    found.room(&survey, store.watermark(survey.newest_snapshot));
     match plan {
         Ok(plan) => found.backups(args.config.is_some(), plan.as_ref()),
         Err(why) => found.add("backups", State::Problem, why.to_string(), ""),
@@ -511,9 +509,8 @@ impl Findings {
         }
     }
 
-    /// The log wants two segments ahead, and room for the next snapshot.
-    fn room(&mut self, survey: &Survey, segment_bytes: u64) {
-        let wants = 2 * segment_bytes + survey.newest_snapshot + survey.newest_snapshot / 5;
+    /// Below what the store wants, it stops writes.
+    fn room(&mut self, survey: &Survey, wants: u64) {
         let free = survey.free;
         if free >= wants {
             self.fine("disk", format!("{free} bytes free; the log wants {wants}"));
@@ -522,7 +519,7 @@ impl Findings {
                 "disk",
                 State::Problem,
                 format!(
-                    "{free} bytes free, and the log wants {wants}: writes stop before it is full"
+                    "{free} bytes free, and the log wants {wants}: nothing is written until there is room"
                 ),
                 "make room; old backups and quarantine/ are the first to look at",
             );

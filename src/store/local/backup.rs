@@ -520,8 +520,8 @@ impl Shared {
             ended: false,
             secrets,
             schema: &self.schema,
-            // Two segments and the next snapshot: it may be the same disk.
-            reserve: 2 * self.config.segment_bytes + newest + newest / 5,
+            // It may be the same disk.
+            reserve: self.config.watermark(newest),
             open: &|| self.inbox.is_open(),
         };
         source.copy_to(dir, made_at, told)
