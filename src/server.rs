@@ -17,6 +17,9 @@ use crate::store::keyfile::{self, KeyFileError};
 use crate::store::{OpenError, ReadError, Store};
 use crate::telemetry::Metrics;
 
+/// How long a stop waits for a backup to notice.
+const CLEARING: Duration = Duration::from_secs(5);
+
 /// A node that is open and serves.
 pub struct Server {
     address: SocketAddr,
@@ -152,6 +155,12 @@ impl Server {
         sweep.abort();
         let engine = self.engine;
         let closed = tokio::task::spawn_blocking(move || engine.close()).await;
+        if tokio::time::timeout(CLEARING, self.backups.rest())
+            .await
+            .is_err()
+        {
+            tracing::warn!("a backup that was cut short is left unfinished");
+        }
         closed
             .map_err(std::io::Error::other)?
             .map_err(std::io::Error::other)?;

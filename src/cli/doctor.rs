@@ -103,10 +103,8 @@ pub fn run(args: &Args) -> Ending {
         .map_or(Ok(Config::default()), Config::read);
     let config = config.map_err(|why| Ended::with(Exit::Config, why))?;
     let plan = config.backup();
-    let segment_bytes = config
-        .store()
-        .map_err(|why| Ended::with(Exit::Config, why))?
-        .segment_bytes;
+    let store = config.store();
+    let store = store.map_err(|why| Ended::with(Exit::Config, why))?;
     let data = args.data.clone().unwrap_or_else(|| config.data());
     let data = std::path::absolute(&data).map_err(|why| Ended::with(Exit::Failed, why))?;
     let survey = Survey::of(&data)
@@ -121,7 +119,7 @@ pub fn run(args: &Args) -> Ending {
     } else {
         found.look(&data, &survey);
     }
-    found.room(&survey, segment_bytes);
+    found.room(&survey, store.watermark(survey.newest_snapshot));
     match plan {
         Ok(plan) => found.backups(args.config.is_some(), plan.as_ref()),
         Err(why) => found.add("backups", State::Problem, why.to_string(), ""),
@@ -179,6 +177,14 @@ impl Findings {
                 None
             }
         };
+        if survey.salvage_cut_short {
+            self.add(
+                "salvage",
+                State::Damaged,
+                "one was begun and did not end: a start is refused",
+                "run `arf repair --salvage` again",
+            );
+        }
         self.snapshots(opened.as_ref().ok(), survey);
         if let Ok(backup) = Backup::read(data) {
             let at = backup.made_at;
@@ -224,6 +230,12 @@ impl Findings {
                 State::Problem,
                 error.to_string(),
                 "run this as the user that the server runs as",
+            ),
+            OpenError::Damaged { .. } if survey.restore_cut_short => self.add(
+                "restore",
+                State::Damaged,
+                format!("one was begun and did not end, and a start is refused: {error}"),
+                "remove what is in the directory and run `arf restore BACKUP` again",
             ),
             OpenError::Damaged { .. } | OpenError::Row(_) | OpenError::Rebuild { .. } => self.add(
                 "log",
@@ -311,6 +323,19 @@ impl Findings {
                 );
                 Some(rows)
             }
+            // The log opened, so this is a snapshot, and no other makes up for it.
+            Err(error @ OpenError::Damaged { .. }) => {
+                self.add(
+                    "snapshots",
+                    State::Damaged,
+                    format!(
+                        "{error}, and nothing makes up for it: it starts as long as its tables are whole, \
+                         and no backup can be made of it"
+                    ),
+                    "leave tables/ alone, and `arf restore BACKUP` into another directory",
+                );
+                None
+            }
             Err(error) => {
                 self.add(
                     "tenants",
@@ -328,6 +353,18 @@ impl Findings {
         match count {
             0 => self.fine("snapshots", "none yet: the log is short"),
             _ => self.fine("snapshots", format!("{count}, {bytes} bytes")),
+        }
+        let broken = seen.and_then(|seen| seen.broken_snapshots().ok());
+        let broken = broken.unwrap_or_default();
+        let whole = seen.map_or(0, |seen| seen.facts().snapshots.len()) > broken.len();
+        for broken in broken.iter().filter(|_| whole) {
+            self.note(
+                "snapshots",
+                format!(
+                    "{} is damaged; the log and the other snapshot make up for it",
+                    broken.display()
+                ),
+            );
         }
         for damaged in seen.into_iter().flat_map(|seen| seen.facts().damaged) {
             self.note(
@@ -367,11 +404,16 @@ impl Findings {
         let names: Vec<_> = names
             .map(|(name, bytes)| format!("{name} ({bytes} bytes)"))
             .collect();
+        let names = names.join(", ");
+        if survey.salvage_cut_short {
+            let told = format!("{names}; the salvage needs it");
+            return self.note("quarantine", told);
+        }
         let dir = survey.data.join("quarantine");
         self.add(
             "quarantine",
             State::Note,
-            format!("starts set aside {}; nothing reads it", names.join(", ")),
+            format!("starts set aside {names}; nothing reads it"),
             &format!("if nobody wants to look at it: rm -r {}", dir.display()),
         );
     }
@@ -467,9 +509,8 @@ impl Findings {
         }
     }
 
-    /// The log wants two segments ahead, and room for the next snapshot.
-    fn room(&mut self, survey: &Survey, segment_bytes: u64) {
-        let wants = 2 * segment_bytes + survey.newest_snapshot + survey.newest_snapshot / 5;
+    /// Below what the store wants, it stops writes.
+    fn room(&mut self, survey: &Survey, wants: u64) {
         let free = survey.free;
         if free >= wants {
             self.fine("disk", format!("{free} bytes free; the log wants {wants}"));
@@ -478,7 +519,7 @@ impl Findings {
                 "disk",
                 State::Problem,
                 format!(
-                    "{free} bytes free, and the log wants {wants}: writes stop before it is full"
+                    "{free} bytes free, and the log wants {wants}: nothing is written until there is room"
                 ),
                 "make room; old backups and quarantine/ are the first to look at",
             );

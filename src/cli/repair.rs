@@ -94,7 +94,9 @@ impl Args {
         let repaired = repaired.map_err(|error| match error {
             RepairError::Open(error) => opened(error),
             RepairError::NoTenant(_) => Ended::with(Exit::Failed, error),
-            RepairError::Differs { .. } => Ended::with(Exit::Damaged, error),
+            RepairError::NoTables | RepairError::Differs { .. } => {
+                Ended::with(Exit::Damaged, error)
+            }
         })?;
         if self.json {
             let told = json!({

@@ -22,7 +22,7 @@ mod model;
 mod tests;
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -296,18 +296,10 @@ impl Engine {
     }
 
     /// Copies everything that is durable now to `dir`, with those of the private files `secrets` that
-    /// are there, off the event loop and while commands go on.
-    pub async fn backup(
-        &self,
-        dir: PathBuf,
-        secrets: &'static [&'static str],
-    ) -> Result<Backup, BackupError> {
-        let store = self.node.store.clone();
-        let made_at = clock::now();
-        let made = tokio::task::spawn_blocking(move || {
-            store.backup(&dir, made_at, secrets, &mut |_, _, _| {})
-        });
-        made.await.unwrap_or(Err(BackupError::Closed))
+    /// are there, while commands go on. Blocks for as long as that takes.
+    pub fn backup(&self, dir: &Path, secrets: &[&str]) -> Result<Backup, BackupError> {
+        let store = &self.node.store;
+        store.backup(dir, clock::now(), secrets, &mut |_, _, _| {})
     }
 
     /// Whose key this is, if it is good now.

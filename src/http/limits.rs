@@ -6,9 +6,9 @@
 //!
 //! A connection on which nothing is done for as long as an idle one is kept is cut, whatever it is
 //! doing: idling, sending the head of a request byte by byte, or leaving an answer unread. (The server
-//! beneath times the first head of a connection and its idling, and nothing else.)
+//! beneath times the first head of a connection and its idling, and nothing else: neither a connection
+//! without a first byte, nor the beginning of HTTP/2.) When the node stops they are cut at once.
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
@@ -21,8 +21,10 @@ use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
 use actix_web::http::ConnectionType;
 use actix_web::middleware::Next;
+use actix_web::rt::net;
 use actix_web::web::Data;
 use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::sync::watch;
 
 use super::Front;
 use super::reply::refuse;
@@ -36,6 +38,9 @@ const REQUESTS: usize = 8_192;
 /// What the bodies that are being read may take together, bytes.
 const BODIES: usize = 64 << 20;
 
+/// How long a connection on which nothing is done is kept when the node stops.
+const STOPPING: Duration = Duration::from_secs(2);
+
 /// What is taken at the moment, by all threads that serve.
 #[derive(Debug, Clone)]
 pub struct Limits(Arc<Taken>);
@@ -44,6 +49,7 @@ pub struct Limits(Arc<Taken>);
 struct Taken {
     connections_max: usize,
     idle: Duration,
+    stopping: watch::Sender<bool>,
     open: Mutex<Open>,
     requests: AtomicUsize,
     bodies: AtomicUsize,
@@ -176,6 +182,7 @@ impl Limits {
         Self(Arc::new(Taken {
             connections_max: affordable(connections),
             idle,
+            stopping: watch::Sender::new(false),
             open: Mutex::default(),
             requests: AtomicUsize::new(0),
             bodies: AtomicUsize::new(0),
@@ -193,9 +200,8 @@ impl Limits {
     }
 
     /// A connection came.
-    pub fn connected(&self, io: &dyn Any, extensions: &mut Extensions) {
-        let socket = io.downcast_ref::<actix_web::rt::net::TcpStream>();
-        let socket = socket.and_then(|socket| socket.as_fd().try_clone_to_owned().ok());
+    pub fn connected(&self, io: &net::TcpStream, extensions: &mut Extensions) {
+        let socket = io.as_fd().try_clone_to_owned().ok();
         let mut open = lock(&self.0.open);
         let connection = Arc::new(Connection {
             socket: socket.map(TcpStream::from),
@@ -213,13 +219,42 @@ impl Limits {
         });
     }
 
+    /// Waits for a connection's first byte; false if it does not come in time, or the node stops.
+    pub async fn spoke(&self, io: &net::TcpStream, patience: Duration) -> bool {
+        tokio::select! {
+            ready = tokio::time::timeout(patience, io.readable()) => matches!(ready, Ok(Ok(()))),
+            () = self.clone().stopping() => false,
+        }
+    }
+
+    /// The node stops: who does nothing is not waited for.
+    pub fn stop(&self) {
+        self.0.stopping.send_replace(true);
+    }
+
+    /// Ends when the node stops.
+    pub async fn stopping(self) {
+        // It is never closed while this holds it.
+        let _ = self
+            .0
+            .stopping
+            .subscribe()
+            .wait_for(|stopping| *stopping)
+            .await;
+    }
+
     /// Cuts connections on which nothing is done, again and again; never ends.
     pub async fn cut(self) {
         let every = (self.0.idle / 8).clamp(Duration::from_millis(20), Duration::from_secs(1));
         loop {
             tokio::time::sleep(every).await;
+            let patience = if *self.0.stopping.borrow() {
+                self.0.idle.min(STOPPING)
+            } else {
+                self.0.idle
+            };
             for connection in lock(&self.0.open).connections.values() {
-                let idle = lock(&connection.last).elapsed() >= self.0.idle;
+                let idle = lock(&connection.last).elapsed() >= patience;
                 if idle && connection.inside.load(Ordering::Relaxed) == 0 {
                     // It may have ended by itself.
                     let _ = connection

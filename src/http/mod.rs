@@ -23,11 +23,15 @@ mod usage;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use actix_web::dev::ServerHandle;
+use actix_http::HttpService;
+use actix_http::error::DispatchError;
+use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, map_config};
+use actix_web::dev::{AppConfig, Server, ServerHandle, fn_service};
 use actix_web::middleware::from_fn;
+use actix_web::rt::net::TcpStream;
 use actix_web::rt::task::JoinHandle;
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, guard};
+use actix_web::{App, HttpRequest, HttpResponse, guard};
 
 use crate::api::problem::Problem;
 use crate::engine::Engine;
@@ -69,11 +73,13 @@ pub struct Running {
     handle: ServerHandle,
     ended: JoinHandle<std::io::Result<()>>,
     cut: JoinHandle<()>,
+    limits: Limits,
 }
 
 impl Running {
     /// Lets no connection in any more, and waits until the last has ended.
     pub async fn stop(self) {
+        self.limits.stop();
         self.handle.stop(true).await;
         let _ = self.ended.await;
         self.cut.abort();
@@ -84,38 +90,56 @@ impl Running {
 pub fn serve(listener: TcpListener, front: Front, config: Config) -> std::io::Result<Running> {
     let limits = Limits::new(config.connections, config.keep_alive);
     let cut = actix_web::rt::spawn(limits.clone().cut());
-    let connections = limits.connections();
-    let (shared, on_connect) = (limits.clone(), limits);
-    let server = HttpServer::new(move || {
-        App::new()
-            // Tenants live on the threads that serve them.
-            .app_data(front.engine.join_thread())
-            .app_data(web::Data::new(front.clone()))
-            .app_data(web::Data::new(body::Patience(config.request)))
-            .app_data(web::Data::new(shared.clone()))
-            .wrap(from_fn(limits::admit))
-            .wrap(from_fn(trace::request))
-            .configure(routes)
-            .default_service(web::to(no_such_route))
-    })
-    .workers(config.workers)
-    .on_connect(move |io, extensions| on_connect.connected(io, extensions))
-    // Of each thread: what all of them may have is counted when they come.
-    .max_connections(connections)
-    .client_request_timeout(config.request)
-    .client_disconnect_timeout(Duration::from_secs(1))
-    .keep_alive(config.keep_alive)
-    .shutdown_timeout(config.shutdown.as_secs().max(1))
-    // What a client sends beyond this waits on its side until somebody reads.
-    .h2_initial_window_size(64 << 10)
-    .h2_initial_connection_window_size(128 << 10)
-    .disable_signals()
-    .listen_auto_h2c(listener)?
-    .run();
+    let shared = limits.clone();
+    let server = Server::build()
+        .workers(config.workers)
+        // Of each thread: what all of them may have is counted when they come.
+        .max_concurrent_connections(limits.connections())
+        .shutdown_timeout(config.shutdown.as_secs().max(1))
+        .disable_signals()
+        .listen("http", listener, move || {
+            let app = App::new()
+                // Tenants live on the threads that serve them.
+                .app_data(front.engine.join_thread())
+                .app_data(web::Data::new(front.clone()))
+                .app_data(web::Data::new(body::Patience(config.request)))
+                .app_data(web::Data::new(shared.clone()))
+                .wrap(from_fn(limits::admit))
+                .wrap(from_fn(trace::request))
+                .configure(routes)
+                .default_service(web::to(no_such_route))
+                .into_factory()
+                .map_err(|error| error.error_response());
+            let (first, on_connect, stop) = (shared.clone(), shared.clone(), shared.clone());
+            let http = HttpService::build()
+                .client_request_timeout(config.request)
+                .client_disconnect_timeout(Duration::from_secs(1))
+                .keep_alive(config.keep_alive)
+                // What a client sends beyond this waits on its side until somebody reads.
+                .h2_initial_window_size(64 << 10)
+                .h2_initial_connection_window_size(128 << 10)
+                .graceful_shutdown_signal(move || stop.clone().stopping())
+                .on_connect_ext(move |io: &TcpStream, extensions| {
+                    on_connect.connected(io, extensions);
+                })
+                .finish(map_config(app, |()| AppConfig::default()))
+                .tcp_auto_h2c();
+            // Which protocol it is, and so everything above, waits for a first byte.
+            let spoken = fn_service(move |io: TcpStream| {
+                let first = first.clone();
+                async move {
+                    let spoke = first.spoke(&io, config.request).await;
+                    spoke.then_some(io).ok_or(DispatchError::SlowRequestTimeout)
+                }
+            });
+            spoken.and_then(http)
+        })?
+        .run();
     Ok(Running {
         handle: server.handle(),
         ended: actix_web::rt::spawn(server),
         cut,
+        limits,
     })
 }
 

@@ -154,16 +154,32 @@ impl Backups {
                 dir: plan.dir.clone(),
             });
         }
-        let _alone = self.busy.try_lock().map_err(|_| NotMade::Busy)?;
+        let alone = self.busy.clone().try_lock_owned();
+        let alone = alone.map_err(|_| NotMade::Busy)?;
         let Name(name) = name.unwrap_or_else(|| Name::of(clock::now()));
         let path = plan.dir.join(&name);
         let secrets = if with_keys { SECRETS } else { &[] };
+        let backups = self.clone();
+        // It is made, and is the only one, also where whoever asked for it went away.
+        let making = tokio::task::spawn_blocking(move || {
+            let _alone = alone;
+            backups.copy(name, path, secrets)
+        });
         let mut stopping = self.stopping.subscribe();
-        let backup = tokio::select! {
-            backup = self.engine.backup(path.clone(), secrets) => backup,
+        tokio::select! {
+            made = making => made.unwrap_or_else(|why| Err(NotMade::Failed(why.to_string()))),
             // What was begun ends, and is cleared away, when the store closes.
-            _ = stopping.wait_for(|stopping| *stopping) => Err(BackupError::Closed),
-        };
+            _ = stopping.wait_for(|stopping| *stopping) => Err(NotMade::ShuttingDown),
+        }
+    }
+
+    fn copy(
+        &self,
+        name: String,
+        path: PathBuf,
+        secrets: &'static [&'static str],
+    ) -> Result<Made, NotMade> {
+        let backup = self.engine.backup(&path, secrets);
         let backup = backup.map_err(|error| match error {
             BackupError::NotEmpty { .. } | BackupError::Unfinished { .. } => {
                 NotMade::Taken(error.to_string())
@@ -197,6 +213,11 @@ impl Backups {
     /// Keeps nobody waiting for a backup any more: the node is going down.
     pub fn stop(&self) {
         self.stopping.send_replace(true);
+    }
+
+    /// Waits until none is being made: one that the end of the store cut short is cleared away then.
+    pub async fn rest(&self) {
+        let _alone = self.busy.lock().await;
     }
 
     /// Makes one whenever it is time, and removes old ones; ends only where there is no plan for it.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Ran, Server, arf, deployment, until};
+use crate::harness::{Client, Ran, Random, Server, arf, deployment, until};
 
 /// A server that may make backups, with `more` in that section of its configuration.
 fn with_backups(more: &str) -> Server {
@@ -432,6 +434,69 @@ fn a_server_makes_backups_in_its_directory_and_nowhere_else() {
     let nobody = ["--server", "http://127.0.0.1:1"];
     let ran = Ran::to_end(arf(&arguments).args(nobody));
     ran.says_in_one_line(75, &["in use", "does not answer"]);
+}
+
+#[test]
+fn a_backup_goes_where_a_slash_or_a_link_says() {
+    let mut server = Server::start();
+    server.stop();
+    let data = server.data();
+    let slash = |path: PathBuf| PathBuf::from(format!("{}/", path.display()));
+    backup(&data, &slash(server.beside("new")), &[]);
+    fs::create_dir(server.beside("empty")).unwrap();
+    backup(&data, &slash(server.beside("empty")), &[]);
+    fs::create_dir(server.beside("real")).unwrap();
+    std::os::unix::fs::symlink(server.beside("real"), server.beside("link")).unwrap();
+    backup(&data, &server.beside("link"), &[]);
+    for name in ["new", "empty", "real"] {
+        let restored = server.beside(&format!("{name}-restored"));
+        restore(&server.beside(name), &restored, &[]);
+    }
+}
+
+#[test]
+fn who_asked_for_a_backup_may_leave_and_it_is_still_the_only_one() {
+    let server = with_backups("every = 0");
+    let mut random = Random::new();
+    for number in 0..60 {
+        let text = gibberish(&mut random, 60_000);
+        let id = format!("intent-{number}");
+        let more = json!({"deterministic_id": id, "configuration": {"text": text}});
+        server.ci().evaluate(&deployment(more));
+    }
+    let dir = server.beside("backups");
+    let body = json!({"name": "left"}).to_string();
+    let request = format!(
+        "POST /api/v1/admin/backup HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        server.credentials().operator_key,
+        body.len()
+    );
+    let url = server.url();
+    let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    until("the backup to begin", || {
+        (dir.join("left.new").exists() || dir.join("left").exists()).then_some(())
+    });
+    drop(stream);
+    let operator = server.operator();
+    let mut number = 0;
+    while dir.join("left.new").exists() {
+        number += 1;
+        let other = operator.post("admin/backup", &json!({"name": format!("other-{number}")}));
+        if dir.join("left.new").exists() {
+            other.problem(503, "overloaded");
+        }
+    }
+    until("the backup to be whole", || {
+        dir.join("left").join("backup.json").exists().then_some(())
+    });
+}
+
+/// Text that does not become shorter by much.
+fn gibberish(random: &mut Random, len: usize) -> String {
+    let words = std::iter::repeat_with(|| format!("{:016x}", random.next()));
+    words.take(len / 16).collect()
 }
 
 #[test]

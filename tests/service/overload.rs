@@ -99,6 +99,43 @@ fn a_connection_on_which_nothing_is_done_is_cut_whatever_it_does() {
 }
 
 #[test]
+fn a_connection_that_never_says_anything_is_cut() {
+    let server = server("request_ms = 300\nidle_ms = 300");
+    let url = server.url();
+    let begins: [&[u8]; 4] = [b"", b"P", b"PRI * HT", PREFACE];
+    for begin in begins {
+        let mut stream = connect(&url);
+        stream.write_all(begin).unwrap();
+        until("the connection to be cut", || {
+            is_cut(&mut stream).then_some(())
+        });
+    }
+    assert!(ask(&mut connect(&url), "/livez", "").starts_with("http/1.1 200"));
+}
+
+#[test]
+fn a_stop_does_not_wait_for_connections_on_which_nothing_is_done() {
+    let mut server = server("");
+    let url = server.url();
+    let begins: [&[u8]; 3] = [b"", b"GET /livez HT", PREFACE];
+    let held = |begin: &&[u8]| {
+        let mut stream = connect(&url);
+        stream.write_all(begin).unwrap();
+        stream
+    };
+    let held: Vec<_> = begins.iter().cycle().take(60).map(held).collect();
+    assert!(ask(&mut connect(&url), "/livez", "").starts_with("http/1.1 200"));
+    let begun = Instant::now();
+    assert_eq!(server.stop(), 0);
+    // Requests under way have 30 seconds.
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    drop(held);
+}
+
+/// How HTTP/2 begins; what has to follow is missing.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+#[test]
 fn behind_the_last_connection_the_node_still_says_how_it_is() {
     let server = server("connections = 4");
     let url = server.url();

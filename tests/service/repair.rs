@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Ran, Server, arf, deployment, until, verified_log};
+use crate::harness::{Client, Ran, Random, Server, arf, deployment, until, verified_log};
 
 fn repair(server: &Server, arguments: &[&str]) -> Ran {
     Ran::to_end(
@@ -35,15 +35,17 @@ fn wal(server: &Server, number: u64) -> PathBuf {
     server.data().join("wal").join(format!("{number:016x}.wal"))
 }
 
-/// Flips a bit in the text of the request for this intent, in the log.
-#[track_caller]
-fn harm(server: &Server, id: &str) {
+/// How much of the log's first segment is written.
+fn written(server: &Server) -> usize {
+    let bytes = fs::read(wal(server, 1)).unwrap();
+    bytes.iter().rposition(|byte| *byte != 0).unwrap()
+}
+
+/// Flips a bit of the log there.
+fn harm(server: &Server, at: usize) {
     let path = wal(server, 1);
     let mut bytes = fs::read(&path).unwrap();
-    let at = bytes
-        .windows(id.len())
-        .position(|text| text == id.as_bytes());
-    bytes[at.unwrap()] ^= 1;
+    bytes[at] ^= 1;
     fs::write(path, bytes).unwrap();
 }
 
@@ -115,23 +117,7 @@ fn a_tenant_whose_rows_were_damaged_serves_again_and_others_never_stopped() {
     let made = Ran::to_end(arf(&["backup", "--data"]).arg(server.data()).arg(&backup));
     assert_eq!(made.code, 0, "{made:#?}");
     for round in 0..2 {
-        let config = sled::Config::new()
-            .path(server.data().join("tables"))
-            .segment_size(8 << 20)
-            .mode(sled::Mode::LowSpace);
-        let db = until("sled to let go of its lock", || config.open().ok());
-        let rows = db.open_tree(["beta_state", "intents"][round]).unwrap();
-        let tenant: u128 = second.replace('-', "").parse::<Hex>().unwrap().0;
-        let (key, value) = rows
-            .scan_prefix(tenant.to_be_bytes())
-            .next()
-            .unwrap()
-            .unwrap();
-        let mut value = value.to_vec();
-        *value.last_mut().unwrap() ^= 1;
-        rows.insert(key, value).unwrap();
-        db.flush().unwrap();
-        drop((rows, db));
+        change_row(&server, &second, ["beta_state", "intents"][round]);
         server.launch();
         client.get("intents/one").problem(503, "tenant_corrupt");
         server.ci().get("intents/mine").expect(200);
@@ -169,6 +155,101 @@ fn a_tenant_whose_rows_were_damaged_serves_again_and_others_never_stopped() {
     repair(&server, &["--tenant", nobody]).says_in_one_line(1, &[nobody]);
 }
 
+#[test]
+fn a_backup_makes_up_for_snapshots_that_are_damaged() {
+    let mut server = Server::at_rest();
+    let config = "[store]\nsegment_bytes = 1048576\nsnapshot_bytes = 4194304\n";
+    fs::write(server.beside("arf.toml"), config).unwrap();
+    server.launch();
+    let (second, client) = server.found("second", "enterprise");
+    let mut random = Random::new();
+    let snapshots = server.data().join("snapshots");
+    let backup = server.beside("backup");
+    let mut answers = Vec::new();
+    for count in 1..=2 {
+        until("the next snapshot", || {
+            for _ in 0..20 {
+                let text: String = (0..3_600)
+                    .map(|_| format!("{:016x}", random.next()))
+                    .collect();
+                let id = format!("intent-{}", answers.len());
+                let more = json!({"deterministic_id": id, "configuration": {"text": text}});
+                answers.push(client.evaluate(&deployment(more)));
+            }
+            std::thread::sleep(std::time::Duration::from_millis(500));
+            let made = fs::read_dir(&snapshots).unwrap().filter(|entry| {
+                let path = entry.as_ref().unwrap().path();
+                path.extension()
+                    .is_some_and(|extension| extension == "snap")
+            });
+            (made.count() >= count).then_some(())
+        });
+        if count == 1 {
+            server.stop();
+            let made = Ran::to_end(arf(&["backup", "--data"]).arg(server.data()).arg(&backup));
+            assert_eq!(made.code, 0, "{made:#?}");
+            server.launch();
+        }
+    }
+    until("the log's beginning to go", || {
+        (!wal(&server, 1).exists()).then_some(())
+    });
+    server.stop();
+    for path in files(&snapshots).into_keys() {
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(path, bytes).unwrap();
+    }
+    let told = Ran::to_end(arf(&["doctor", "--data"]).arg(server.data()));
+    assert_eq!(told.code, 65, "{told:#?}");
+    assert!(told.stdout.contains("leave tables/ alone"), "{told:#?}");
+    change_row(&server, &second, "intents");
+    server.launch();
+    client
+        .get("intents/intent-0")
+        .problem(503, "tenant_corrupt");
+    server.stop();
+
+    let alone = repair(&server, &["--tenant", &second]);
+    alone.says_in_one_line(65, &[".snap"]);
+    let from = ["--tenant", &second, "--from", backup.to_str().unwrap()];
+    let ran = repair(&server, &from);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:#?}");
+    assert!(
+        ran.stdout.contains("from the backup and the log behind it"),
+        "{ran:#?}"
+    );
+    server.launch();
+    for (number, answer) in answers.iter().enumerate() {
+        let row = client.get(&format!("intents/intent-{number}")).expect(200);
+        assert_eq!(row["decision"]["decision_id"], answer["decision_id"]);
+    }
+    verified_log(&client);
+    server.stop();
+
+    // A start could not build them.
+    fs::remove_dir_all(server.data().join("tables")).unwrap();
+    repair(&server, &from).says_in_one_line(65, &["no tables"]);
+}
+
+/// Flips a bit in a row of the tenant, in the tables.
+fn change_row(server: &Server, tenant: &str, table: &str) {
+    let config = sled::Config::new()
+        .path(server.data().join("tables"))
+        .segment_size(8 << 20)
+        .mode(sled::Mode::LowSpace);
+    let db = until("sled to let go of its lock", || config.open().ok());
+    let rows = db.open_tree(table).unwrap();
+    let tenant: u128 = tenant.replace('-', "").parse::<Hex>().unwrap().0;
+    let row = rows.scan_prefix(tenant.to_be_bytes()).next();
+    let (key, value) = row.unwrap().unwrap();
+    let mut value = value.to_vec();
+    *value.last_mut().unwrap() ^= 1;
+    rows.insert(key, value).unwrap();
+    db.flush().unwrap();
+}
+
 /// A number of 128 bits in hexadecimal.
 struct Hex(u128);
 
@@ -193,11 +274,14 @@ fn harmed() -> Harmed {
     let second = server.found("second", "enterprise");
     let before = ask(&ci, "before");
     let mut others = vec![ask(&second.1, "first of two")];
-    ask(&ci, "lost-intent");
+    let from = written(&server);
+    ci.evaluate(&deployment(json!({"deterministic_id": "lost-intent"})));
+    let to = written(&server);
+    ci.outcome("lost-intent", true);
     ask(&ci, "after");
     others.push(ask(&second.1, "second of two"));
     server.stop();
-    harm(&server, "lost-intent");
+    harm(&server, usize::midpoint(from, to));
     Ran::to_end(&mut server.serve())
         .says_in_one_line(65, &["damaged at offset", "arf repair --salvage"]);
     Harmed {

@@ -14,17 +14,20 @@ pub(super) struct Space {
     low: AtomicBool,
 }
 
-/// What has to fit whatever comes: two segments of the log, the tables' lag, and a snapshot that has
-/// grown by a fifth since the last one, of `snapshot` bytes.
-fn watermark(config: &StoreConfig, snapshot: u64) -> u64 {
-    let lag = u64::try_from(config.lag_bytes).unwrap_or(u64::MAX);
-    [
-        config.segment_bytes.saturating_mul(2),
-        snapshot.saturating_add(snapshot / 5),
-        lag,
-    ]
-    .into_iter()
-    .fold(0, u64::saturating_add)
+impl StoreConfig {
+    /// How many bytes have to fit on the disk whatever comes; below, writes stop: two segments of the
+    /// log, the tables' lag, and a snapshot that has grown by a fifth since the last one, of `snapshot`
+    /// bytes.
+    pub fn watermark(&self, snapshot: u64) -> u64 {
+        let lag = u64::try_from(self.lag_bytes).unwrap_or(u64::MAX);
+        [
+            self.segment_bytes.saturating_mul(2),
+            snapshot.saturating_add(snapshot / 5),
+            lag,
+        ]
+        .into_iter()
+        .fold(0, u64::saturating_add)
+    }
 }
 
 impl Space {
@@ -48,7 +51,7 @@ impl Space {
                 return;
             }
         };
-        let watermark = watermark(config, snapshot);
+        let watermark = config.watermark(snapshot);
         self.watermark.store(watermark, Ordering::Relaxed);
         self.free.store(free, Ordering::Relaxed);
         let low = free < watermark;

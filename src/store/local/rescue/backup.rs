@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -333,12 +333,21 @@ impl Source<'_> {
         made_at: Timestamp,
         told: Told<'_>,
     ) -> Result<Backup, BackupError> {
+        // By components: a slash behind the name is no part of it.
         let dir = std::path::absolute(dir).map_err(BackupError::io(dir))?;
+        let dir: PathBuf = dir.components().collect();
         if !names(&dir)?.is_empty() {
             return Err(BackupError::NotEmpty { dir });
         }
         let real = |path: &Path| fs::canonicalize(path).map_err(BackupError::io(path));
+        let dir = if dir.exists() { real(&dir)? } else { dir };
         let parent = real(dir.parent().unwrap_or(Path::new("/")))?;
+        // It gets its name by being renamed to it.
+        let device = |path: &Path| fs::metadata(path).map(|found| found.dev());
+        if dir.exists() && device(&dir).ok() != device(&parent).ok() {
+            let why = "it is a mount point: name a directory in it";
+            return Err(BackupError::io(&dir)(io::Error::other(why)));
+        }
         if parent.starts_with(real(self.data)?) {
             return Err(BackupError::Inside { dir });
         }
@@ -511,8 +520,8 @@ impl Shared {
             ended: false,
             secrets,
             schema: &self.schema,
-            // Two segments and the next snapshot: it may be the same disk.
-            reserve: 2 * self.config.segment_bytes + newest + newest / 5,
+            // It may be the same disk.
+            reserve: self.config.watermark(newest),
             open: &|| self.inbox.is_open(),
         };
         source.copy_to(dir, made_at, told)

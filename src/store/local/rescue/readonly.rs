@@ -274,6 +274,19 @@ impl ReadOnly {
         newest_whole(&self.wal, &self.snapshots, &|| false, told)
     }
 
+    /// The snapshots that count and of which a frame is not as it was written.
+    pub fn broken_snapshots(&self) -> Result<Vec<PathBuf>, OpenError> {
+        let mut broken = Vec::new();
+        for snapshot in &self.snapshots {
+            match snapshot.check_frames(&self.wal.disk, &|| false) {
+                Ok(()) => {}
+                Err(Trouble::Damaged { .. }) => broken.push(snapshot.path.clone()),
+                Err(other) => return Err(other.into()),
+            }
+        }
+        Ok(broken)
+    }
+
     fn log_bytes(&self, begin: Tail) -> u64 {
         let segments = begin.segment..=self.scan.tail.segment;
         let len = |number| self.wal.disk.len(&self.wal.path(number)).unwrap_or(0);

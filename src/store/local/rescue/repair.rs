@@ -70,6 +70,12 @@ pub enum RepairError {
     /// The log knows no such tenant.
     #[error("there is no tenant {0}")]
     NoTenant(TenantId),
+    /// What the log does not have would have to be in the tables, and there are none.
+    #[error(
+        "there are no tables that can be used, and the log does not suffice to build them: restore the \
+         backup into another directory"
+    )]
+    NoTables,
     /// Rows were found and are not those that the head says.
     #[error("the rows of tenant {tenant} do not come to its last head: {why}")]
     Differs {
@@ -107,8 +113,14 @@ impl Repair<'_> {
         let head = live.heads().find(|(tenant, _)| *tenant == self.tenant);
         let (_, head) = head.ok_or(RepairError::NoTenant(self.tenant))?;
 
-        let alone = self.sum(&[Source::All(&live)], told)?;
-        let differs = self.differs(&alone, &head);
+        let differs = match self.sum(&[Source::All(&live)], told) {
+            Ok(alone) => self.differs(&alone, &head),
+            // The log opened, so this is a snapshot: what it held may be in the backup.
+            Err(error @ OpenError::Damaged { .. }) if self.from.is_some() => {
+                Some(error.to_string())
+            }
+            Err(error) => return Err(error.into()),
+        };
         let backup = match (&differs, self.from) {
             (Some(_), Some(from)) => Some(ReadOnly::open_with(from, schema.clone())?),
             (Some(_), None) | (None, _) => None,
@@ -128,12 +140,16 @@ impl Repair<'_> {
                 return Err(RepairError::Differs { tenant, why });
             }
         }
+        let replaced = self.replace(&sources, config, &schema, seams, told)?;
+        if !replaced && backup.is_some() {
+            return Err(RepairError::NoTables);
+        }
         Ok(Repaired {
             log_sufficed: backup.is_none(),
             sequence: head.sequence,
             hot_rows: head.hot_rows,
             entries: head.sequence.get() - head.log_base.get() + 1,
-            replaced: self.replace(&sources, config, &schema, seams, told)?,
+            replaced,
         })
     }
 

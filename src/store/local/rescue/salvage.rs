@@ -37,7 +37,7 @@ const MANIFEST: &str = "MANIFEST";
 const MADE: &str = "new";
 const REPORT: &str = "report.json";
 /// The tenants that lost something, one a line, until their audit logs go on under other names.
-const UNFINISHED: &str = "salvage.unfinished";
+pub(super) const UNFINISHED: &str = "salvage.unfinished";
 
 /// Bytes that are not what was written there.
 #[derive(Debug, Clone, PartialEq, Eq)]

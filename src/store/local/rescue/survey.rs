@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::restore;
+use super::salvage;
 use crate::store::local::disk::{Disk, RealDisk};
 use crate::store::local::recover::{QUARANTINE, WAL};
 use crate::store::local::snapshot;
@@ -21,6 +22,8 @@ pub struct Survey {
     pub empty: bool,
     /// A restore was begun in it and did not end.
     pub restore_cut_short: bool,
+    /// A salvage was begun in it and did not end: starts are refused.
+    pub salvage_cut_short: bool,
     /// Segments of the log, and their bytes.
     pub segments: (u64, u64),
     /// Snapshots, and their bytes.
@@ -81,6 +84,7 @@ impl Survey {
             data: data.to_owned(),
             empty: restore::is_empty(&names),
             restore_cut_short: is_there(restore::UNFINISHED),
+            salvage_cut_short: is_there(salvage::UNFINISHED),
             segments: count(&segments),
             snapshots: count(&snapshots),
             newest_snapshot: snapshots.values().next_back().copied().unwrap_or(0),
