@@ -102,6 +102,30 @@ const READINGS: &[Reading] = &[
     ("tables_lag_bytes", "Rows not yet in the tables", |health| {
         health.store.lag_bytes as f64
     }),
+    (
+        "tables_rebuilding",
+        "1 while old rows are on their way back to the tables",
+        |health| f64::from(u8::from(health.store.rebuilding)),
+    ),
+    ("log_on_disk_bytes", "All segments of the log", |health| {
+        health.store.log_on_disk as f64
+    }),
+    ("snapshots_made", "Snapshots made", |health| {
+        health.store.snapshots_made as f64
+    }),
+    (
+        "snapshots_failed",
+        "Snapshots that could not be made",
+        |health| health.store.snapshots_failed as f64,
+    ),
+    (
+        "snapshot_lsn",
+        "Last record in the newest snapshot; 0 if there is none",
+        |health| health.store.snapshot.map_or(0.0, |lsn| lsn.get() as f64),
+    ),
+    ("snapshot_bytes", "The newest snapshot", |health| {
+        health.store.snapshot_bytes as f64
+    }),
     ("disk_free_bytes", "Room left on the disk", |health| {
         health.store.free_bytes as f64
     }),

@@ -17,7 +17,9 @@ use crate::engine::clock;
 use crate::id::{Sequence, TenantId};
 use crate::jobs::backup::Plan;
 use crate::store::keyfile::{self, KeyFileError, SIGNING_KEY};
-use crate::store::{self, Backup, Change, ENTRIES, OpenError, ReadOnly, Survey, TablesAre};
+use crate::store::{
+    self, Backup, Change, ENTRIES, OpenError, ReadOnly, Salvage, Survey, TablesAre,
+};
 use crate::tenant::key::{KeyHash, KeyRow, Secret};
 use crate::tenant::schema::{API_KEYS, Row, RowKey as _, TABLES, TENANTS};
 use crate::time::Timestamp;
@@ -177,13 +179,9 @@ impl Findings {
                 None
             }
         };
-        if survey.salvage_cut_short {
-            self.add(
-                "salvage",
-                State::Damaged,
-                "one was begun and did not end: a start is refused",
-                "run `arf repair --salvage` again",
-            );
+        let in_use = matches!(opened, Err(OpenError::InUse { .. }));
+        if !in_use {
+            self.salvage(data);
         }
         self.snapshots(opened.as_ref().ok(), survey);
         if let Ok(backup) = Backup::read(data) {
@@ -195,7 +193,7 @@ impl Findings {
             // It has no tables, and keys only if they were asked for.
             return;
         }
-        self.tables(survey, matches!(opened, Err(OpenError::InUse { .. })));
+        self.tables(survey, in_use);
         self.quarantine(survey);
         self.credentials(data, rows.as_ref());
         self.signing_key(data, rows.as_ref());
@@ -247,6 +245,21 @@ impl Findings {
                  saves what is readable",
             ),
         }
+    }
+
+    /// A salvage that was cut short keeps starts out.
+    fn salvage(&mut self, data: &Path) {
+        let told = match Salvage::unfinished(data) {
+            Ok(None) => return,
+            Ok(Some(tenants)) => format!(
+                "one was cut short, and a start is refused: the audit logs of {} tenants have to go on \
+                 under other names first (salvage.unfinished)",
+                tenants.len()
+            ),
+            Err(error) => error.to_string(),
+        };
+        let help = "run `arf repair --salvage` again";
+        self.add("salvage", State::Damaged, told, help);
     }
 
     fn state_of_log(&mut self, seen: &ReadOnly, survey: &Survey) {

@@ -17,11 +17,13 @@
 //! LOCK                     locked (flock) while a process has the directory open
 //! MANIFEST                 arf-data/1 boot-epoch=<n> crc32=<hex>; replaced whole at every start
 //! signing.key              see `keyfile`
+//! credentials.json         not the store's: the first keys
 //! wal/<number>.wal         segments of the log, 16 hex digits, without gaps from 1 or from behind the
 //!                          older snapshot
 //! snapshots/<lsn>.snap     all rows as they were after that record, 16 hex digits; two are kept
 //! tables/                  sled; may be deleted while the store is closed
-//! tables.doubtful          a write to the tables failed: the next start builds them anew
+//! tables.doubtful          a write to the tables failed, or a repair of them did not end: the next
+//!                          start builds them anew
 //! tables.rebuilding        rows are missing in the tables: a start that finds it builds them anew
 //! quarantine/tables-<n>/   tables that start n replaced; never read, never removed
 //! quarantine/wal-<n>       what start n found behind the last frame; never read, never removed
@@ -33,7 +35,7 @@
 //! *.new                    files being made, and runs of a merge; leftovers mean nothing
 //! ```
 //!
-//! A backup is such a directory without tables, ended in order, and with `backup.json`; see
+//! A backup is such a directory without tables, ended in order, and with a `backup.json`; see
 //! `local/rescue/backup.rs`.
 //!
 //! # Layouts
@@ -132,8 +134,9 @@
 //! in snapshots only.
 //!
 //! **Keys in the tables**: `tenant (16) ‖ key`, one tree per table, named as the table. How rows
-//! lie under them (blocks, pieces) is in `local/tables/layout.rs`; it is not frozen, the tables can be
-//! rebuilt.
+//! lie under them (blocks, and pieces in `_pieces`, 0xF1) is in `local/tables/layout.rs`, what the
+//! tables say of themselves (`_applied`, 0xF2) in `local/tables/stamp.rs`. Neither of the two is in the
+//! log, and none of it is frozen: the tables can be rebuilt.
 //!
 //! # Assumptions about disks
 //!
@@ -142,7 +145,8 @@
 //!   breaks the promise.
 //! - A failed sync may leave pages that look written and are not. So it is never tried again: the
 //!   process ends at once, and the next start copies the frames of the last segment to a new file
-//!   before it trusts them.
+//!   before it trusts them. Only the SHUTDOWN of an orderly stop can be such a page then, and is
+//!   written once more instead.
 //! - Writes may be torn and reordered below one sync, at any byte. Only the last frame can be: the
 //!   one before it was synced before it was begun.
 //! - A write changes nothing outside of its range of its file, and `rename` within a directory is

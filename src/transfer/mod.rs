@@ -5,11 +5,15 @@
 //! entry. [`ndjson`] and [`sql`] write one down. What does not add up ends the export: a file that
 //! has less in it than it seems to would be worse than none.
 //!
+//! [`follow`] asks of a whole directory what an export asks of each tenant: whether its audit logs hold.
+//! A backup has to pass it before it is restored, and a salvage before its logs go on.
+//!
 //! Of secrets nothing leaves: keys are hashes already, and a tenant's name secret is not among the
 //! fields. (The seeds of openings are: they prove what was committed to.)
 //!
 //! **Must not know**: files and directories, who asks, tables and log; it sees rows through a
-//! [`Reader`](crate::store::Reader) and writes to whatever it is handed.
+//! [`Reader`](crate::store::Reader) or a [`ReadOnly`](crate::store::ReadOnly), and writes to whatever it
+//! is handed.
 
 pub mod follow;
 pub mod ndjson;

@@ -1,6 +1,5 @@
 //! `arf backup`, `restore` and `doctor`, and the backups that a server makes.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -14,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Ran, Random, Server, arf, deployment, until};
+use crate::harness::{Client, Ran, Random, Server, arf, deployment, files, until};
 
 /// A server that may make backups, with `more` in that section of its configuration.
 fn with_backups(more: &str) -> Server {
@@ -69,20 +68,6 @@ fn followed(client: &Client) -> Vec<Value> {
         entries.push(serde_json::from_str(entry).unwrap());
     }
     entries
-}
-
-/// Every file below a directory, with its bytes.
-fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else {
-            found.insert(path.clone(), fs::read(path).unwrap());
-        }
-    }
-    found
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! A [`Server`] that is dropped while it runs has the audit log of every tenant it touched read and
 //! verified, entry by entry; one that is dropped by a failing test shows what the server logged.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -50,6 +51,20 @@ pub fn notice(text: &str) {
 /// A folder that goes with the test, on the disk the build is on: in `/tmp` a sync may mean nothing.
 pub fn folder() -> TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+/// Every file below a directory, with its bytes.
+pub fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.insert(path.clone(), fs::read(path).unwrap());
+        }
+    }
+    found
 }
 
 /// The command `arf`, without anything that the environment of the tests would tell it.

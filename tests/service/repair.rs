@@ -1,12 +1,11 @@
 //! `arf repair`: a tenant whose rows were damaged, and a directory that does not start any more.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Ran, Random, Server, arf, deployment, until, verified_log};
+use crate::harness::{Client, Ran, Random, Server, arf, deployment, files, until, verified_log};
 
 fn repair(server: &Server, arguments: &[&str]) -> Ran {
     Ran::to_end(
@@ -14,21 +13,6 @@ fn repair(server: &Server, arguments: &[&str]) -> Ran {
             .arg(server.data())
             .args(arguments),
     )
-}
-
-/// Every file of the data folder but the lock, with its bytes.
-fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else {
-            let bytes = fs::read(&path).unwrap();
-            found.insert(path, bytes);
-        }
-    }
-    found
 }
 
 fn wal(server: &Server, number: u64) -> PathBuf {
@@ -441,6 +425,13 @@ fn a_salvage_that_was_cut_short_keeps_starts_out_until_it_is_finished() {
     let unfinished = server.data().join("salvage.unfinished");
     fs::write(&unfinished, format!("{tenant}\n")).unwrap();
     Ran::to_end(&mut server.serve()).says_in_one_line(65, &["arf repair --salvage"]);
+    let told = Ran::to_end(arf(&["doctor", "--data"]).arg(server.data()));
+    assert_eq!(told.code, 65, "{told:#?}");
+    let said = told.stdout.contains("salvage.unfinished");
+    assert!(
+        said && told.stdout.contains("arf repair --salvage"),
+        "{told:#?}"
+    );
     let ran = repair(&server, &["--salvage", "--keep-keys"]);
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:#?}");
     assert!(!unfinished.exists());

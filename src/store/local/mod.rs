@@ -67,11 +67,12 @@ use tables::sled::SledTables;
 pub use manifest::FORMAT;
 pub use rescue::{
     Backup, BackupError, Change, Copied, Facts, Gap, Loss, ReadOnly, Repair, RepairError, Repaired,
-    Restoring, Salvage, SalvageReport, Survey, TablesAre, Told, Unreadable, Visit, backups_in,
+    Restoring, Salvage, SalvageReport, Survey, Told, Unreadable, Visit, backups_in,
     remove_old_backups,
 };
 pub use tables::TableError;
 pub(super) use tables::layout::{full_key, split_key, successor, tenant_end};
+pub use tables::settle::TablesAre;
 
 /// Opens the tables in a directory.
 type OpenTables = dyn Fn(&Path, &Schema, u64) -> Result<Box<dyn Tables>, TableError> + Send + Sync;

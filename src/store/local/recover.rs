@@ -2,6 +2,7 @@
 //! hold what it says.
 
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use super::disk::{Disk, LogFile, len_u64};
 use super::log::frame::{HEADER, Kind, Tail};
 use super::log::scan::{Scan, Torn};
 use super::log::segment::Wal;
-use super::manifest::{BadManifest, Manifest};
+use super::manifest::{self, BadManifest, Manifest};
 use super::rescue::salvage;
 use super::schema::Schema;
 use super::snapshot::keep;
@@ -26,6 +27,14 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 pub(super) const WAL: &str = "wal";
 /// What is of no use to a start, and may be to somebody.
 pub(super) const QUARANTINE: &str = "quarantine";
+
+/// The directory for it; durably there on return, so that what is moved into it is not lost.
+pub(super) fn quarantine(disk: &dyn Disk, data: &Path) -> io::Result<PathBuf> {
+    let dir = data.join(QUARANTINE);
+    disk.create_dir(&dir)?;
+    disk.sync_dir(data)?;
+    Ok(dir)
+}
 
 /// What a start found and made.
 pub(super) struct Recovered {
@@ -155,7 +164,7 @@ pub(super) fn examine(data: &Path, wal: &Wal, schema: &Schema) -> Result<Examine
         None if scan.last.is_none() => None,
         Some(_) | None => {
             let why = "the log is of a later start than this file";
-            return Err(scan.damaged(data.join("MANIFEST"), 0, None, why));
+            return Err(scan.damaged(data.join(manifest::FILE), 0, None, why));
         }
     };
     // A SHUTDOWN frame of an earlier epoch says nothing of the start after it.
@@ -180,14 +189,16 @@ fn keep_torn(
     torn: &Torn,
     boot_epoch: u32,
 ) -> Result<(), OpenError> {
-    let dir = config.data.join(QUARANTINE);
-    let aside = dir.join(format!("{WAL}-{boot_epoch}"));
+    let aside = config.data.join(QUARANTINE);
+    let aside = aside.join(format!("{WAL}-{boot_epoch}"));
     let file = torn.file.display();
     tracing::warn!(%file, torn.offset, torn.why, "the log ends in a write that was cut short");
     let disk = &seams.disk;
-    disk.create_dir(&dir)
-        .and_then(|()| disk.create(&aside, &torn.bytes, len_u64(&torn.bytes)))
-        .and_then(|_| disk.sync_dir(&dir))
+    quarantine(disk.as_ref(), &config.data)
+        .and_then(|dir| {
+            disk.create(&aside, &torn.bytes, len_u64(&torn.bytes))?;
+            disk.sync_dir(&dir)
+        })
         .map_err(|error| OpenError::io(&aside, error))
 }
 
@@ -215,7 +226,7 @@ pub(super) fn lock(data: &Path) -> Result<File, OpenError> {
 }
 
 pub(super) fn load_manifest(data: &Path, disk: &dyn Disk) -> Result<Option<Manifest>, OpenError> {
-    let file = data.join("MANIFEST");
+    let file = data.join(manifest::FILE);
     Manifest::load(disk, data).map_err(|bad| match bad {
         BadManifest::Io(error) => OpenError::io(&file, error),
         BadManifest::Newer(format) => OpenError::Newer {

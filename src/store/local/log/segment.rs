@@ -26,6 +26,11 @@ pub struct Wal {
     on_disk: Arc<AtomicU64>,
 }
 
+/// What a segment is called.
+pub fn file_name(number: u64) -> String {
+    format!("{number:016x}.wal")
+}
+
 impl Wal {
     /// The log in a directory.
     pub fn new(disk: Arc<dyn Disk>, dir: PathBuf, segment_bytes: u64) -> Self {
@@ -62,7 +67,7 @@ impl Wal {
 
     /// Where a segment lies.
     pub fn path(&self, number: u64) -> PathBuf {
-        self.dir.join(format!("{number:016x}.wal"))
+        self.dir.join(file_name(number))
     }
 
     /// The numbers of the segments there are, ascending.

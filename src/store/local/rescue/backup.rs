@@ -11,6 +11,9 @@
 //! It is made under another name and gets its own once all of it was read back. A log that is being
 //! written is copied up to where it is durable when the copy begins: what is there does not change
 //! any more, so nobody waits for it.
+//!
+//! What is made here is foreign ground, so it goes to the file system itself and not through
+//! [`Disk`](crate::store::local::disk::Disk): no crash of a backup can harm the store.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -23,11 +26,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use super::readonly::{ReadOnly, Told, newest_whole, untouched};
+use super::Told;
+use super::readonly::{ReadOnly, newest_whole};
+use super::untouched::untouched;
 use crate::store::local::Shared;
 use crate::store::local::disk::{Disk as _, RealDisk, len_u64};
 use crate::store::local::log::frame::{HEADER, Kind, Tail};
-use crate::store::local::log::segment::Wal;
+use crate::store::local::log::segment::{Wal, file_name};
 use crate::store::local::manifest::{self, Manifest};
 use crate::store::local::recover::WAL;
 use crate::store::local::schema::Schema;
@@ -609,7 +614,7 @@ pub(super) fn names(dir: &Path) -> Result<Vec<String>, BackupError> {
 }
 
 fn segment_name(number: u64) -> String {
-    format!("{WAL}/{number:016x}.wal")
+    format!("{WAL}/{}", file_name(number))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -8,9 +8,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::Told;
 use super::salvage::Unreadable;
 use crate::id::{Sequence, TenantId};
 use crate::store::Head;
+use crate::store::OpenError;
 use crate::store::ledger::Tally;
 use crate::store::local::Seams;
 use crate::store::local::disk::Disk;
@@ -20,7 +22,6 @@ use crate::store::local::schema::Schema;
 use crate::store::local::snapshot::{self, Item, Snapshot};
 use crate::store::record::{Cover, LoggedBody, LoggedOp};
 use crate::store::row::{ENTRIES, HEADS, Load, check_envelope};
-use crate::store::{OpenError, Told};
 
 /// How much is looked through at once for the next frame.
 const PIECE: usize = 1 << 20;

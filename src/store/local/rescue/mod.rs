@@ -18,10 +18,14 @@ mod repair;
 mod restore;
 pub mod salvage;
 mod survey;
+mod untouched;
 
 pub use backup::{Backup, BackupError, Copied, backups_in, remove_old_backups};
-pub use readonly::{Change, Facts, ReadOnly, Told, Visit};
+pub use readonly::{Change, Facts, ReadOnly, Visit};
 pub use repair::{Repair, RepairError, Repaired};
 pub use restore::Restoring;
 pub use salvage::{Gap, Loss, Salvage, SalvageReport, Unreadable};
-pub use survey::{Survey, TablesAre};
+pub use survey::Survey;
+
+/// What long work tells of how far it is: what it does, bytes done, bytes in all.
+pub type Told<'a> = &'a mut dyn FnMut(&'static str, u64, u64);

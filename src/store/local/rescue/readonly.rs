@@ -10,13 +10,15 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex};
 
+use super::Told;
+use super::untouched::{Untouched, untouched};
 use crate::id::TenantId;
 use crate::store::Lsn;
 use crate::store::head::Head;
 use crate::store::ledger::Ledger;
-use crate::store::local::disk::{Disk, LogFile, RealDisk, len_u64};
+use crate::store::local::disk::{Disk as _, RealDisk, len_u64};
 use crate::store::local::log::commit::Inbox;
 use crate::store::local::log::frame::Tail;
 use crate::store::local::log::frames::{LogFrames, Trouble};
@@ -31,11 +33,13 @@ use crate::store::local::space::Space;
 use crate::store::local::tables::apply::Gate;
 use crate::store::local::tables::layout::{Layout, split_key};
 use crate::store::local::tables::rebuild::{Chunk, Halt, Origin};
-use crate::store::local::tables::replay::{self, Doubt};
+use crate::store::local::tables::replay;
+use crate::store::local::tables::settle::TABLES;
 use crate::store::local::{Progress, Seams, Shared};
 use crate::store::record::{LoggedBody, LoggedOp};
 use crate::store::row::{Damaged, Envelope, HEADS, Load, Op, Stored, TableSpec, open_envelope};
-use crate::store::{OpenError, ReadError, Reader, StoreConfig};
+use crate::store::{OpenError, Reader, StoreConfig};
+use crate::sync::RwLock;
 
 /// What an opened directory is like; see [`ReadOnly`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,11 +99,31 @@ pub enum Change<'a> {
     },
 }
 
+impl Change<'_> {
+    /// Adds it to what its tenant's hot rows come to.
+    pub(super) fn count_into(&self, ledger: &mut Ledger, tenant: TenantId) {
+        match self {
+            Self::Put {
+                table,
+                key,
+                envelope,
+                ..
+            } if table.load == Load::Hot => {
+                if let Some(envelope) = Envelope::read(envelope) {
+                    ledger.put(tenant, table, key, envelope.crc);
+                }
+            }
+            Self::Delete { table, key } => {
+                let key = key.to_vec();
+                ledger.fold(tenant, &Op::Delete { table, key });
+            }
+            Self::Put { .. } | Self::DeleteRange { .. } => {}
+        }
+    }
+}
+
 /// What [`ReadOnly::walk`] shows changes to.
 pub type Visit<'a> = &'a mut dyn FnMut(TenantId, Change<'_>) -> ControlFlow<()>;
-
-/// What long work tells of how far it is: what it does, bytes done, bytes in all.
-pub type Told<'a> = &'a mut dyn FnMut(&'static str, u64, u64);
 
 /// An opened directory. As long as it lives, no start takes the directory.
 pub struct ReadOnly {
@@ -297,24 +321,7 @@ impl ReadOnly {
     pub fn check_rows(&self, told: Told<'_>) -> Result<(), OpenError> {
         let mut ledgers: HashMap<TenantId, Ledger> = HashMap::new();
         self.walk(told, &mut |tenant, change| {
-            let ledger = ledgers.entry(tenant).or_default();
-            match change {
-                Change::Put {
-                    table,
-                    key,
-                    envelope,
-                    ..
-                } if table.load == Load::Hot => {
-                    if let Some(envelope) = Envelope::read(envelope) {
-                        ledger.put(tenant, table, key, envelope.crc);
-                    }
-                }
-                Change::Delete { table, key } => {
-                    let key = key.to_vec();
-                    ledger.fold(tenant, &Op::Delete { table, key });
-                }
-                Change::Put { .. } | Change::DeleteRange { .. } => {}
-            }
+            change.count_into(ledgers.entry(tenant).or_default(), tenant);
             ControlFlow::Continue(())
         })?;
         for (tenant, head) in self.heads() {
@@ -349,14 +356,11 @@ impl ReadOnly {
         RealDisk
             .create_dir(&runs)
             .map_err(|error| OpenError::io(&runs, error))?;
-        let tables = scratch.join("tables");
+        let tables = scratch.join(TABLES);
         let tables = (seams.open_tables)(&tables, &self.schema, config.table_cache_bytes)?;
         let origin = Origin {
             snapshots: self.snapshots.clone(),
             end: self.scan.tail,
-        };
-        let rebuild = |error: ReadError| OpenError::Rebuild {
-            why: error.to_string(),
         };
         let mut fill = |chunk: Chunk| {
             Layout(tables.as_ref())
@@ -364,16 +368,8 @@ impl ReadOnly {
                 .map_err(Halt::Tables)
         };
         let place = (&wal, &self.schema, scratch);
-        origin
-            .rows(place, Part::Whole, &|| false, &mut fill)
-            .map_err(|halt| match halt {
-                Halt::Trouble(trouble) => trouble.into(),
-                Halt::Tables(error) => rebuild(error),
-            })?;
-        replay::check_heads(&self.scan, tables.as_ref()).map_err(|doubt| match doubt {
-            Doubt::Refuse(error) => error,
-            Doubt::Rebuild(why) => OpenError::Rebuild { why },
-        })?;
+        origin.rows(place, Part::Whole, &|| false, &mut fill)?;
+        replay::check_heads(&self.scan, tables.as_ref())?;
         let shared = Shared {
             inbox: Inbox::new(),
             gate: Gate::new(self.scan.through),
@@ -462,81 +458,5 @@ fn lock(data: &Path) -> Result<Option<File>, OpenError> {
             data: data.to_owned(),
         }),
         Err(std::fs::TryLockError::Error(error)) => Err(io(error)),
-    }
-}
-
-/// A log that is read only.
-pub(super) fn untouched(wal: PathBuf) -> Wal {
-    Wal::new(Arc::new(Untouched { but: None }), wal, 0)
-}
-
-/// The disk there is, of which nothing is changed but what is below `but`. What a start would clear
-/// away stays.
-struct Untouched {
-    but: Option<PathBuf>,
-}
-
-impl Untouched {
-    fn may(&self, path: &Path) -> io::Result<()> {
-        if self.but.as_ref().is_some_and(|but| path.starts_with(but)) {
-            Ok(())
-        } else {
-            Err(io::ErrorKind::ReadOnlyFilesystem.into())
-        }
-    }
-}
-
-impl Disk for Untouched {
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        RealDisk.list(dir)
-    }
-
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        RealDisk.read(path)
-    }
-
-    fn read_at(&self, path: &Path, offset: u64, len: usize) -> io::Result<Vec<u8>> {
-        RealDisk.read_at(path, offset, len)
-    }
-
-    fn len(&self, path: &Path) -> io::Result<u64> {
-        RealDisk.len(path)
-    }
-
-    fn free(&self, dir: &Path) -> io::Result<u64> {
-        RealDisk.free(dir)
-    }
-
-    fn create(&self, path: &Path, front: &[u8], len: u64) -> io::Result<Box<dyn LogFile>> {
-        self.may(path)?;
-        RealDisk.create(path, front, len)
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Box<dyn LogFile>> {
-        self.may(path)?;
-        RealDisk.open(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.may(from)?;
-        self.may(to)?;
-        RealDisk.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        match self.may(path) {
-            Ok(()) => RealDisk.remove(path),
-            Err(_) => Ok(()),
-        }
-    }
-
-    fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        self.may(dir)?;
-        RealDisk.create_dir(dir)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.may(dir)?;
-        RealDisk.sync_dir(dir)
     }
 }

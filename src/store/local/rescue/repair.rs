@@ -12,7 +12,8 @@ use std::path::Path;
 
 use thiserror::Error;
 
-use super::readonly::{Change, ReadOnly, Told, Visit};
+use super::Told;
+use super::readonly::{Change, ReadOnly, Visit};
 use crate::id::{Sequence, TenantId};
 use crate::store::head::Head;
 use crate::store::ledger::Ledger;
@@ -22,9 +23,9 @@ use crate::store::local::schema::Schema;
 use crate::store::local::tables::lag::Generation;
 use crate::store::local::tables::layout::{Layout, full_key, tenant_end};
 use crate::store::local::tables::replay;
-use crate::store::local::tables::settle::{self, DOUBTFUL, REBUILDING, TABLES};
+use crate::store::local::tables::settle::{self, DOUBTFUL, TABLES, TablesAre};
 use crate::store::local::tables::{TableError, Tables};
-use crate::store::row::{ENTRIES, Envelope, Load, Op, TableSpec};
+use crate::store::row::{ENTRIES, TableSpec};
 use crate::store::{OpenError, ReadError, StoreConfig};
 
 /// How much is written to the tables at once.
@@ -205,8 +206,7 @@ impl Repair<'_> {
         let (data, disk) = (&config.data, &seams.disk);
         let io = |error| OpenError::io(data, error);
         let names = disk.list(data).map_err(io)?;
-        let is_there = |name| names.iter().any(|there| there == name);
-        if !is_there(TABLES) || is_there(DOUBTFUL) || is_there(REBUILDING) {
+        if TablesAre::among(&names) != TablesAre::Present {
             return Ok(false);
         }
         settle::doubt_tables(seams, data).map_err(io)?;
@@ -360,36 +360,20 @@ impl Sum {
         leaf: fn(&[u8]) -> [u8; 32],
         first: &mut bool,
     ) {
-        match change {
-            Change::Put {
-                table,
-                key,
-                envelope,
-                ..
-            } if table.load == Load::Hot => {
-                if let Some(envelope) = Envelope::read(envelope) {
-                    self.ledger.put(tenant, table, key, envelope.crc);
-                }
+        change.count_into(&mut self.ledger, tenant);
+        if let Change::Put {
+            table, key, stored, ..
+        } = change
+            && table.id == ENTRIES.id
+            && let Ok(key) = <[u8; 8]>::try_from(*key)
+        {
+            let sequence = Sequence::new(u64::from_be_bytes(key));
+            let last = self.leaves.keys().next_back().copied();
+            let follows = last.is_none_or(|last| sequence <= last.next());
+            if std::mem::take(first) && !follows {
+                self.hole = self.hole.or(Some((last, sequence)));
             }
-            Change::Put {
-                table, key, stored, ..
-            } if table.id == ENTRIES.id => {
-                let Ok(key) = <[u8; 8]>::try_from(*key) else {
-                    return;
-                };
-                let sequence = Sequence::new(u64::from_be_bytes(key));
-                let last = self.leaves.keys().next_back().copied();
-                let follows = last.is_none_or(|last| sequence <= last.next());
-                if std::mem::take(first) && !follows {
-                    self.hole = self.hole.or(Some((last, sequence)));
-                }
-                self.leaves.insert(sequence, leaf(&stored.payload));
-            }
-            Change::Delete { table, key } => {
-                let key = key.to_vec();
-                self.ledger.fold(tenant, &Op::Delete { table, key });
-            }
-            Change::Put { .. } | Change::DeleteRange { .. } => {}
+            self.leaves.insert(sequence, leaf(&stored.payload));
         }
     }
 }

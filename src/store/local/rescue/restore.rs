@@ -8,8 +8,8 @@ use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use super::Told;
 use super::backup::{Backup, BackupError, copy, names, sync_dir};
-use super::readonly::Told;
 use crate::store::local::manifest;
 use crate::store::local::recover::{self, LOCK, WAL};
 

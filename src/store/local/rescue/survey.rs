@@ -11,7 +11,7 @@ use super::salvage;
 use crate::store::local::disk::{Disk, RealDisk};
 use crate::store::local::recover::{QUARANTINE, WAL};
 use crate::store::local::snapshot;
-use crate::store::local::tables::settle::{DOUBTFUL, REBUILDING, TABLES};
+use crate::store::local::tables::settle::{TABLES, TablesAre};
 
 /// See [`Survey::of`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,33 +40,11 @@ pub struct Survey {
     pub free: u64,
 }
 
-/// What the tables are like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TablesAre {
-    /// There.
-    Present,
-    /// Not there: the next start builds them.
-    Missing,
-    /// A write to them failed: the next start builds them anew.
-    Doubtful,
-    /// Rows were still on their way to them: the next start builds them anew.
-    Unfinished,
-}
-
 impl Survey {
     /// Looks at a directory.
     pub fn of(data: &Path) -> io::Result<Self> {
         let names = RealDisk.list(data)?;
         let is_there = |name: &str| names.iter().any(|other| other == name);
-        let tables = if !is_there(TABLES) {
-            TablesAre::Missing
-        } else if is_there(DOUBTFUL) {
-            TablesAre::Doubtful
-        } else if is_there(REBUILDING) {
-            TablesAre::Unfinished
-        } else {
-            TablesAre::Present
-        };
         let of_kind = |dir: &str, ending: &str| {
             let mut found = sizes(&data.join(dir))?;
             found.retain(|name, _| name.ends_with(ending));
@@ -88,7 +66,7 @@ impl Survey {
             segments: count(&segments),
             snapshots: count(&snapshots),
             newest_snapshot: snapshots.values().next_back().copied().unwrap_or(0),
-            tables,
+            tables: TablesAre::among(&names),
             tables_bytes: size(&data.join(TABLES))?,
             quarantine: sizes(&data.join(QUARANTINE))?,
             free: RealDisk.free(standing.unwrap_or(Path::new(".")))?,

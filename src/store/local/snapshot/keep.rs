@@ -21,7 +21,7 @@ use crate::store::local::log::frame::Tail;
 use crate::store::local::log::frames::{Trouble, go_on};
 use crate::store::local::log::scan::{Base, LastHead, Sealed};
 use crate::store::local::log::segment::Wal;
-use crate::store::local::recover::QUARANTINE;
+use crate::store::local::recover::quarantine;
 use crate::store::local::schema::{Part, Schema};
 use crate::store::local::stopwatch;
 use crate::store::record::{Cover, Lsn};
@@ -96,9 +96,8 @@ pub fn find(wal: &Wal, dir: &Path, schema: &Schema) -> Result<Found, OpenError> 
 
 /// Puts a damaged snapshot where nobody takes it for one any more.
 pub fn set_aside(disk: &dyn Disk, data: &Path, path: &Path, epoch: u32) -> std::io::Result<()> {
-    let dir = data.join(QUARANTINE);
+    let dir = quarantine(disk, data)?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
-    disk.create_dir(&dir)?;
     disk.rename(path, &dir.join(format!("snapshot-{epoch}-{name}")))?;
     disk.sync_dir(&dir)?;
     disk.sync_dir(path.parent().unwrap_or(data))

@@ -12,7 +12,6 @@ use std::time::Duration;
 use super::Tables;
 use super::lag::{Generation, Ranges};
 use super::layout::Layout;
-use crate::store::ReadError;
 use crate::store::local::Shared;
 use crate::store::local::log::frame::Tail;
 use crate::store::local::log::frames::{Trouble, go_on};
@@ -23,6 +22,7 @@ use crate::store::local::snapshot::merge::{Fold, Folded};
 use crate::store::local::snapshot::{self, Effect, Snapshot};
 use crate::store::record::Lsn;
 use crate::store::row::TableSpec;
+use crate::store::{OpenError, ReadError};
 
 /// What the names of a rebuild's runs begin with.
 const RUNS: &str = "rebuild";
@@ -65,6 +65,18 @@ pub enum Halt {
 impl From<Trouble> for Halt {
     fn from(trouble: Trouble) -> Self {
         Self::Trouble(trouble)
+    }
+}
+
+/// Of tables that are built anew.
+impl From<Halt> for OpenError {
+    fn from(halt: Halt) -> Self {
+        match halt {
+            Halt::Trouble(trouble) => trouble.into(),
+            Halt::Tables(error) => Self::Rebuild {
+                why: error.to_string(),
+            },
+        }
     }
 }
 

@@ -27,6 +27,16 @@ pub enum Doubt {
     Refuse(OpenError),
 }
 
+/// Of tables that were built anew a moment ago: doing it again would end the same.
+impl From<Doubt> for OpenError {
+    fn from(doubt: Doubt) -> Self {
+        match doubt {
+            Doubt::Refuse(error) => error,
+            Doubt::Rebuild(why) => Self::Rebuild { why },
+        }
+    }
+}
+
 impl From<Trouble> for Doubt {
     fn from(trouble: Trouble) -> Self {
         Self::Refuse(trouble.into())

@@ -3,23 +3,53 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use super::rebuild::{self, Halt, Origin};
+use super::rebuild::{self, Origin};
 use super::replay::{self, Doubt};
 use super::stamp::Stamp;
 use super::{TableError, Tables};
 use crate::store::local::Seams;
 use crate::store::local::log::scan::Scan;
 use crate::store::local::log::segment::Wal;
-use crate::store::local::recover::QUARANTINE;
+use crate::store::local::recover::{QUARANTINE, quarantine};
 use crate::store::local::schema::Schema;
 use crate::store::record::Lsn;
-use crate::store::{OpenError, ReadError, StoreConfig};
+use crate::store::{OpenError, StoreConfig};
 
 pub const TABLES: &str = "tables";
-/// Present if a write to the tables failed: they are built anew at the next start.
+/// Present if a write to the tables failed, or is under way while they are repaired: they are built
+/// anew at the next start.
 pub const DOUBTFUL: &str = "tables.doubtful";
 /// Present while rows of a rebuild are missing in the tables: a start that finds it begins again.
 pub const REBUILDING: &str = "tables.rebuilding";
+
+/// What the tables are like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TablesAre {
+    /// There.
+    Present,
+    /// Not there: the next start builds them.
+    Missing,
+    /// A write to them failed: the next start builds them anew.
+    Doubtful,
+    /// Rows were still on their way to them: the next start builds them anew.
+    Unfinished,
+}
+
+impl TablesAre {
+    /// As the names in a data directory tell.
+    pub(in crate::store::local) fn among(names: &[String]) -> Self {
+        let is_there = |name| names.iter().any(|there| there == name);
+        if !is_there(TABLES) {
+            Self::Missing
+        } else if is_there(DOUBTFUL) {
+            Self::Doubtful
+        } else if is_there(REBUILDING) {
+            Self::Unfinished
+        } else {
+            Self::Present
+        }
+    }
+}
 
 /// Tables that can be claimed from and written to.
 pub struct Settled {
@@ -65,17 +95,17 @@ impl Settle<'_> {
     pub fn run(&self) -> Result<Settled, OpenError> {
         let names = self.seams.disk.list(&self.config.data);
         let names = names.map_err(self.io("."))?;
-        let is_there = |name: &str| names.iter().any(|other| other == name);
-        let present = is_there(TABLES);
-        // Why they are of no use is known, and the disk may be full of them.
-        let useless = is_there(DOUBTFUL) || is_there(REBUILDING);
-        if present && useless {
-            tracing::warn!(
-                "a write to the tables failed, or they were not finished: they are built anew"
-            );
-            self.remove(TABLES)?;
-        } else if present {
-            match self.catch_up() {
+        let found = TablesAre::among(&names);
+        match found {
+            TablesAre::Missing => {}
+            // Why they are of no use is known, and the disk may be full of them.
+            TablesAre::Doubtful | TablesAre::Unfinished => {
+                tracing::warn!(
+                    "a write to the tables failed, or they were not finished: they are built anew"
+                );
+                self.remove(TABLES)?;
+            }
+            TablesAre::Present => match self.catch_up() {
                 Ok(tables) => {
                     return Ok(Settled {
                         tables,
@@ -89,7 +119,7 @@ impl Settle<'_> {
                     tracing::warn!(why, "the tables are built anew from the log");
                     self.set_aside()?;
                 }
-            }
+            },
         }
         let (tables, known) = self.build()?;
         let rebuilding = self.scan.through.lsn > Lsn::ZERO;
@@ -99,7 +129,7 @@ impl Settle<'_> {
         Ok(Settled {
             tables,
             known,
-            replaced: present,
+            replaced: found != TablesAre::Missing,
             rebuilding,
         })
     }
@@ -131,24 +161,14 @@ impl Settle<'_> {
 
     fn fill(&self) -> Result<(Box<dyn Tables>, Lsn), OpenError> {
         let tables = self.open()?;
-        let rebuild = |error: ReadError| OpenError::Rebuild {
-            why: error.to_string(),
-        };
         let known = rebuild::front(
             self.origin,
             self.wal,
             self.schema,
             &self.config.data,
             tables.as_ref(),
-        )
-        .map_err(|halt| match halt {
-            Halt::Trouble(trouble) => trouble.into(),
-            Halt::Tables(error) => rebuild(error),
-        })?;
-        replay::check_heads(self.scan, tables.as_ref()).map_err(|doubt| match doubt {
-            Doubt::Refuse(error) => error,
-            Doubt::Rebuild(why) => OpenError::Rebuild { why },
-        })?;
+        )?;
+        replay::check_heads(self.scan, tables.as_ref())?;
         let applied = self.scan.through.lsn;
         Stamp {
             applied,
@@ -162,13 +182,14 @@ impl Settle<'_> {
     /// Puts tables that may be of interest to somebody where nobody opens them.
     fn set_aside(&self) -> Result<(), OpenError> {
         let disk = &self.seams.disk;
-        let dir = self.at(QUARANTINE);
-        let aside = dir.join(format!("{TABLES}-{}", self.boot_epoch));
-        disk.create_dir(&dir).map_err(self.io(QUARANTINE))?;
-        disk.rename(&self.at(TABLES), &aside)
-            .map_err(self.io(QUARANTINE))?;
-        disk.sync_dir(&dir).map_err(self.io(QUARANTINE))?;
-        disk.sync_dir(&self.config.data).map_err(self.io("."))
+        let data = &self.config.data;
+        let moved = quarantine(disk.as_ref(), data).and_then(|dir| {
+            let aside = dir.join(format!("{TABLES}-{}", self.boot_epoch));
+            disk.rename(&self.at(TABLES), &aside)?;
+            disk.sync_dir(&dir)?;
+            disk.sync_dir(data)
+        });
+        moved.map_err(self.io(QUARANTINE))
     }
 
     fn remove(&self, name: &str) -> Result<(), OpenError> {

@@ -9,6 +9,7 @@
 )]
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use shuttle::rand::Rng;
@@ -16,14 +17,16 @@ use shuttle::thread;
 
 use crate::id::TenantId;
 use crate::store::local::log::commit::Inbox;
-use crate::store::local::log::frame::Position;
+use crate::store::local::log::frame::{Position, Tail};
 use crate::store::local::log::segment::{Spare, Wal};
 use crate::store::local::schema::Schema;
+use crate::store::local::snapshot::keep::Keeper;
+use crate::store::local::space::Space;
 use crate::store::local::tables::apply::{Applier, Gate};
 use crate::store::local::tables::lag::Lag;
 use crate::store::local::tables::layout::{full_key, tenant_end};
 use crate::store::local::tables::memory::MemoryTables;
-use crate::store::local::tables::{Pair, Pairs, TableError, Tables};
+use crate::store::local::tables::{Change, Pair, Pairs, TableError, Tables};
 use crate::store::local::{Progress, RwLock, Seams, Shared};
 use crate::store::row::{Keyed, Load, Op, TableSpec};
 use crate::store::{StoreConfig, record::Lsn};
@@ -78,6 +81,11 @@ impl Tables for Slow {
         self.0.write(table, key, value)
     }
 
+    fn write_together(&self, table: &TableSpec, changes: &[Change]) -> Result<(), TableError> {
+        thread::yield_now();
+        self.0.write_together(table, changes)
+    }
+
     fn sync(&self) -> Result<(), TableError> {
         Ok(())
     }
@@ -91,11 +99,11 @@ fn shared() -> Arc<Shared> {
         ..StoreConfig::new("nowhere")
     };
     let seams = Seams::real();
-    let wal = Wal {
-        disk: seams.disk.clone(),
-        dir: config.data.clone(),
-        segment_bytes: config.segment_bytes,
-    };
+    let wal = Wal::new(
+        seams.disk.clone(),
+        config.data.clone(),
+        config.segment_bytes,
+    );
     Arc::new(Shared {
         config,
         schema: Schema::new(&SCHEMA),
@@ -104,7 +112,12 @@ fn shared() -> Arc<Shared> {
         inbox: Inbox::new(),
         gate: Gate::new(Position::default()),
         spare: Spare::new(1, 1, None),
+        space: Space::new(),
+        position: std::sync::Mutex::new(Tail::START),
         tables: RwLock::new(Some(Box::new(Slow::default()))),
+        rebuilding: AtomicBool::new(false),
+        keeper: Keeper::new(Vec::new(), Vec::new(), Lsn::ZERO),
+        epoch: 0,
         progress: Progress::default(),
     })
 }
@@ -158,6 +171,7 @@ fn what_is_durable_is_always_there_to_be_read() {
             shared: Arc::clone(&shared),
             applied: Position::default(),
             checkpoint: None,
+            erased: None,
         };
         let applier = thread::spawn(move || applier.run());
         let readers = SCHEMA.iter().map(|table| {
