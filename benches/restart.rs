@@ -139,10 +139,12 @@ fn weight(path: &Path) -> u64 {
     entries.flatten().map(|entry| weight(&entry.path())).sum()
 }
 
+/// Bytes for each record in the newest snapshot, whose name is the number of the last one.
 fn newest_snapshot(data: &Path) -> Option<u64> {
     let names = fs::read_dir(data.join("snapshots")).ok()?.flatten();
     let newest = names.map(|entry| entry.path()).max()?;
-    Some(weight(&newest))
+    let records = u64::from_str_radix(newest.file_stem()?.to_str()?, 16).ok()?;
+    Some(weight(&newest) / records)
 }
 
 fn mib(bytes: u64) -> f64 {
