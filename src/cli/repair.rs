@@ -137,7 +137,9 @@ impl Args {
             line(&if self.json {
                 json!({"damaged": false}).to_string()
             } else {
-                format!("{data}: nothing is damaged, and nothing was changed")
+                format!(
+                    "{data}: it starts as it is, and nothing was changed; `arf doctor` reads all of it"
+                )
             })?;
             return Ok(Exit::Fine);
         }

@@ -31,8 +31,8 @@ const TENANTS: usize = 4;
 /// What is promised.
 const P99: Duration = Duration::from_millis(500);
 const PROBES_WITHIN: Duration = Duration::from_millis(500);
-/// A stop waits 30 s for connections, and does wait where one was opened and never said anything.
-const STOPS_WITHIN: Duration = Duration::from_secs(40);
+/// A stop waits for what is under way, and a moment for whoever does nothing.
+const STOPS_WITHIN: Duration = Duration::from_secs(15);
 /// How much of the machine others may have, in percent, if times are to mean anything.
 const OTHERS_MAX: u64 = 15;
 /// What a decision may cost in memory for good: its row, its names, its place in a change set's tally.

@@ -702,3 +702,29 @@ fn the_doctor_tells_what_is_so_and_changes_nothing() {
         assert!(!dir.join("LOCK").exists());
     }
 }
+
+#[test]
+fn where_a_restore_was_cut_short_no_new_node_is_founded() {
+    let mut server = Server::start();
+    server.ci().evaluate(&deployment(json!({})));
+    assert_eq!(server.stop(), 0);
+    let dir = server.beside("backup");
+    let data = server.beside("restored");
+    let [from, to, of] = [&dir, &data, &server.data()].map(|path| path.display().to_string());
+    let ran = Ran::to_end(&mut arf(&["backup", &from, "--data", &of]));
+    assert_eq!(ran.code, 0, "{ran:#?}");
+
+    fs::create_dir_all(data.join("restore.new")).unwrap();
+    let ran = Ran::to_end(&mut arf(&[
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--data",
+        &to,
+    ]));
+    ran.says_in_one_line(65, &["restore.new", "arf restore"]);
+    assert_eq!(fs::read_dir(&data).unwrap().count(), 1, "nothing was made");
+
+    restore(&dir, &data, &[]);
+    assert!(data.join("MANIFEST").exists());
+}

@@ -12,7 +12,7 @@ use super::log::frame::{HEADER, Kind, Tail};
 use super::log::scan::{Scan, Torn};
 use super::log::segment::Wal;
 use super::manifest::{self, BadManifest, Manifest};
-use super::rescue::salvage;
+use super::rescue::{restore, salvage};
 use super::schema::Schema;
 use super::snapshot::keep;
 use super::snapshot::{self, Snapshot};
@@ -64,6 +64,7 @@ pub(super) fn recover(
     let disk = &seams.disk;
     let wal = Wal::new(disk.clone(), data.join(WAL), config.segment_bytes);
     let snapshots = data.join(snapshot::DIR);
+    restore::refuse_unfinished(disk.as_ref(), data)?;
     for dir in [&wal.dir, &snapshots] {
         disk.create_dir(dir)
             .map_err(|error| OpenError::io(dir, error))?;

@@ -8,14 +8,14 @@
 //! **Promises**: nothing is changed that was not asked for, nothing is deleted that cannot be had
 //! elsewhere, and a crash in the middle leaves what a start either opens or refuses.
 //!
-//! **Is never asked** by log, tables and snapshots; only a start looks whether a salvage is
+//! **Is never asked** by log, tables and snapshots; only a start looks whether a salvage or a restore is
 //! unfinished.
 
 mod backup;
 mod fragments;
 mod readonly;
 mod repair;
-mod restore;
+pub(super) mod restore;
 pub mod salvage;
 mod survey;
 mod untouched;

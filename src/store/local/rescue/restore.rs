@@ -1,8 +1,8 @@
 //! A data directory out of a backup.
 //!
 //! It is made below the data directory, in `restore.new`, and moved up once it is whole, the
-//! manifest last: until then a start finds either nothing or a log without its manifest, which it
-//! refuses. So a mount point can be restored to, and nobody starts on half of it.
+//! manifest last: until then a start refuses. So a mount point can be restored to, and nobody starts
+//! on half of it, or on nothing where a restored node should be.
 
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use super::Told;
 use super::backup::{Backup, BackupError, copy, names, sync_dir};
+use crate::store::OpenError;
+use crate::store::local::disk::Disk;
 use crate::store::local::manifest;
 use crate::store::local::recover::{self, LOCK, WAL};
 
@@ -20,6 +22,24 @@ pub(super) const UNFINISHED: &str = "restore.new";
 pub(super) fn is_empty(names: &[String]) -> bool {
     let nothing = |name: &String| [LOCK, UNFINISHED].contains(&name.as_str());
     names.iter().all(nothing)
+}
+
+/// Refuses a directory in which a restore was begun and did not end.
+pub fn refuse_unfinished(disk: &dyn Disk, data: &Path) -> Result<(), OpenError> {
+    let names = disk
+        .list(data)
+        .map_err(|error| OpenError::io(data, error))?;
+    let has = |name: &str| names.iter().any(|there| there == name);
+    if has(manifest::FILE) || !has(UNFINISHED) {
+        return Ok(());
+    }
+    Err(OpenError::Damaged {
+        file: data.join(UNFINISHED),
+        offset: 0,
+        last_good: None,
+        next_valid: None,
+        why: "a restore was cut short: run `arf restore` again",
+    })
 }
 
 /// A data directory that is being restored. Dropped before [`Restoring::finish`] it leaves nothing.
