@@ -175,17 +175,22 @@ fn salvage(f: &mut Fixture) -> SalvageReport {
     let salvage = plan(f).expect("a start refuses it");
     let report = salvage.report().clone();
     salvage.execute(b"{}", &mut |_, _, _| {}).unwrap();
+    let unfinished = Salvage::unfinished(f.dir.path()).unwrap().unwrap();
+    let harmed = report.losses.iter().map(|loss| &loss.tenant);
+    assert!(harmed.eq(&unfinished), "{report:#?} and {unfinished:?}");
     settled(f, &report);
     report
 }
 
-/// What was salvaged opens and is what the report says; from here on the fixture knows no more.
+/// What was salvaged opens and is what the report says; from here on the fixture knows no more. Where
+/// one was taken up again and could not look into the tables, more tenants may have lost something.
 #[track_caller]
 fn settled(f: &mut Fixture, report: &SalvageReport) {
     assert!(plan(f).is_none(), "{report:#?}");
     let unfinished = Salvage::unfinished(f.dir.path()).unwrap().unwrap();
-    let harmed = report.losses.iter().map(|loss| &loss.tenant);
-    assert!(harmed.eq(&unfinished), "{report:#?}");
+    let mut harmed = report.losses.iter().map(|loss| &loss.tenant);
+    let all = harmed.all(|tenant| unfinished.contains(tenant));
+    assert!(all, "{report:#?} and {unfinished:?}");
     assert!(f.refuses().to_string().contains("arf repair --salvage"));
     Salvage::finish(f.dir.path()).unwrap();
     let opened = f.open();
