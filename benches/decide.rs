@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use arf::decide::evidence::{Counts, Evidence, SetSoFar};
 use arf::decide::intent::{
-    Ask, ChangeScope, Context, Environment, Few, Intent, Operation, PermissionLevel, ResourceScope,
-    ResourceType, Text,
+    Ask, ChangeScope, Context, Environment, BoundedVec, Intent, Operation, PermissionLevel, ResourceScope,
+    ResourceType, BoundedString,
 };
 use arf::decide::{Rules, counterfactual, decide};
 use arf::number::{Magnitude, Probability};
@@ -24,8 +24,8 @@ use arf::time::Timestamp;
 const ROUNDS: usize = 41;
 const ROUND: Duration = Duration::from_millis(12);
 
-fn text<const MIN: usize, const MAX: usize>(text: &str) -> Text<MIN, MAX> {
-    Text::new(text).expect("short texts")
+fn text<const MIN: usize, const MAX: usize>(text: &str) -> BoundedString<MIN, MAX> {
+    BoundedString::new(text).expect("short texts")
 }
 
 fn intent(ask: Ask, environment: Environment, operation: Operation) -> Intent {
@@ -34,10 +34,10 @@ fn intent(ask: Ask, environment: Environment, operation: Operation) -> Intent {
         environment,
         requester: text("ci@example.com"),
         operation: Some(operation),
-        changed_fields: Few::default(),
+        changed_fields: BoundedVec::default(),
         change_set: None,
         estimated_cost: None,
-        policy_violations: Few::default(),
+        policy_violations: BoundedVec::default(),
         provenance: serde_json::Map::new(),
         configuration: serde_json::Map::new(),
         context: Context::default(),
@@ -97,7 +97,7 @@ fn shapes() -> Vec<(&'static str, Intent, Evidence)> {
     suffering.context.error_rate = Probability::new(0.2).ok();
     suffering.context.latency_p99 = Magnitude::new(300.0).ok();
     let mut violated = canary();
-    violated.policy_violations = Few::new(vec![text("no-public-buckets")]).expect("one");
+    violated.policy_violations = BoundedVec::new(vec![text("no-public-buckets")]).expect("one");
     let mut large = intent(
         provision(ResourceType::Vm, "Standard_D16s_v3"),
         Prod,

@@ -19,10 +19,10 @@ use std::process::Command as Process;
 use std::time::{Duration, Instant};
 
 use arf::audit::{Fact, Signer};
-use arf::decide::intent::{Environment, IntentType, Text};
+use arf::decide::intent::{Environment, IntentType, BoundedString};
 use arf::decide::{Action, Category};
 use arf::engine::{Config, Engine};
-use arf::id::{KeyId, Name, TenantId};
+use arf::id::{KeyId, Pseudonym, TenantId};
 use arf::stamp::Stamp;
 use arf::store::{Store, StoreConfig};
 use arf::tenant::Tenant;
@@ -172,7 +172,7 @@ fn mix(number: u64) -> u64 {
 
 async fn found(engine: &Engine, tenant: TenantId) {
     let command = FoundTenant {
-        name: Text::new("A tenant of usual size").expect("it is short"),
+        name: BoundedString::new("A tenant of usual size").expect("it is short"),
         tier: Tier::Pro,
         retention_days: None,
         created_by: None,
@@ -260,7 +260,7 @@ impl Command for Fill {
             let mut bytes = [0; 16];
             bytes[..8].copy_from_slice(&mix(number * 8 + what).to_be_bytes());
             bytes[8..].copy_from_slice(&mix(number).to_be_bytes());
-            Name::from_bytes(bytes)
+            Pseudonym::from_bytes(bytes)
         };
         let mut rows: Vec<Edit> = Vec::new();
         for number in self.first..self.first + FILL {

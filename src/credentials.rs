@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::decide::intent::Text;
+use crate::decide::intent::BoundedString;
 use crate::engine::{Engine, Stopped, clock};
 use crate::id::{KeyId, Sequence, TenantId};
 use crate::query;
@@ -178,7 +178,7 @@ impl Credentials {
             ..NewKey::with_role(Tier::Enterprise, role)
         };
         let reviewer = NewKey {
-            owner: Some(Text::new("first-reviewer").expect("it is short")),
+            owner: Some(BoundedString::new("first-reviewer").expect("it is short")),
             ..key(Role::Reviewer, &self.reviewer_key)
         };
         let operator = vec![key(Role::Operator, &self.operator_key)];
@@ -189,7 +189,7 @@ impl Credentials {
         ];
         for (id, name, keys) in first_tenants {
             let command = FoundTenant {
-                name: Text::new(name).expect("it is short"),
+                name: BoundedString::new(name).expect("it is short"),
                 tier: Tier::Enterprise,
                 retention_days: Some(DEFAULT_RETENTION_DAYS),
                 created_by: None,

@@ -13,7 +13,7 @@ use uuid::Uuid;
 /// Text that is not the identifier it claims to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("must be {0}")]
-pub struct NotAnId(&'static str);
+pub struct IdError(&'static str);
 
 /// Sixteen bytes: text (`Display`, `parse`) for people and JSON, the bare bytes in rows.
 macro_rules! sixteen_bytes {
@@ -75,10 +75,10 @@ macro_rules! uuid_id {
             }
 
             /// Reads a UUID in any of its usual spellings.
-            pub fn parse(text: &str) -> Result<Self, NotAnId> {
+            pub fn parse(text: &str) -> Result<Self, IdError> {
                 Uuid::parse_str(text)
                     .map(|uuid| Self(uuid.into_bytes()))
-                    .map_err(|_| NotAnId("a UUID"))
+                    .map_err(|_| IdError("a UUID"))
             }
         }
 
@@ -175,12 +175,12 @@ pub struct IntentId(String);
 
 impl IntentId {
     /// Checks the length and that nothing is a control character (ids appear in logs and headers).
-    pub fn parse(text: &str) -> Result<Self, NotAnId> {
+    pub fn parse(text: &str) -> Result<Self, IdError> {
         let fits = (1..=64).contains(&text.chars().count());
         if fits && !text.chars().any(char::is_control) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(NotAnId(
+            Err(IdError(
                 "1 to 64 characters, none of them a control character",
             ))
         }
@@ -193,8 +193,8 @@ impl IntentId {
 }
 
 impl TryFrom<String> for IntentId {
-    type Error = NotAnId;
-    fn try_from(text: String) -> Result<Self, NotAnId> {
+    type Error = IdError;
+    fn try_from(text: String) -> Result<Self, IdError> {
         Self::parse(&text)
     }
 }
@@ -215,31 +215,31 @@ sixteen_bytes!(
     /// A caller's text as keys and narrow rows hold it: the first 16 bytes of
     /// HMAC-SHA-256(the tenant's name secret, canonical JSON of an array). Erasing the tenant's
     /// secret erases what it stood for. Printed as padded base64.
-    Name
+    Pseudonym
 );
 
-impl Name {
+impl Pseudonym {
     /// Reads padded base64 of sixteen bytes.
-    pub fn parse(text: &str) -> Result<Self, NotAnId> {
+    pub fn parse(text: &str) -> Result<Self, IdError> {
         let bytes = STANDARD.decode(text).ok();
         bytes
             .and_then(|bytes| <[u8; 16]>::try_from(bytes).ok())
             .map(Self)
-            .ok_or(NotAnId("sixteen bytes in base64"))
+            .ok_or(IdError("sixteen bytes in base64"))
     }
 }
 
-impl fmt::Display for Name {
+impl fmt::Display for Pseudonym {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&STANDARD.encode(self.0))
     }
 }
 
-/// Makes a tenant's [`Name`]s: its secret, keyed once.
+/// Makes a tenant's [`Pseudonym`]s: its secret, keyed once.
 #[derive(Clone)]
-pub struct Namer(Hmac<Sha256>);
+pub struct Pseudonymizer(Hmac<Sha256>);
 
-impl Namer {
+impl Pseudonymizer {
     /// The namer of the tenant with this secret.
     pub fn new(secret: &[u8; 32]) -> Self {
         // HMAC takes keys of every length (RFC 2104).
@@ -247,24 +247,24 @@ impl Namer {
     }
 
     /// The name of an array of texts, as `["intent", deterministic_id]`.
-    pub fn name(&self, parts: &[&str]) -> Name {
+    pub fn name(&self, parts: &[&str]) -> Pseudonym {
         let array = serde_json::to_vec(parts).expect("an array of texts is JSON");
         self.digest(&array)
     }
 
     /// The same over bytes that are canonical JSON already: an intent's digest. An object cannot be
     /// mistaken for a name's array.
-    pub fn digest(&self, canonical: &[u8]) -> Name {
+    pub fn digest(&self, canonical: &[u8]) -> Pseudonym {
         let mut mac = self.0.clone();
         mac.update(canonical);
         let full = mac.finalize().into_bytes();
         let mut first = [0; 16];
         first.copy_from_slice(&full[..16]);
-        Name(first)
+        Pseudonym(first)
     }
 }
 
-impl fmt::Debug for Namer {
+impl fmt::Debug for Pseudonymizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Namer(secret)")
     }
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn names_differ_by_every_part_and_by_tenant() {
-        let (one, two) = (Namer::new(&[1; 32]), Namer::new(&[2; 32]));
+        let (one, two) = (Pseudonymizer::new(&[1; 32]), Pseudonymizer::new(&[2; 32]));
         let names = [
             one.name(&["intent", "a"]),
             one.name(&["intent", "b"]),
@@ -313,7 +313,7 @@ mod tests {
         ];
         for (i, a) in names.iter().enumerate() {
             assert!(names[i + 1..].iter().all(|b| a != b));
-            assert_eq!(Name::parse(&a.to_string()), Ok(*a));
+            assert_eq!(Pseudonym::parse(&a.to_string()), Ok(*a));
         }
     }
 }

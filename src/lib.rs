@@ -79,4 +79,4 @@ pub mod tenant;
 pub mod terraform;
 pub mod time;
 pub mod transfer;
-mod word;
+mod string_enum;

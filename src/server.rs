@@ -10,7 +10,7 @@ use crate::audit::Signer;
 use crate::config::{BadConfig, Config};
 use crate::credentials::{self, BadCredentials, Founding};
 use crate::engine::Engine;
-use crate::http::{self, Front};
+use crate::http::{self, AppState};
 use crate::jobs::backup::Backups;
 use crate::query::intents;
 use crate::store::keyfile::{self, KeyFileError};
@@ -94,7 +94,7 @@ impl Server {
         let address = listener.local_addr().map_err(listen)?;
         let metrics = Metrics::default();
         let backups = Backups::new(engine.clone(), metrics.clone(), backup_plan);
-        let front = Front {
+        let state = AppState {
             engine: engine.clone(),
             metrics,
             backups: backups.clone(),
@@ -109,7 +109,7 @@ impl Server {
             engine,
             backups,
             patience: http.shutdown,
-            http: http::serve(listener, front, http)?,
+            http: http::serve(listener, state, http)?,
         })
     }
 

@@ -319,7 +319,7 @@ fn relative_paths_are_resolved() {
         (
             "a.rs",
             "use crate::{id, store::{self, Store as S}, word};",
-            "crate::word",
+            "crate::as_str",
         ),
         (
             "main.rs",

@@ -114,7 +114,7 @@ pub fn filter(parameters: &Parameters) -> Result<Filter, Problem> {
     let id = id.transpose();
     Ok(Filter {
         kind: parameters.get("type").map(str::to_owned),
-        action: parameters.word("action", Action::from_word)?,
+        action: parameters.enum_value("action", Action::parse)?,
         requester: parameters.get("requester").map(str::to_owned),
         deterministic_id: id
             .map_err(|error| Problem::invalid(format!("`deterministic_id` {error}")))?,

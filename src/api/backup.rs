@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::json::{self, Fields};
 use super::problem::{Code, Problem};
-use crate::decide::intent::Text;
+use crate::decide::intent::BoundedString;
 use crate::jobs::backup::{Made, Name, NotMade};
 use crate::time::Timestamp;
 
@@ -14,7 +14,7 @@ pub struct Wanted {
     /// What it is to be called.
     pub name: Option<Name>,
     /// Where the caller believes that it will be.
-    pub parent: Option<Text<1, 4096>>,
+    pub parent: Option<BoundedString<1, 4096>>,
     /// Whether private keys are to be in it.
     pub with_keys: bool,
 }

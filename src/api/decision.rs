@@ -232,7 +232,7 @@ fn part<T: serde::de::DeserializeOwned>(
     serde_json::from_slice(bytes).map_err(|_| NotShown(name))
 }
 
-crate::words!(
+crate::string_enum!(
     /// What the caller does next.
     Step {
         /// Go ahead.

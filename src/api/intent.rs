@@ -59,7 +59,7 @@ pub fn intent(value: &Value) -> Result<ParsedIntent, Problem> {
 fn intent_of_type(kind: IntentType, mut fields: Fields<'_>) -> Result<ParsedIntent, Invalid> {
     let environment = fields.required("environment", environment);
     let requester = fields.required("requester", json::text);
-    let operation = json::word(Operation::ALL, Operation::word);
+    let operation = json::string_enum(Operation::ALL, Operation::as_str);
     let operation = fields.optional("operation", operation);
     let changed_fields = fields.optional("changed_fields", json::list(json::text));
     let change_set = fields.optional("change_set", change_set);
@@ -93,7 +93,7 @@ fn intent_of_type(kind: IntentType, mut fields: Fields<'_>) -> Result<ParsedInte
 }
 
 fn provision_resource(fields: &mut Fields<'_>) -> Option<Ask> {
-    let resource_type = json::word(ResourceType::ALL, ResourceType::word);
+    let resource_type = json::string_enum(ResourceType::ALL, ResourceType::as_str);
     let resource_type = fields.required("resource_type", resource_type);
     let region = fields.required("region", json::text);
     let size = fields.required("size", json::text);
@@ -106,7 +106,7 @@ fn provision_resource(fields: &mut Fields<'_>) -> Option<Ask> {
 
 fn grant_access(fields: &mut Fields<'_>) -> Option<Ask> {
     let principal = fields.required("principal", json::text);
-    let permission_level = json::word(PermissionLevel::ALL, PermissionLevel::word);
+    let permission_level = json::string_enum(PermissionLevel::ALL, PermissionLevel::as_str);
     let permission_level = fields.required("permission_level", permission_level);
     let resource_scope = fields.required("resource_scope", json::parsed(ResourceScope::new));
     let justification = fields.optional("justification", json::text);
@@ -120,7 +120,7 @@ fn grant_access(fields: &mut Fields<'_>) -> Option<Ask> {
 
 fn deploy_config(fields: &mut Fields<'_>) -> Option<Ask> {
     let service_name = fields.required("service_name", json::text);
-    let change_scope = json::word(ChangeScope::ALL, ChangeScope::word);
+    let change_scope = json::string_enum(ChangeScope::ALL, ChangeScope::as_str);
     let change_scope = fields.required("change_scope", change_scope);
     let deployment_target = fields.required("deployment_target", environment);
     let risk_level_hint = fields.optional("risk_level_hint", json::number(Probability::new));
@@ -167,11 +167,11 @@ fn intent_type_that_fits(fields: &Fields<'_>) -> Result<IntentType, Invalid> {
 }
 
 fn intent_type(value: &Value) -> Result<IntentType, Invalid> {
-    json::word(IntentType::ALL, IntentType::word)(value)
+    json::string_enum(IntentType::ALL, IntentType::as_str)(value)
 }
 
 fn environment(value: &Value) -> Result<Environment, Invalid> {
-    json::word(Environment::ALL, Environment::word)(value)
+    json::string_enum(Environment::ALL, Environment::as_str)(value)
 }
 
 /// Reads a change set, of an intent or of a whole batch.
@@ -216,7 +216,7 @@ fn context(value: &Value) -> Result<Context, Invalid> {
 
 fn forecast(value: &Value) -> Result<Forecast, Invalid> {
     let mut fields = Fields::of(value)?;
-    let risk_level = fields.required("risk_level", json::word(RiskLevel::ALL, RiskLevel::word));
+    let risk_level = fields.required("risk_level", json::string_enum(RiskLevel::ALL, RiskLevel::as_str));
     let confidence = fields.required("confidence", json::number(Probability::new));
     fields.finish(|| {
         Some(Forecast {
@@ -256,7 +256,7 @@ mod tests {
     use serde_json::{Map, json};
 
     use super::*;
-    use crate::decide::intent::{Few, Text};
+    use crate::decide::intent::{BoundedVec, BoundedString};
     use crate::golden;
 
     fn grant() -> Value {
@@ -440,18 +440,18 @@ mod tests {
         }
     }
 
-    fn a_text<const MIN: usize, const MAX: usize>() -> impl Strategy<Value = Text<MIN, MAX>> {
+    fn a_text<const MIN: usize, const MAX: usize>() -> impl Strategy<Value = BoundedString<MIN, MAX>> {
         vec(any::<char>(), MIN..=MAX.min(MIN + 12))
-            .prop_map(|text| Text::new(text.into_iter().collect::<String>()).unwrap())
+            .prop_map(|text| BoundedString::new(text.into_iter().collect::<String>()).unwrap())
     }
 
     fn few<T: std::fmt::Debug, const MAX: usize>(
         item: impl Strategy<Value = T>,
-    ) -> impl Strategy<Value = Few<T, MAX>> {
-        vec(item, 0..4).prop_map(|items| Few::new(items).unwrap())
+    ) -> impl Strategy<Value = BoundedVec<T, MAX>> {
+        vec(item, 0..4).prop_map(|items| BoundedVec::new(items).unwrap())
     }
 
-    fn word<T: Copy + std::fmt::Debug>(all: &'static [T]) -> impl Strategy<Value = T> {
+    fn one_of<T: Copy + std::fmt::Debug>(all: &'static [T]) -> impl Strategy<Value = T> {
         select(all)
     }
 
@@ -487,7 +487,7 @@ mod tests {
 
     fn an_ask() -> impl Strategy<Value = Ask> {
         prop_oneof![
-            (word(ResourceType::ALL), a_text(), a_text()).prop_map(
+            (one_of(ResourceType::ALL), a_text(), a_text()).prop_map(
                 |(resource_type, region, size)| Ask::ProvisionResource {
                     resource_type,
                     region,
@@ -496,7 +496,7 @@ mod tests {
             ),
             (
                 a_text(),
-                word(PermissionLevel::ALL),
+                one_of(PermissionLevel::ALL),
                 "/\\PC{0,12}",
                 of(a_text())
             )
@@ -510,8 +510,8 @@ mod tests {
                 }),
             (
                 a_text(),
-                word(ChangeScope::ALL),
-                word(Environment::ALL),
+                one_of(ChangeScope::ALL),
+                one_of(Environment::ALL),
                 of(share())
             )
                 .prop_map(
@@ -529,7 +529,7 @@ mod tests {
 
     fn a_context() -> impl Strategy<Value = Context> {
         let forecast =
-            (word(RiskLevel::ALL), share()).prop_map(|(risk_level, confidence)| Forecast {
+            (one_of(RiskLevel::ALL), share()).prop_map(|(risk_level, confidence)| Forecast {
                 risk_level,
                 confidence,
             });
@@ -592,9 +592,9 @@ mod tests {
     fn an_intent() -> impl Strategy<Value = Intent> {
         let who = (
             an_ask(),
-            word(Environment::ALL),
+            one_of(Environment::ALL),
             a_text(),
-            of(word(Operation::ALL)),
+            of(one_of(Operation::ALL)),
         );
         let what = (
             few(a_text()),

@@ -136,9 +136,9 @@ impl Item {
 /// Reads the query parameters of the list.
 pub fn filter(parameters: &Parameters) -> Result<Filter, Problem> {
     Ok(Filter {
-        environment: parameters.word("environment", Environment::from_word)?,
-        action: parameters.word("action", Action::from_word)?,
-        outcome: parameters.word("outcome", OutcomeFilter::from_word)?,
+        environment: parameters.enum_value("environment", Environment::parse)?,
+        action: parameters.enum_value("action", Action::parse)?,
+        outcome: parameters.enum_value("outcome", OutcomeFilter::parse)?,
         change_set: parameters.get("change_set").map(str::to_owned),
         from: parameters.moment("from")?,
         to: parameters.moment("to")?,

@@ -34,7 +34,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::{Map, Value};
 
 use super::problem::{Code, FieldError, Problem};
-use crate::decide::intent::{Few, Text};
+use crate::decide::intent::{BoundedVec, BoundedString};
 
 /// How many objects and lists may stand inside each other.
 pub const DEPTH_MAX: usize = 32;
@@ -365,8 +365,8 @@ pub fn boolean(value: &Value) -> Result<bool, Invalid> {
 }
 
 /// Reads a text of `MIN` to `MAX` characters.
-pub fn text<const MIN: usize, const MAX: usize>(value: &Value) -> Result<Text<MIN, MAX>, Invalid> {
-    Text::new(string(value)?).map_err(|error| Invalid::because(error.to_string()))
+pub fn text<const MIN: usize, const MAX: usize>(value: &Value) -> Result<BoundedString<MIN, MAX>, Invalid> {
+    BoundedString::new(string(value)?).map_err(|error| Invalid::because(error.to_string()))
 }
 
 /// Reads an object that is kept as it is.
@@ -411,8 +411,8 @@ pub fn whole<T: TryFrom<u64> + PartialOrd + Display>(
     }
 }
 
-/// Reads one of a closed vocabulary: `json::word(Environment::ALL, Environment::word)`.
-pub fn word<T: Copy>(
+/// Reads one of a closed vocabulary: `json::string_enum(Environment::ALL, Environment::as_str)`.
+pub fn string_enum<T: Copy>(
     all: &'static [T],
     word: impl Fn(T) -> &'static str,
 ) -> impl Fn(&Value) -> Result<T, Invalid> {
@@ -432,7 +432,7 @@ pub fn word<T: Copy>(
 /// Reads a list of at most `MAX` things.
 pub fn list<'v, T, const MAX: usize>(
     item: impl Fn(&'v Value) -> Result<T, Invalid>,
-) -> impl Fn(&'v Value) -> Result<Few<T, MAX>, Invalid> {
+) -> impl Fn(&'v Value) -> Result<BoundedVec<T, MAX>, Invalid> {
     move |value| {
         let values = value
             .as_array()
@@ -446,7 +446,7 @@ pub fn list<'v, T, const MAX: usize>(
                 Err(fault) => faults.join(fault.under(number)),
             }
         }
-        let items = Few::new(items).map_err(|error| Invalid::because(error.to_string()))?;
+        let items = BoundedVec::new(items).map_err(|error| Invalid::because(error.to_string()))?;
         if faults.0.is_empty() {
             Ok(items)
         } else {
@@ -602,7 +602,7 @@ mod tests {
 
     #[test]
     fn every_fault_of_a_body_is_told_at_once() {
-        fn outcome(value: &Value) -> Result<(bool, Option<Text<0, 4>>, u8), Invalid> {
+        fn outcome(value: &Value) -> Result<(bool, Option<BoundedString<0, 4>>, u8), Invalid> {
             let mut fields = Fields::of(value)?;
             let success = fields.required("success", boolean);
             let notes = fields.optional("notes", text::<0, 4>);

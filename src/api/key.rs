@@ -17,8 +17,8 @@ use crate::time::Timestamp;
 pub fn create(bytes: &[u8]) -> Result<NewKey, Problem> {
     json::parse(bytes, |value| {
         let mut fields = Fields::of(value)?;
-        let tier = fields.required("tier", json::word(Tier::ALL, Tier::word));
-        let role = fields.optional("role", json::word(Role::ALL, Role::word));
+        let tier = fields.required("tier", json::string_enum(Tier::ALL, Tier::as_str));
+        let role = fields.optional("role", json::string_enum(Role::ALL, Role::as_str));
         let scopes = fields.optional("scopes", scopes);
         let name = fields.optional("name", json::text);
         let owner = fields.optional("owner", json::text);
@@ -55,7 +55,7 @@ fn scopes(value: &Value) -> Result<Scopes, Invalid> {
         .filter(|scope| *scope != Scope::Read)
         .collect();
     let one = |value: &Value| {
-        let scope = json::word(Scope::ALL, Scope::word)(value)?;
+        let scope = json::string_enum(Scope::ALL, Scope::as_str)(value)?;
         if given.contains(&scope) {
             Ok(scope)
         } else {
@@ -68,10 +68,10 @@ fn scopes(value: &Value) -> Result<Scopes, Invalid> {
 
 fn claims(value: &Value) -> Result<Claims, Invalid> {
     let mut fields = Fields::of(value)?;
-    let environment = json::word(Environment::ALL, Environment::word);
+    let environment = json::string_enum(Environment::ALL, Environment::as_str);
     let environments = fields.optional("environments", json::list::<_, 4>(environment));
     let requesters = fields.optional("requesters", json::list::<_, 64>(json::text::<1, 256>));
-    let intent_type = json::word(IntentType::ALL, IntentType::word);
+    let intent_type = json::string_enum(IntentType::ALL, IntentType::as_str);
     let intent_types = fields.optional("intent_types", json::list::<_, 3>(intent_type));
     fields.finish(|| {
         let requesters: Vec<_> = requesters.unwrap_or_default().into();

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::json::{self, Fields, Invalid};
 use super::problem::Problem;
-use crate::decide::intent::Text;
+use crate::decide::intent::BoundedString;
 use crate::decide::{Category, Settings, posterior};
 use crate::id::IntentId;
 use crate::tenant::outcome::{NotLearned, RecordOutcome, Recorded};
@@ -31,7 +31,7 @@ pub fn record(bytes: &[u8], header: Option<&str>) -> Result<RecordOutcome, Probl
     let Some(text) = header else {
         return Ok(outcome);
     };
-    let key = Text::new(text)
+    let key = BoundedString::new(text)
         .map_err(|error| Problem::invalid(format!("the `Idempotency-Key` header {error}")))?;
     if outcome
         .idempotency_key

@@ -34,7 +34,7 @@ impl Parameters {
     }
 
     /// One of a closed vocabulary.
-    pub fn word<T>(
+    pub fn enum_value<T>(
         &self,
         name: &str,
         read: impl Fn(&str) -> Option<T>,
@@ -47,7 +47,7 @@ impl Parameters {
 
     /// A time.
     pub fn moment(&self, name: &str) -> Result<Option<Timestamp>, Problem> {
-        self.word(name, Timestamp::parse)
+        self.enum_value(name, Timestamp::parse)
             .map_err(|_| Problem::invalid(format!("`{name}` must be an RFC 3339 time")))
     }
 
@@ -103,7 +103,7 @@ mod tests {
         let bad = parameters(&[("from", "today"), ("dry_run", "no"), ("action", "x")]).unwrap();
         assert!(bad.moment("from").is_err() && bad.flag("dry_run").is_err());
         assert!(
-            bad.word("action", crate::decide::Action::from_word)
+            bad.enum_value("action", crate::decide::Action::parse)
                 .is_err()
         );
     }

@@ -7,12 +7,12 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::json::Invalid;
-use crate::words;
+use crate::string_enum;
 
 /// The content type of a problem document.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
-words!(
+string_enum!(
     /// What kind of thing went wrong. The words are part of the contract.
     Code {
         /// The body is not JSON.

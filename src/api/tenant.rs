@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::json::{self, Fields};
 use super::key::Made;
 use super::problem::Problem;
-use crate::decide::intent::Text;
+use crate::decide::intent::BoundedString;
 use crate::id::TenantId;
 use crate::tenant::key::{Granted, NewKey, Role};
 use crate::tenant::lifecycle::AccountRow;
@@ -16,11 +16,11 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 pub struct NewTenant {
     /// Its name.
-    pub name: Text<1, 256>,
+    pub name: BoundedString<1, 256>,
     /// Its tier.
     pub tier: Tier,
     /// By whom.
-    pub created_by: Option<Text<1, 128>>,
+    pub created_by: Option<BoundedString<1, 128>>,
 }
 
 impl NewTenant {
@@ -35,7 +35,7 @@ pub fn create(bytes: &[u8]) -> Result<NewTenant, Problem> {
     json::parse(bytes, |value| {
         let mut fields = Fields::of(value)?;
         let name = fields.required("name", json::text);
-        let tier = fields.required("tier", json::word(Tier::ALL, Tier::word));
+        let tier = fields.required("tier", json::string_enum(Tier::ALL, Tier::as_str));
         let created_by = fields.optional("created_by", json::text);
         fields.finish(|| {
             Some(NewTenant {

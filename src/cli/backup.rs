@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::remote::Remote;
-use super::{Ended, Ending, Exit, line, progress};
+use super::{CliError, CliResult, Exit, line, progress};
 use crate::client::Client;
 use crate::credentials;
 use crate::engine::clock;
@@ -43,16 +43,16 @@ const COPYING: Duration = Duration::from_secs(6 * 3_600);
 const USUAL: &str = "http://127.0.0.1:8080";
 
 /// Makes it.
-pub fn run(args: &Args) -> Ending {
+pub fn run(args: &Args) -> CliResult {
     let dir = std::path::absolute(&args.dir).map_err(failed)?;
     let made = match ReadOnly::open(&args.data, TABLES) {
         Ok(seen) => {
             let secrets = if args.with_keys { SECRETS } else { &[] };
             let made = seen.backup(&dir, clock::now(), secrets, &mut progress::steps());
-            summary(&dir, &made.map_err(ended)?)
+            summary(&dir, &made.map_err(result)?)
         }
         Err(OpenError::InUse { .. }) => args.by_the_server(&dir)?,
-        Err(error) => return Err(ended(error.into())),
+        Err(error) => return Err(result(error.into())),
     };
     if args.json {
         line(&made.to_string())?;
@@ -87,20 +87,20 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
 
 impl Args {
     /// Has the server that has the directory open make it.
-    fn by_the_server(&self, dir: &Path) -> Result<Value, Ended> {
-        let usage = |why: &str| Ended::with(Exit::Usage, format!("{}: {why}", dir.display()));
+    fn by_the_server(&self, dir: &Path) -> Result<Value, CliError> {
+        let usage = |why: &str| CliError::with(Exit::Usage, format!("{}: {why}", dir.display()));
         let name = dir.file_name().and_then(|name| name.to_str());
         let name = name.ok_or_else(|| usage("is not the name of a backup"))?;
         let parent = dir.parent().unwrap_or(Path::new("/"));
         // What the server says of its own directory is compared with this.
         let parent = std::fs::canonicalize(parent)
-            .map_err(|error| Ended::with(Exit::Failed, format!("{}: {error}", parent.display())))?;
+            .map_err(|error| CliError::with(Exit::Failed, format!("{}: {error}", parent.display())))?;
         let parent = parent.to_str().ok_or_else(|| usage("is not a text"))?;
         let key = match self.remote.key()? {
             Some(key) => key,
             None => {
                 let kept = credentials::kept(&self.data);
-                let kept = kept.map_err(|why| Ended::with(Exit::Config, why))?;
+                let kept = kept.map_err(|why| CliError::with(Exit::Config, why))?;
                 let kept = kept
                     .ok_or_else(|| self.in_use("set ARF_SERVER, and ARF_KEY to an operator key"))?;
                 kept.operator_key
@@ -118,23 +118,23 @@ impl Args {
             } else {
                 ""
             };
-            Ended::with(Exit::Failed, format!("{}{hint}", bad.problem()))
+            CliError::with(Exit::Failed, format!("{}{hint}", bad.problem()))
         })
     }
 
-    fn in_use(&self, why: &str) -> Ended {
+    fn in_use(&self, why: &str) -> CliError {
         let data = self.data.display();
-        let told = format!("{data} is in use, and the server has to make the backup: {why}");
-        Ended::with(Exit::InUse, told)
+        let progress = format!("{data} is in use, and the server has to make the backup: {why}");
+        CliError::with(Exit::InUse, progress)
     }
 }
 
-fn failed(why: impl std::fmt::Display) -> Ended {
-    Ended::with(Exit::Failed, why)
+fn failed(why: impl std::fmt::Display) -> CliError {
+    CliError::with(Exit::Failed, why)
 }
 
 /// A backup that could not be made or read, as a command ends with it.
-pub fn ended(error: BackupError) -> Ended {
+pub fn result(error: BackupError) -> CliError {
     let exit = match &error {
         BackupError::NotEmpty { .. }
         | BackupError::Unfinished { .. }
@@ -154,5 +154,5 @@ pub fn ended(error: BackupError) -> Ended {
             | OpenError::Rebuild { .. },
         ) => Exit::Damaged,
     };
-    Ended::with(exit, error)
+    CliError::with(exit, error)
 }

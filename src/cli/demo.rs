@@ -5,18 +5,18 @@ use std::ops::ControlFlow;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Ended, Ending, Exit, line};
+use super::{CliError, CliResult, Exit, line};
 use crate::api::intent::{self, ParsedIntent};
 use crate::audit::Signer;
 use crate::audit::verify::{ParsedEntry, check_log};
-use crate::decide::intent::Text;
+use crate::decide::intent::BoundedString;
 use crate::decide::{Category, Decision, posterior};
 use crate::engine::{Config, Engine, clock};
 use crate::id::{IntentId, TenantId};
 use crate::query;
 use crate::store::{ENTRIES, Store, StoreConfig};
 use crate::tenant::command::Caller;
-use crate::tenant::evaluate::{Came, Evaluate, Evaluated};
+use crate::tenant::evaluate::{RequestMeta, Evaluate, Evaluated};
 use crate::tenant::key::{NewKey, Role, Scope};
 use crate::tenant::lifecycle::FoundTenant;
 use crate::tenant::outcome::RecordOutcome;
@@ -47,7 +47,7 @@ struct History {
 }
 
 /// Tells the story.
-pub fn run(_: &Args) -> Ending {
+pub fn run(_: &Args) -> CliResult {
     let steps: Vec<Step> = serde_json::from_str(STORY).map_err(failed)?;
     let folder = tempfile::tempdir().map_err(failed)?;
     let mut config = StoreConfig::new(folder.path());
@@ -69,8 +69,8 @@ pub fn run(_: &Args) -> Ending {
     })
 }
 
-fn failed(why: impl std::fmt::Display) -> Ended {
-    Ended::with(Exit::Failed, why)
+fn failed(why: impl std::fmt::Display) -> CliError {
+    CliError::with(Exit::Failed, why)
 }
 
 struct Demo {
@@ -79,9 +79,9 @@ struct Demo {
 }
 
 impl Demo {
-    async fn found(engine: Engine) -> Result<Self, Ended> {
+    async fn found(engine: Engine) -> Result<Self, CliError> {
         let command = FoundTenant {
-            name: Text::new("demo").map_err(failed)?,
+            name: BoundedString::new("demo").map_err(failed)?,
             tier: Tier::Enterprise,
             retention_days: None,
             created_by: None,
@@ -107,7 +107,7 @@ impl Demo {
         })
     }
 
-    async fn tell(&self, step: &Step) -> Result<(), Ended> {
+    async fn tell(&self, step: &Step) -> Result<(), CliError> {
         line(&format!("\n{}.", step.say))?;
         if let Some(ask) = &step.ask {
             show(&self.ask(ask).await?)?;
@@ -126,11 +126,11 @@ impl Demo {
         Ok(())
     }
 
-    async fn ask(&self, ask: &Value) -> Result<Decision, Ended> {
+    async fn ask(&self, ask: &Value) -> Result<Decision, CliError> {
         Ok(self.evaluate(ask).await?.1)
     }
 
-    async fn ask_and_report(&self, ask: &Value, success: bool) -> Result<(), Ended> {
+    async fn ask_and_report(&self, ask: &Value, success: bool) -> Result<(), CliError> {
         let (id, _) = self.evaluate(ask).await?;
         let (recorded_by, notes, idempotency_key) = (None, None, None);
         let report = RecordOutcome {
@@ -147,10 +147,10 @@ impl Demo {
         Ok(())
     }
 
-    async fn evaluate(&self, ask: &Value) -> Result<(IntentId, Decision), Ended> {
+    async fn evaluate(&self, ask: &Value) -> Result<(IntentId, Decision), CliError> {
         let request = ask.to_string().into_bytes();
         let ParsedIntent { intent, id } = intent::evaluate(&request, None).map_err(failed)?;
-        let came = Came {
+        let came = RequestMeta {
             at: clock::now(),
             trace_id: None,
             endpoint: "demo",
@@ -159,11 +159,11 @@ impl Demo {
         let committed = self.engine.execute(TENANT, self.caller, command, 0).await;
         match committed.map_err(failed)?.reply {
             Evaluated::Decided(decided) => Ok((decided.id, decided.decision)),
-            Evaluated::Recalled { .. } => Err(failed("the story asks under the same id twice")),
+            Evaluated::Replayed { .. } => Err(failed("the story asks under the same id twice")),
         }
     }
 
-    async fn posteriors(&self, title: &str) -> Result<(), Ended> {
+    async fn posteriors(&self, title: &str) -> Result<(), CliError> {
         let rows = self
             .engine
             .inspect(TENANT, self.caller, Scope::Read, |tenant, _| {
@@ -192,7 +192,7 @@ impl Demo {
     }
 
     /// Checks the log as a stranger would: from the entries' bytes and the public key alone.
-    async fn check_audit(&self) -> Result<(), Ended> {
+    async fn check_audit(&self) -> Result<(), CliError> {
         let origin = self
             .engine
             .inspect(TENANT, self.caller, Scope::Read, |tenant, _| {
@@ -222,9 +222,9 @@ impl Demo {
             Ok::<_, query::Unreadable>((checked, openings))
         });
         let (checked, openings) = checked.await.map_err(failed)?;
-        let checked = checked.map_err(|broken| Ended::with(Exit::Damaged, broken))?;
+        let checked = checked.map_err(|broken| CliError::with(Exit::Damaged, broken))?;
         if openings != checked.size {
-            return Err(Ended::with(
+            return Err(CliError::with(
                 Exit::Damaged,
                 "an opening is not what its entry commits to",
             ));
@@ -244,8 +244,8 @@ impl Demo {
 }
 
 /// One decision in two lines.
-fn show(decision: &Decision) -> Result<(), Ended> {
-    let action = decision.action.word().to_uppercase();
+fn show(decision: &Decision) -> Result<(), CliError> {
+    let action = decision.action.as_str().to_uppercase();
     line(&format!(
         "  {action:<9} risk {:.3}   {}",
         decision.risk_score, decision.justification

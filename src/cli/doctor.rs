@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Ended, Ending, Exit, line, progress};
+use super::{CliError, CliResult, Exit, line, progress};
 use crate::audit::verify::ParsedEntry;
 use crate::audit::{Kid, Signer};
 use crate::config::Config;
@@ -65,7 +65,7 @@ enum State {
 struct Check {
     what: &'static str,
     state: State,
-    told: String,
+    progress: String,
     /// The command that helps.
     #[serde(skip_serializing_if = "Option::is_none")]
     help: Option<String>,
@@ -98,19 +98,19 @@ struct Rows {
 }
 
 /// Looks, and tells.
-pub fn run(args: &Args) -> Ending {
+pub fn run(args: &Args) -> CliResult {
     let config = args
         .config
         .as_deref()
         .map_or(Ok(Config::default()), Config::read);
-    let config = config.map_err(|why| Ended::with(Exit::Config, why))?;
+    let config = config.map_err(|why| CliError::with(Exit::Config, why))?;
     let plan = config.backup();
     let store = config.store();
-    let store = store.map_err(|why| Ended::with(Exit::Config, why))?;
+    let store = store.map_err(|why| CliError::with(Exit::Config, why))?;
     let data = args.data.clone().unwrap_or_else(|| config.data());
-    let data = std::path::absolute(&data).map_err(|why| Ended::with(Exit::Failed, why))?;
+    let data = std::path::absolute(&data).map_err(|why| CliError::with(Exit::Failed, why))?;
     let survey = Survey::of(&data)
-        .map_err(|why| Ended::with(Exit::Failed, format!("{}: {why}", data.display())))?;
+        .map_err(|why| CliError::with(Exit::Failed, format!("{}: {why}", data.display())))?;
 
     let mut found = Findings::default();
     if survey.empty {
@@ -129,13 +129,13 @@ pub fn run(args: &Args) -> Ending {
     let worst = found.checks.iter().map(|check| check.state).max();
     let worst = worst.unwrap_or(State::Fine);
     if args.json {
-        let told = json!({
+        let progress = json!({
             "data": data.display().to_string(),
             "state": worst,
             "checks": found.checks,
             "tenants": found.tenants,
         });
-        line(&told.to_string())?;
+        line(&progress.to_string())?;
     } else {
         found.print(&data)?;
     }
@@ -148,21 +148,21 @@ pub fn run(args: &Args) -> Ending {
 }
 
 impl Findings {
-    fn add(&mut self, what: &'static str, state: State, told: impl Into<String>, help: &str) {
+    fn add(&mut self, what: &'static str, state: State, progress: impl Into<String>, help: &str) {
         self.checks.push(Check {
             what,
             state,
-            told: told.into(),
+            progress: progress.into(),
             help: Some(help.to_owned()).filter(|help| !help.is_empty()),
         });
     }
 
-    fn fine(&mut self, what: &'static str, told: impl Into<String>) {
-        self.add(what, State::Fine, told, "");
+    fn fine(&mut self, what: &'static str, progress: impl Into<String>) {
+        self.add(what, State::Fine, progress, "");
     }
 
-    fn note(&mut self, what: &'static str, told: impl Into<String>) {
-        self.add(what, State::Note, told, "");
+    fn note(&mut self, what: &'static str, progress: impl Into<String>) {
+        self.add(what, State::Note, progress, "");
     }
 
     /// Opens the directory, if it can be had, and looks at what is in it.
@@ -249,7 +249,7 @@ impl Findings {
 
     /// A salvage that was cut short keeps starts out.
     fn salvage(&mut self, data: &Path) {
-        let told = match Salvage::unfinished(data) {
+        let progress = match Salvage::unfinished(data) {
             Ok(None) => return,
             Ok(Some(tenants)) => format!(
                 "one was cut short, and a start is refused: the audit logs of {} tenants have to go on \
@@ -259,7 +259,7 @@ impl Findings {
             Err(error) => error.to_string(),
         };
         let help = "run `arf repair --salvage` again";
-        self.add("salvage", State::Damaged, told, help);
+        self.add("salvage", State::Damaged, progress, help);
     }
 
     fn state_of_log(&mut self, seen: &ReadOnly, survey: &Survey) {
@@ -307,16 +307,16 @@ impl Findings {
 
     /// Reads every row; `None` if they cannot be trusted.
     fn rows(&mut self, seen: &ReadOnly) -> Option<Rows> {
-        let mut told = progress::steps();
+        let mut progress = progress::steps();
         let mut rows = Rows {
             last: seen.heads().map(|(id, head)| (id, head.sequence)).collect(),
             ..Rows::default()
         };
-        let read = seen.walk(&mut told, &mut |tenant, change| {
+        let read = seen.walk(&mut progress, &mut |tenant, change| {
             rows.take(tenant, &change);
             ControlFlow::Continue(())
         });
-        let checked = read.and_then(|()| seen.check_rows(&mut told));
+        let checked = read.and_then(|()| seen.check_rows(&mut progress));
         self.tenants = seen
             .heads()
             .map(|(tenant_id, head)| Tenant {
@@ -419,8 +419,8 @@ impl Findings {
             .collect();
         let names = names.join(", ");
         if survey.salvage_cut_short {
-            let told = format!("{names}; the salvage needs it");
-            return self.note("quarantine", told);
+            let progress = format!("{names}; the salvage needs it");
+            return self.note("quarantine", progress);
         }
         let dir = survey.data.join("quarantine");
         self.add(
@@ -542,12 +542,12 @@ impl Findings {
     fn backups(&mut self, configured: bool, plan: Option<&Plan>) {
         const WHAT: &str = "backups";
         let Some(plan) = plan else {
-            let told = if configured {
+            let progress = if configured {
                 "the server makes none: set `backup.dir` in its configuration"
             } else {
                 "not known: name the server's configuration with --config"
             };
-            return self.note(WHAT, told);
+            return self.note(WHAT, progress);
         };
         let dir = plan.dir.display();
         let Some(last) = plan.last() else {
@@ -560,7 +560,7 @@ impl Findings {
         };
         let age = clock::now().since(last);
         let late = plan.every.is_some_and(|every| age > every * 2);
-        let told = format!(
+        let progress = format!(
             "the last one in {dir} was made at {last}, {} ago",
             words(age)
         );
@@ -569,15 +569,15 @@ impl Findings {
             self.add(
                 WHAT,
                 State::Note,
-                format!("{told}, and one is due every {every}"),
+                format!("{progress}, and one is due every {every}"),
                 "look into the server's log for why",
             );
         } else {
-            self.fine(WHAT, told);
+            self.fine(WHAT, progress);
         }
     }
 
-    fn print(&self, data: &Path) -> Result<(), Ended> {
+    fn print(&self, data: &Path) -> Result<(), CliError> {
         line(&format!("data directory {}", data.display()))?;
         for check in &self.checks {
             let state = match check.state {
@@ -587,7 +587,7 @@ impl Findings {
                 State::Problem => "PROBLEM",
                 State::Damaged => "DAMAGED",
             };
-            line(&format!("  {state:8} {:12} {}", check.what, check.told))?;
+            line(&format!("  {state:8} {:12} {}", check.what, check.progress))?;
             if let Some(help) = &check.help {
                 line(&format!("  {:21} -> {help}", ""))?;
             }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{Ended, Ending, Exit, line, progress};
+use super::{CliError, CliResult, Exit, line, progress};
 use crate::id::TenantId;
 use crate::store::{OpenError, ReadOnly};
 use crate::tenant::schema::TABLES;
@@ -44,9 +44,9 @@ const SUMMARY: &str = "export.json";
 const SCRIPT: &str = "export.sql";
 
 /// Exports.
-pub fn run(args: &Args) -> Ending {
+pub fn run(args: &Args) -> CliResult {
     let tenant = args.tenant.as_deref().map(TenantId::parse).transpose();
-    let tenant = tenant.map_err(|why| Ended::with(Exit::Usage, format!("--tenant {why}")))?;
+    let tenant = tenant.map_err(|why| CliError::with(Exit::Usage, format!("--tenant {why}")))?;
     let source = ReadOnly::open(&args.data, TABLES).map_err(opened)?;
     let mut tenants: Vec<_> = source
         .heads()
@@ -56,7 +56,7 @@ pub fn run(args: &Args) -> Ending {
     tenants.sort_unstable();
     if let Some(tenant) = tenant.filter(|_| tenants.is_empty()) {
         let why = format!("{}: there is no tenant {tenant}", args.data.display());
-        return Err(Ended::with(Exit::Failed, why));
+        return Err(CliError::with(Exit::Failed, why));
     }
     let out = at(&args.out);
     make_empty(&args.out).map_err(&out)?;
@@ -73,15 +73,15 @@ pub fn run(args: &Args) -> Ending {
         let claim = reader.claim(*tenant).map_err(|why| failed(why.into()))?;
         let claim = claim.ok_or_else(|| {
             let why = format!("tenant {tenant}: its head is in the log and not in its rows");
-            Ended::with(Exit::Damaged, why)
+            CliError::with(Exit::Damaged, why)
         })?;
         let kept = Kept::new(*tenant, claim, &reader).map_err(failed)?;
-        let mut told = |entries| bar(done + entries, total);
+        let mut progress = |entries| bar(done + entries, total);
         let mut put = |name, bytes: &[u8]| written.put(&args.out, args.sql, name, bytes);
         if args.sql {
-            script.write(&kept, &mut put, &mut told).map_err(failed)?;
+            script.write(&kept, &mut put, &mut progress).map_err(failed)?;
         } else {
-            ndjson::write(&kept, &mut put, &mut told).map_err(failed)?;
+            ndjson::write(&kept, &mut put, &mut progress).map_err(failed)?;
         }
         done += entries;
     }
@@ -110,7 +110,7 @@ pub fn run(args: &Args) -> Ending {
     Ok(Exit::Fine)
 }
 
-fn tell(out: &Path, files: &Value) -> Result<(), Ended> {
+fn tell(out: &Path, files: &Value) -> Result<(), CliError> {
     for (name, file) in files.as_object().into_iter().flatten() {
         let rows = &file["rows"];
         for (table, rows) in rows.as_object().into_iter().flatten() {
@@ -124,30 +124,30 @@ fn tell(out: &Path, files: &Value) -> Result<(), Ended> {
 }
 
 /// The error of a file in this directory, as a command tells it.
-fn at(path: &Path) -> impl Fn(io::Error) -> Ended {
-    move |error| Ended::with(Exit::Failed, format!("{}: {error}", path.display()))
+fn at(path: &Path) -> impl Fn(io::Error) -> CliError {
+    move |error| CliError::with(Exit::Failed, format!("{}: {error}", path.display()))
 }
 
-fn opened(error: OpenError) -> Ended {
+fn opened(error: OpenError) -> CliError {
     match error {
-        OpenError::InUse { .. } => Ended::with(
+        OpenError::InUse { .. } => CliError::with(
             Exit::InUse,
             format!("{error}: take a backup with `arf backup DIR` and export that"),
         ),
-        OpenError::Io { .. } | OpenError::Tables(_) => Ended::with(Exit::Failed, error),
+        OpenError::Io { .. } | OpenError::Tables(_) => CliError::with(Exit::Failed, error),
         OpenError::Damaged { .. }
         | OpenError::Row(_)
         | OpenError::Newer { .. }
-        | OpenError::Rebuild { .. } => Ended::with(Exit::Damaged, error),
+        | OpenError::Rebuild { .. } => CliError::with(Exit::Damaged, error),
     }
 }
 
-fn failed(why: Failed) -> Ended {
+fn failed(why: Failed) -> CliError {
     match why {
         Failed::Read(_) | Failed::Row { .. } | Failed::Damaged { .. } => {
-            Ended::with(Exit::Damaged, why)
+            CliError::with(Exit::Damaged, why)
         }
-        Failed::TooMany(_) | Failed::Output(_) => Ended::with(Exit::Failed, why),
+        Failed::TooMany(_) | Failed::Output(_) => CliError::with(Exit::Failed, why),
     }
 }
 

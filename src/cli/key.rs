@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::remote::Remote;
-use super::{Ended, Ending, Exit, line};
+use super::{CliError, CliResult, Exit, line};
 use crate::client::Answer;
 use crate::credentials;
 
@@ -95,7 +95,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const NO_SERVER: &str = "no server: set ARF_SERVER, and ARF_KEY to an operator key";
 
 /// Runs the subcommand.
-pub fn run(args: &Args) -> Ending {
+pub fn run(args: &Args) -> CliResult {
     match &args.command {
         Command::Show(show) => show.run(),
         Command::Create(create) => create.run(),
@@ -105,13 +105,13 @@ pub fn run(args: &Args) -> Ending {
 }
 
 impl Show {
-    fn run(&self) -> Ending {
+    fn run(&self) -> CliResult {
         let file = self.data.join(credentials::FILE);
         let absent = |what: &str| {
-            let told = format!("{}: there is no such {what}", file.display());
-            Ended::with(Exit::Config, told)
+            let progress = format!("{}: there is no such {what}", file.display());
+            CliError::with(Exit::Config, progress)
         };
-        let kept = credentials::kept(&self.data).map_err(|why| Ended::with(Exit::Config, why))?;
+        let kept = credentials::kept(&self.data).map_err(|why| CliError::with(Exit::Config, why))?;
         let kept = kept.ok_or_else(|| absent("file"))?;
         let secret = match self.which {
             Which::Operator => Some(kept.operator_key),
@@ -125,7 +125,7 @@ impl Show {
 }
 
 impl Create {
-    fn run(&self) -> Ending {
+    fn run(&self) -> CliResult {
         let (client, _) = self.remote.client(PATIENCE, NO_SERVER)?;
         let mut body = Map::from_iter([("tier".to_owned(), json!(self.tier))]);
         let given = [
@@ -149,7 +149,7 @@ impl Named {
         format!("/api/v1/admin/tenants/{}/keys/{}", self.tenant, self.key_id)
     }
 
-    fn rotate(&self) -> Ending {
+    fn rotate(&self) -> CliResult {
         let (client, _) = self.remote.client(PATIENCE, NO_SERVER)?;
         let path = format!("{}/rotate", self.path());
         let rotated = good(client.post(&path, &Value::Object(Map::new())))?;
@@ -157,7 +157,7 @@ impl Named {
         Ok(Exit::Fine)
     }
 
-    fn revoke(&self) -> Ending {
+    fn revoke(&self) -> CliResult {
         let (client, _) = self.remote.client(PATIENCE, NO_SERVER)?;
         good(client.delete(&self.path()))?;
         let answer = json!({"key_id": self.key_id, "is_active": false});
@@ -166,15 +166,15 @@ impl Named {
     }
 }
 
-fn good(answer: Result<Answer, crate::client::NoAnswer>) -> Result<Value, Ended> {
-    let answer = answer.map_err(|why| Ended::with(Exit::Failed, why))?;
+fn good(answer: Result<Answer, crate::client::NoAnswer>) -> Result<Value, CliError> {
+    let answer = answer.map_err(|why| CliError::with(Exit::Failed, why))?;
     answer
         .good()
-        .map_err(|bad| Ended::with(Exit::Failed, bad.problem()))
+        .map_err(|bad| CliError::with(Exit::Failed, bad.problem()))
 }
 
 /// Prints the whole answer, or the one member that a script wants.
-fn show(answer: &Value, member: &str, whole: bool) -> Result<(), Ended> {
+fn show(answer: &Value, member: &str, whole: bool) -> Result<(), CliError> {
     match answer
         .get(member)
         .and_then(Value::as_str)

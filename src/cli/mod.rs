@@ -50,12 +50,12 @@ impl From<Exit> for ExitCode {
 
 /// A command that ends early: what to tell, and the code.
 #[derive(Debug)]
-pub struct Ended {
+pub struct CliError {
     exit: Exit,
     message: String,
 }
 
-impl Ended {
+impl CliError {
     /// Ends with `exit`, and tells why.
     pub fn with(exit: Exit, why: impl std::fmt::Display) -> Self {
         Self {
@@ -66,19 +66,19 @@ impl Ended {
 }
 
 /// Prints to standard output. A reader that is gone, or a full disk behind it, ends the command.
-fn print(text: &str) -> Result<(), Ended> {
+fn print(text: &str) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    written.map_err(|error| Ended::with(Exit::Failed, format!("standard output: {error}")))
+    written.map_err(|error| CliError::with(Exit::Failed, format!("standard output: {error}")))
 }
 
 /// Prints one line.
-fn line(text: &str) -> Result<(), Ended> {
+fn line(text: &str) -> Result<(), CliError> {
     print(&format!("{text}\n"))
 }
 
 /// What a command comes to.
-pub type Ending = Result<Exit, Ended>;
+pub type CliResult = Result<Exit, CliError>;
 
 /// The decision point between agents and infrastructure.
 #[derive(Debug, Parser)]
@@ -132,7 +132,7 @@ pub fn run() -> ExitCode {
             return exit.into();
         }
     };
-    let ended = match arf.command {
+    let result = match arf.command {
         None => serve::run(&arf.serve),
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Demo(args)) => demo::run(&args),
@@ -144,9 +144,9 @@ pub fn run() -> ExitCode {
         Some(Command::Repair(args)) => repair::run(&args),
         Some(Command::Doctor(args)) => doctor::run(&args),
     };
-    match ended {
+    match result {
         Ok(exit) => exit.into(),
-        Err(Ended { exit, message }) => {
+        Err(CliError { exit, message }) => {
             let _ = writeln!(std::io::stderr(), "arf: {message}");
             exit.into()
         }

@@ -36,8 +36,8 @@ pub fn steps() -> impl FnMut(&'static str, u64, u64) {
             drop(step.take());
             step = Some((what, bar(what)));
         }
-        if let Some((_, told)) = &mut step {
-            told(done, total);
+        if let Some((_, progress)) = &mut step {
+            progress(done, total);
         }
     }
 }
@@ -48,17 +48,17 @@ mod tests {
 
     #[test]
     fn any_numbers_can_be_told() {
-        let mut told = bar("testing");
+        let mut progress = bar("testing");
         for (done, total) in [(0, 0), (1, 3), (3, 3), (7, 3), (u64::MAX, u64::MAX)] {
-            told(done, total);
+            progress(done, total);
         }
     }
 
     #[test]
     fn steps_follow_each_other() {
-        let mut told = steps();
+        let mut progress = steps();
         for (what, done) in [("one", 0), ("one", 1), ("two", 0), ("one", 1)] {
-            told(what, done, 1);
+            progress(what, done, 1);
         }
     }
 }

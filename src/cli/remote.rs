@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Ended, Exit};
+use super::{CliError, Exit};
 use crate::client::Client;
 use crate::store::keyfile;
 use crate::tenant::key::Secret;
@@ -27,17 +27,17 @@ pub struct Remote {
 
 impl Remote {
     /// The key, wherever it was given.
-    pub fn key(&self) -> Result<Option<Secret>, Ended> {
+    pub fn key(&self) -> Result<Option<Secret>, CliError> {
         if let Some(key) = &self.key {
-            let told = "arf: --key shows in `ps`; better set ARF_KEY or use --key-file";
-            let _ = writeln!(std::io::stderr(), "{told}");
+            let progress = "arf: --key shows in `ps`; better set ARF_KEY or use --key-file";
+            let _ = writeln!(std::io::stderr(), "{progress}");
             return Ok(Some(Secret::from_text(key.trim())));
         }
         if let Some(path) = &self.key_file {
             let bytes =
-                keyfile::read_private(path).map_err(|why| Ended::with(Exit::Config, why))?;
+                keyfile::read_private(path).map_err(|why| CliError::with(Exit::Config, why))?;
             let text = std::str::from_utf8(&bytes).map_err(|_| {
-                Ended::with(
+                CliError::with(
                     Exit::Config,
                     format!("{} does not hold a key", path.display()),
                 )
@@ -51,8 +51,8 @@ impl Remote {
     }
 
     /// A client; `missing` is what to tell where there is no server or no key.
-    pub fn client(&self, patience: Duration, missing: &str) -> Result<(Client, Secret), Ended> {
-        let usage = || Ended::with(Exit::Usage, missing);
+    pub fn client(&self, patience: Duration, missing: &str) -> Result<(Client, Secret), CliError> {
+        let usage = || CliError::with(Exit::Usage, missing);
         let server = self.server.as_deref().ok_or_else(usage)?;
         let key = self.key()?.ok_or_else(usage)?;
         Ok((Client::new(server, key.clone(), patience), key))

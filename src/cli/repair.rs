@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{Ended, Ending, Exit, line, print, progress, restore};
+use super::{CliError, CliResult, Exit, line, print, progress, restore};
 use crate::audit::Signer;
 use crate::audit::verify::{leaf_hash, tree_root};
 use crate::credentials;
@@ -64,7 +64,7 @@ pub struct Args {
 const YES: &str = "salvage";
 
 /// Repairs.
-pub fn run(args: &Args) -> Ending {
+pub fn run(args: &Args) -> CliResult {
     match &args.tenant {
         Some(tenant) => args.tenant(tenant),
         None => args.salvage(),
@@ -72,17 +72,17 @@ pub fn run(args: &Args) -> Ending {
 }
 
 impl Args {
-    fn config(&self) -> Result<StoreConfig, Ended> {
+    fn config(&self) -> Result<StoreConfig, CliError> {
         if self.data.is_dir() {
             return Ok(StoreConfig::new(&self.data));
         }
         let why = format!("{}: there is no such directory", self.data.display());
-        Err(Ended::with(Exit::Failed, why))
+        Err(CliError::with(Exit::Failed, why))
     }
 
-    fn tenant(&self, tenant: &str) -> Ending {
+    fn tenant(&self, tenant: &str) -> CliResult {
         let tenant = TenantId::parse(tenant)
-            .map_err(|why| Ended::with(Exit::Usage, format!("--tenant {why}")))?;
+            .map_err(|why| CliError::with(Exit::Usage, format!("--tenant {why}")))?;
         let config = self.config()?;
         let repair = Repair {
             tenant,
@@ -93,13 +93,13 @@ impl Args {
         let repaired = repair.run(&config, TABLES, &mut progress::steps());
         let repaired = repaired.map_err(|error| match error {
             RepairError::Open(error) => opened(error),
-            RepairError::NoTenant(_) => Ended::with(Exit::Failed, error),
+            RepairError::NoTenant(_) => CliError::with(Exit::Failed, error),
             RepairError::NoTables | RepairError::Differs { .. } => {
-                Ended::with(Exit::Damaged, error)
+                CliError::with(Exit::Damaged, error)
             }
         })?;
         if self.json {
-            let told = json!({
+            let progress = json!({
                 "tenant": tenant,
                 "from": if repaired.log_sufficed { "log" } else { "backup" },
                 "sequence": repaired.sequence,
@@ -107,7 +107,7 @@ impl Args {
                 "entries": repaired.entries,
                 "replaced": repaired.replaced,
             });
-            line(&told.to_string())?;
+            line(&progress.to_string())?;
             return Ok(Exit::Fine);
         }
         let source = match (repaired.log_sufficed, &self.from) {
@@ -127,10 +127,10 @@ impl Args {
         Ok(Exit::Fine)
     }
 
-    fn salvage(&self) -> Ending {
+    fn salvage(&self) -> CliResult {
         let config = self.config()?;
-        let mut told = progress::steps();
-        let planned = Salvage::plan(&config, TABLES, &mut told).map_err(opened)?;
+        let mut progress = progress::steps();
+        let planned = Salvage::plan(&config, TABLES, &mut progress).map_err(opened)?;
         let unfinished = Salvage::unfinished(&self.data).map_err(opened)?;
         if planned.is_none() && unfinished.is_none() {
             let data = self.data.display();
@@ -145,14 +145,14 @@ impl Args {
         }
         // Without it the salvage could not be finished.
         let key =
-            keyfile::load_signing_key(&self.data).map_err(|why| Ended::with(Exit::Config, why))?;
+            keyfile::load_signing_key(&self.data).map_err(|why| CliError::with(Exit::Config, why))?;
         let mut report = json!({"damaged": true});
         if let Some(salvage) = planned {
             report = json(salvage.report());
             if !self.json {
                 print(&text(salvage.report(), self.keep_keys))?;
             }
-            drop(told);
+            drop(progress);
             self.confirm()?;
             let bytes = format!("{report:#}\n").into_bytes();
             let executed = salvage.execute(&bytes, &mut progress::steps());
@@ -176,22 +176,22 @@ impl Args {
     }
 
     /// Asks, where there is somebody.
-    fn confirm(&self) -> Result<(), Ended> {
+    fn confirm(&self) -> Result<(), CliError> {
         if self.yes {
             return Ok(());
         }
-        let unasked = || Ended::with(Exit::Usage, "nothing was changed; to go on, say --yes");
+        let unasked = || CliError::with(Exit::Usage, "nothing was changed; to go on, say --yes");
         if !std::io::stdin().is_terminal() {
             return Err(unasked());
         }
         print(&format!("Type {YES} to go on: "))?;
         let mut typed = String::new();
         let read = std::io::stdin().read_line(&mut typed);
-        read.map_err(|why| Ended::with(Exit::Failed, why))?;
+        read.map_err(|why| CliError::with(Exit::Failed, why))?;
         if typed.trim() == YES {
             Ok(())
         } else {
-            Err(Ended::with(Exit::Failed, "nothing was changed"))
+            Err(CliError::with(Exit::Failed, "nothing was changed"))
         }
     }
 
@@ -202,13 +202,13 @@ impl Args {
         config: &StoreConfig,
         harmed: BTreeSet<TenantId>,
         signer: Signer,
-    ) -> Result<Option<String>, Ended> {
+    ) -> Result<Option<String>, CliError> {
         let seen = ReadOnly::open(&self.data, TABLES).map_err(opened)?;
         let logs = follow::logs(&seen, &mut progress::steps());
-        let mut logs = logs.map_err(|why| Ended::with(Exit::Damaged, why))?;
+        let mut logs = logs.map_err(|why| CliError::with(Exit::Damaged, why))?;
         drop(seen);
         logs.retain(|tenant, _| harmed.contains(tenant));
-        let failed = |why: &dyn std::fmt::Display| Ended::with(Exit::Failed, why);
+        let failed = |why: &dyn std::fmt::Display| CliError::with(Exit::Failed, why);
         let operator = if self.keep_keys || !logs.contains_key(&TenantId::ZERO) {
             None
         } else {
@@ -236,7 +236,7 @@ fn keep_credentials(data: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn opened(error: OpenError) -> Ended {
+fn opened(error: OpenError) -> CliError {
     let exit = match &error {
         OpenError::InUse { .. } => Exit::InUse,
         OpenError::Io { .. } | OpenError::Tables(_) => Exit::Failed,
@@ -245,7 +245,7 @@ fn opened(error: OpenError) -> Ended {
         | OpenError::Newer { .. }
         | OpenError::Rebuild { .. } => Exit::Damaged,
     };
-    Ended::with(exit, error)
+    CliError::with(exit, error)
 }
 
 fn json(report: &SalvageReport) -> Value {

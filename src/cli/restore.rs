@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde_json::json;
 
-use super::{Ended, Ending, Exit, backup, line, progress};
+use super::{CliError, CliResult, Exit, backup, line, progress};
 use crate::audit::Signer;
 use crate::credentials;
 use crate::engine::{Config, Engine};
@@ -51,20 +51,20 @@ pub struct Args {
 const AT_ONCE: usize = 64;
 
 /// Restores.
-pub fn run(args: &Args) -> Ending {
-    let restoring = Restoring::begin(&args.data).map_err(backup::ended)?;
-    let mut told = progress::steps();
-    let (made, seen) = Backup::check(&args.backup, TABLES, &mut told).map_err(backup::ended)?;
-    seen.check_rows(&mut told).map_err(damaged)?;
-    let logs = follow::logs(&seen, &mut told).map_err(damaged)?;
+pub fn run(args: &Args) -> CliResult {
+    let restoring = Restoring::begin(&args.data).map_err(backup::result)?;
+    let mut progress = progress::steps();
+    let (made, seen) = Backup::check(&args.backup, TABLES, &mut progress).map_err(backup::result)?;
+    seen.check_rows(&mut progress).map_err(damaged)?;
+    let logs = follow::logs(&seen, &mut progress).map_err(damaged)?;
     drop(seen);
 
     let dir = restoring.dir();
     let without = args.without();
     restoring
-        .copy(&args.backup, &made, &without, &mut told)
-        .map_err(backup::ended)?;
-    drop(told);
+        .copy(&args.backup, &made, &without, &mut progress)
+        .map_err(backup::result)?;
+    drop(progress);
     if let Some(file) = &args.signing_key {
         keyfile::copy_signing_key(file, &dir).map_err(key_file)?;
     }
@@ -80,13 +80,13 @@ pub fn run(args: &Args) -> Ending {
     let tenants = logs.len();
     let config = StoreConfig::new(&dir);
     let granted = go_on(&config, signer, logs, args.keep_keys, operator)?;
-    restoring.finish().map_err(backup::ended)?;
+    restoring.finish().map_err(backup::result)?;
 
     let data = std::path::absolute(&args.data).map_err(failed)?;
     let shown = granted.as_ref().filter(|_| !args.no_print_keys);
     let shown = shown.map(|granted| granted.secret.reveal());
     if args.json {
-        let told = json!({
+        let progress = json!({
             "data": data.display().to_string(),
             "made_at": made.made_at,
             "lsn": made.lsn,
@@ -95,7 +95,7 @@ pub fn run(args: &Args) -> Ending {
             "public_key": public_key,
             "operator_key": shown,
         });
-        line(&told.to_string())?;
+        line(&progress.to_string())?;
         return Ok(Exit::Fine);
     }
     line(&format!(
@@ -139,14 +139,14 @@ pub(super) fn go_on(
     logs: BTreeMap<TenantId, FormerLogRow>,
     keep_keys: bool,
     mut operator: Option<NewKey>,
-) -> Result<Option<Granted>, Ended> {
+) -> Result<Option<Granted>, CliError> {
     let public_key = signer.public_key().to_string();
     actix::System::new().block_on(async {
         let store = Store::open(store, TABLES).map_err(failed)?;
         let engine = Engine::new(store, signer, Config::default()).map_err(failed)?;
         let seat = engine.join_thread();
         let (total, mut done) = (u64::try_from(logs.len()).unwrap_or(u64::MAX), 0);
-        let mut told = progress::bar("beginning audit logs");
+        let mut progress = progress::bar("beginning audit logs");
         let commands = logs.into_iter().map(|(tenant, prior)| {
             let command = Restore {
                 prior,
@@ -167,12 +167,12 @@ pub(super) fn go_on(
         while let Some(restored) = commands.try_next().await? {
             granted = granted.or(restored);
             done += 1;
-            told(done, total);
+            progress(done, total);
             if done % 1_024 == 0 {
                 engine.rest();
             }
         }
-        drop((commands, told));
+        drop((commands, progress));
         tables_stand(&engine).await;
         drop(seat);
         engine.close().map_err(failed)?;
@@ -184,24 +184,24 @@ pub(super) fn go_on(
 /// come, it does.
 async fn tables_stand(engine: &Engine) {
     const LOOKS: u64 = 36_000;
-    let mut told = progress::bar("building the tables");
+    let mut progress = progress::bar("building the tables");
     for look in 0..LOOKS {
         if !engine.health().store.rebuilding {
             return;
         }
-        told(look, LOOKS);
+        progress(look, LOOKS);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
-fn failed(why: impl std::fmt::Display) -> Ended {
-    Ended::with(Exit::Failed, why)
+fn failed(why: impl std::fmt::Display) -> CliError {
+    CliError::with(Exit::Failed, why)
 }
 
-fn damaged(why: impl std::fmt::Display) -> Ended {
-    Ended::with(Exit::Damaged, why)
+fn damaged(why: impl std::fmt::Display) -> CliError {
+    CliError::with(Exit::Damaged, why)
 }
 
-fn key_file(why: KeyFileError) -> Ended {
-    Ended::with(Exit::Config, why)
+fn key_file(why: KeyFileError) -> CliError {
+    CliError::with(Exit::Config, why)
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Ended, Ending, Exit, print};
+use super::{CliError, CliResult, Exit, print};
 use crate::config::{BadConfig, Config};
 use crate::credentials::{self, BadCredentials, Credentials, Founding};
 use crate::server::{Server, StartError};
@@ -36,24 +36,24 @@ pub struct Args {
 }
 
 /// Serves.
-pub fn run(args: &Args) -> Ending {
+pub fn run(args: &Args) -> CliResult {
     let config = args
         .config()
-        .map_err(|error| Ended::with(Exit::Config, error))?;
+        .map_err(|error| CliError::with(Exit::Config, error))?;
     let filter = config
         .log()
-        .map_err(|error| Ended::with(Exit::Config, error))?;
+        .map_err(|error| CliError::with(Exit::Config, error))?;
     let _log = telemetry::log_to_stderr(filter);
     actix::System::new().block_on(async {
-        let server = Server::start(&config).await.map_err(ended)?;
+        let server = Server::start(&config).await.map_err(result)?;
         // A server whose output nobody reads serves all the same.
         let _ = print(&args.greeting(&server));
-        server.run_until(told_to_stop()).await.map_err(ended)?;
+        server.run_until(told_to_stop()).await.map_err(result)?;
         Ok(Exit::Fine)
     })
 }
 
-fn ended(error: StartError) -> Ended {
+fn result(error: StartError) -> CliError {
     let exit = match &error {
         StartError::Config(_) | StartError::Key(_) => Exit::Config,
         StartError::Credentials(BadCredentials::Founding(_)) => Exit::Failed,
@@ -77,7 +77,7 @@ fn ended(error: StartError) -> Ended {
     } else {
         ""
     };
-    Ended::with(exit, format!("{error}{way_out}"))
+    CliError::with(exit, format!("{error}{way_out}"))
 }
 
 async fn told_to_stop() {

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use super::category::PerCategory;
 use super::evidence::{Counts, MemorySums, SetSoFar};
 use super::intent::{
-    Ask, ChangeScope, ChangeSet, Context, Environment, Few, Forecast, Hallucination, Operation,
-    PermissionLevel, ResourceScope, ResourceType, RiskLevel, Text,
+    Ask, ChangeScope, ChangeSet, Context, Environment, BoundedVec, Forecast, Hallucination, Operation,
+    PermissionLevel, ResourceScope, ResourceType, RiskLevel, BoundedString,
 };
 use super::{Evidence, Intent};
 use crate::number::{Magnitude, Probability};
@@ -19,8 +19,8 @@ pub fn noon() -> Timestamp {
     Timestamp::parse("2026-03-02T12:00:00Z").unwrap()
 }
 
-pub fn text<const MIN: usize, const MAX: usize>(text: &str) -> Text<MIN, MAX> {
-    Text::new(text).unwrap()
+pub fn text<const MIN: usize, const MAX: usize>(text: &str) -> BoundedString<MIN, MAX> {
+    BoundedString::new(text).unwrap()
 }
 
 pub fn share(value: f64) -> Probability {
@@ -38,10 +38,10 @@ pub fn intent(ask: Ask, environment: Environment, operation: Option<Operation>) 
         environment,
         requester: text("ada"),
         operation,
-        changed_fields: Few::default(),
+        changed_fields: BoundedVec::default(),
         change_set: None,
         estimated_cost: None,
-        policy_violations: Few::default(),
+        policy_violations: BoundedVec::default(),
         provenance: serde_json::Map::new(),
         configuration: serde_json::Map::new(),
         context: Context::default(),
@@ -94,7 +94,7 @@ pub fn learned(failures: u64, trials: u64) -> Evidence {
     }
 }
 
-fn word<T: Copy + std::fmt::Debug + 'static>(all: &'static [T]) -> impl Strategy<Value = T> {
+fn one_of<T: Copy + std::fmt::Debug + 'static>(all: &'static [T]) -> impl Strategy<Value = T> {
     proptest::sample::select(all)
 }
 
@@ -115,21 +115,21 @@ fn asks() -> impl Strategy<Value = Ask> {
     let services = ["web", "User-Database", "payments-api"];
     prop_oneof![
         (
-            word(ResourceType::ALL),
+            one_of(ResourceType::ALL),
             proptest::sample::select(sizes.to_vec())
         )
             .prop_map(|(resource_type, size)| provision(resource_type, size))
             .boxed(),
         (
-            word(PermissionLevel::ALL),
+            one_of(PermissionLevel::ALL),
             proptest::sample::select(scopes.to_vec())
         )
             .prop_map(|(level, scope)| grant(level, scope))
             .boxed(),
         (
             proptest::sample::select(services.to_vec()),
-            word(ChangeScope::ALL),
-            word(Environment::ALL)
+            one_of(ChangeScope::ALL),
+            one_of(Environment::ALL)
         )
             .prop_map(|(service, scope, target)| deploy(service, scope, target))
             .boxed(),
@@ -137,7 +137,7 @@ fn asks() -> impl Strategy<Value = Ask> {
 }
 
 fn contexts() -> impl Strategy<Value = Context> {
-    let forecast = (word(RiskLevel::ALL), shares()).prop_map(|(risk_level, confidence)| Forecast {
+    let forecast = (one_of(RiskLevel::ALL), shares()).prop_map(|(risk_level, confidence)| Forecast {
         risk_level,
         confidence,
     });
@@ -161,7 +161,7 @@ fn contexts() -> impl Strategy<Value = Context> {
                 latency_p99,
                 error_rate,
                 opportunity_value,
-                forecasts: Few::new(forecasts).unwrap(),
+                forecasts: BoundedVec::new(forecasts).unwrap(),
                 hallucination,
                 ..Context::default()
             },
@@ -183,8 +183,8 @@ pub fn intents() -> impl Strategy<Value = Intent> {
     let violations = prop_oneof![5 => Just(0_usize), 1 => 1_usize..3];
     (
         asks(),
-        word(Environment::ALL),
-        option::of(word(Operation::ALL)),
+        one_of(Environment::ALL),
+        option::of(one_of(Operation::ALL)),
         change_set,
         violations,
         context,
@@ -192,7 +192,7 @@ pub fn intents() -> impl Strategy<Value = Intent> {
         .prop_map(
             |(ask, environment, operation, change_set, violations, context)| Intent {
                 change_set,
-                policy_violations: Few::new(vec![text("no-public-buckets"); violations]).unwrap(),
+                policy_violations: BoundedVec::new(vec![text("no-public-buckets"); violations]).unwrap(),
                 context,
                 ..intent(ask, environment, operation)
             },

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::intent::{Ask, Intent, ResourceType};
-use crate::words;
+use crate::string_enum;
 
-words!(
+string_enum!(
     /// A category of action, the unit of learning.
     Category {
         /// Databases and storage, and services named after one.

@@ -4,7 +4,7 @@
 use super::category::Category;
 use super::decision::{Action, Epistemic, Interval, Losses};
 use super::evidence::Counts;
-use super::intent::{Intent, Text};
+use super::intent::{Intent, BoundedString};
 use super::policy::{Finding, Findings};
 use super::risk::{Intervals, Risk};
 use super::settings::Settings;
@@ -38,7 +38,7 @@ pub struct Case<'a> {
 #[derive(Debug)]
 pub enum Obstacle<'a> {
     /// Violations that the caller itself reports.
-    CallerViolations(&'a [Text<1, 1_024>]),
+    CallerViolations(&'a [BoundedString<1, 1_024>]),
     /// A policy forbids it.
     Forbidden(&'a Finding),
     /// A number of the evaluation, by its name, is not finite.

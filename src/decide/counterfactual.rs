@@ -21,7 +21,7 @@ use super::choice::Case;
 use super::decision::{Action, ChangeKind, Counterfactual, Decision, Difference, number};
 use super::doubt::entropy_for;
 use super::evidence::Evidence;
-use super::intent::{Ask, ChangeScope, Environment, Few, Intent, Operation, PermissionLevel, Text};
+use super::intent::{Ask, ChangeScope, Environment, BoundedVec, Intent, Operation, PermissionLevel, BoundedString};
 use super::loss::Impact;
 use super::risk::Intervals;
 use super::rules::Rules;
@@ -86,11 +86,11 @@ fn without_kept(intent: &Intent) -> Intent {
 /// A difference in the intent: a field and its other value.
 #[derive(Debug)]
 enum Edit {
-    Size(Text<1, 256>),
+    Size(BoundedString<1, 256>),
     Permission(PermissionLevel),
     Reach(ChangeScope),
     Operation(Option<Operation>),
-    Violations(Few<Text<1, 1_024>, 64>),
+    Violations(BoundedVec<BoundedString<1, 1_024>, 64>),
     Deletes(Option<u32>),
     ErrorRate(Option<Probability>),
     Latency(Option<Magnitude>),
@@ -319,7 +319,7 @@ fn choices(intent: &Intent, rules: &Rules) -> Vec<Edit> {
                 edits.extend(
                     sizes
                         .into_iter()
-                        .filter_map(|size| Text::new(size).ok())
+                        .filter_map(|size| BoundedString::new(size).ok())
                         .map(Edit::Size),
                 );
             }
@@ -361,7 +361,7 @@ fn facts(case: &Case<'_>, had: Action) -> Vec<Edit> {
     } = case;
     let context = &intent.context;
     if !intent.policy_violations.is_empty() {
-        edits.push(Edit::Violations(Few::default()));
+        edits.push(Edit::Violations(BoundedVec::default()));
     }
     let most = settings.change_set.deletes_max;
     if intent

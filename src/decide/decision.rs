@@ -9,9 +9,9 @@ use serde_json::Number;
 use super::category::Category;
 use super::evidence::Counts;
 use super::settings::Enforcement;
-use crate::words;
+use crate::string_enum;
 
-words!(
+string_enum!(
     /// What may be done.
     Action {
         /// Go ahead.
@@ -217,7 +217,7 @@ pub struct Decision {
     pub enforcement: Enforcement,
 }
 
-words!(
+string_enum!(
     /// Who can bring a change about.
     ChangeKind {
         /// The caller may decide it.

@@ -7,7 +7,7 @@ use crate::golden;
 
 use super::arbitrary::{deploy, grant, intent, learned, magnitude, noon, provision, share, text};
 use super::intent::{
-    ChangeScope, Environment, Few, Forecast, Operation, PermissionLevel, ResourceType, RiskLevel,
+    ChangeScope, Environment, BoundedVec, Forecast, Operation, PermissionLevel, ResourceType, RiskLevel,
 };
 use super::{Counterfactual, Decision, Evidence, Intent, Rules, counterfactual, decide};
 
@@ -29,7 +29,7 @@ fn cases() -> Vec<(&'static str, Intent, Evidence)> {
         risk_level,
         confidence: share(confidence),
     };
-    foreseen.context.forecasts = Few::new(vec![
+    foreseen.context.forecasts = BoundedVec::new(vec![
         forecast(RiskLevel::High, 0.4),
         forecast(RiskLevel::Low, 0.3),
     ])
@@ -39,7 +39,7 @@ fn cases() -> Vec<(&'static str, Intent, Evidence)> {
         Staging,
         None,
     );
-    violated.policy_violations = Few::new(vec![text("no-public-buckets")]).unwrap();
+    violated.policy_violations = BoundedVec::new(vec![text("no-public-buckets")]).unwrap();
     let mut smoothed = learned(2, 60);
     smoothed.smoothed = Some(share(0.31));
     let vm = intent(

@@ -5,9 +5,9 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::number::{Magnitude, Probability, Usd};
-use crate::words;
+use crate::string_enum;
 
-words!(
+string_enum!(
     /// Where a change takes effect.
     Environment {
         /// Development.
@@ -20,7 +20,7 @@ words!(
         Test = 4 "test",
     }
 );
-words!(
+string_enum!(
     /// The three kinds of intent.
     IntentType {
         /// Make or change a resource.
@@ -31,7 +31,7 @@ words!(
         DeployConfig = 3 "deploy_config",
     }
 );
-words!(
+string_enum!(
     /// What happens to the thing.
     Operation {
         /// It comes into being.
@@ -46,7 +46,7 @@ words!(
         Import = 5 "import",
     }
 );
-words!(
+string_enum!(
     /// Types of resource that can be provisioned.
     ResourceType {
         /// A virtual machine.
@@ -63,7 +63,7 @@ words!(
         VirtualNetwork = 6 "virtual_network",
     }
 );
-words!(
+string_enum!(
     /// How much a grant allows; ordered.
     PermissionLevel {
         /// Look.
@@ -74,7 +74,7 @@ words!(
         Admin = 3 "admin",
     }
 );
-words!(
+string_enum!(
     /// How far a deployment reaches; ordered.
     ChangeScope {
         /// One instance.
@@ -85,7 +85,7 @@ words!(
         Global = 3 "global",
     }
 );
-words!(
+string_enum!(
     /// How bad a forecast is.
     RiskLevel {
         /// 0.1
@@ -120,9 +120,9 @@ pub struct BadLength {
 /// Text of `MIN` to `MAX` characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Text<const MIN: usize, const MAX: usize>(String);
+pub struct BoundedString<const MIN: usize, const MAX: usize>(String);
 
-impl<const MIN: usize, const MAX: usize> Text<MIN, MAX> {
+impl<const MIN: usize, const MAX: usize> BoundedString<MIN, MAX> {
     /// Checks the length, in characters.
     pub fn new(text: impl Into<String>) -> Result<Self, BadLength> {
         let text = text.into();
@@ -139,15 +139,15 @@ impl<const MIN: usize, const MAX: usize> Text<MIN, MAX> {
     }
 }
 
-impl<const MIN: usize, const MAX: usize> TryFrom<String> for Text<MIN, MAX> {
+impl<const MIN: usize, const MAX: usize> TryFrom<String> for BoundedString<MIN, MAX> {
     type Error = BadLength;
     fn try_from(text: String) -> Result<Self, BadLength> {
         Self::new(text)
     }
 }
 
-impl<const MIN: usize, const MAX: usize> From<Text<MIN, MAX>> for String {
-    fn from(text: Text<MIN, MAX>) -> String {
+impl<const MIN: usize, const MAX: usize> From<BoundedString<MIN, MAX>> for String {
+    fn from(text: BoundedString<MIN, MAX>) -> String {
         text.0
     }
 }
@@ -159,9 +159,9 @@ impl<const MIN: usize, const MAX: usize> From<Text<MIN, MAX>> for String {
     serialize = "T: Serialize + Clone",
     deserialize = "T: Deserialize<'de>"
 ))]
-pub struct Few<T, const MAX: usize>(Vec<T>);
+pub struct BoundedVec<T, const MAX: usize>(Vec<T>);
 
-impl<T, const MAX: usize> Few<T, MAX> {
+impl<T, const MAX: usize> BoundedVec<T, MAX> {
     /// Checks how many there are.
     pub fn new(items: Vec<T>) -> Result<Self, BadCount> {
         if items.len() <= MAX {
@@ -182,21 +182,21 @@ impl<T, const MAX: usize> Few<T, MAX> {
     }
 }
 
-impl<T, const MAX: usize> Default for Few<T, MAX> {
+impl<T, const MAX: usize> Default for BoundedVec<T, MAX> {
     fn default() -> Self {
         Self(Vec::new())
     }
 }
 
-impl<T, const MAX: usize> TryFrom<Vec<T>> for Few<T, MAX> {
+impl<T, const MAX: usize> TryFrom<Vec<T>> for BoundedVec<T, MAX> {
     type Error = BadCount;
     fn try_from(items: Vec<T>) -> Result<Self, BadCount> {
         Self::new(items)
     }
 }
 
-impl<T, const MAX: usize> From<Few<T, MAX>> for Vec<T> {
-    fn from(few: Few<T, MAX>) -> Vec<T> {
+impl<T, const MAX: usize> From<BoundedVec<T, MAX>> for Vec<T> {
+    fn from(few: BoundedVec<T, MAX>) -> Vec<T> {
         few.0
     }
 }
@@ -265,26 +265,26 @@ pub enum Ask {
         /// Of what type.
         resource_type: ResourceType,
         /// Where, in the provider's own word.
-        region: Text<1, 256>,
+        region: BoundedString<1, 256>,
         /// How large, in the provider's own word.
-        size: Text<1, 256>,
+        size: BoundedString<1, 256>,
     },
     /// Give somebody rights.
     GrantAccess {
         /// Who gets them.
-        principal: Text<1, 1_024>,
+        principal: BoundedString<1, 1_024>,
         /// How much.
         permission_level: PermissionLevel,
         /// On what.
         resource_scope: ResourceScope,
         /// Why, in the caller's words.
         #[serde(skip_serializing_if = "Option::is_none")]
-        justification: Option<Text<0, 4_096>>,
+        justification: Option<BoundedString<0, 4_096>>,
     },
     /// Roll out a configuration.
     DeployConfig {
         /// Of what.
-        service_name: Text<3, 1_024>,
+        service_name: BoundedString<3, 1_024>,
         /// How far.
         change_scope: ChangeScope,
         /// To where.
@@ -339,14 +339,14 @@ pub struct Context {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub opportunity_value: Option<Probability>,
     /// Forecasts about the thing touched.
-    #[serde(skip_serializing_if = "Few::is_empty")]
-    pub forecasts: Few<Forecast, 64>,
+    #[serde(skip_serializing_if = "BoundedVec::is_empty")]
+    pub forecasts: BoundedVec<Forecast, 64>,
     /// Signals that the request rests on something invented.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hallucination: Option<Hallucination>,
     /// The caller's role, in its own words.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub role: Option<Text<0, 256>>,
+    pub role: Option<BoundedString<0, 256>>,
     /// Hour of the day, 0 to 23, if it is not the server's (UTC).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hour: Option<u8>,
@@ -362,13 +362,13 @@ impl Context {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ChangeSet {
     /// The caller's name for it.
-    pub id: Text<1, 64>,
+    pub id: BoundedString<1, 64>,
     /// Where a person can see it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub url: Option<Text<1, 2_048>>,
+    pub url: Option<BoundedString<1, 2_048>>,
     /// Which version of it; none is the empty one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub revision: Option<Text<1, 128>>,
+    pub revision: Option<BoundedString<1, 128>>,
     /// How many intents it has in all, by the caller's count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intents: Option<u32>,
@@ -386,13 +386,13 @@ pub struct Intent {
     /// Where it takes effect.
     pub environment: Environment,
     /// Who wants it.
-    pub requester: Text<1, 256>,
+    pub requester: BoundedString<1, 256>,
     /// What happens to the thing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operation>,
     /// Names of what changes, never values.
-    #[serde(skip_serializing_if = "Few::is_empty")]
-    pub changed_fields: Few<Text<1, 128>, 64>,
+    #[serde(skip_serializing_if = "BoundedVec::is_empty")]
+    pub changed_fields: BoundedVec<BoundedString<1, 128>, 64>,
     /// The plan it is a part of. Not part of its digest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub change_set: Option<ChangeSet>,
@@ -400,8 +400,8 @@ pub struct Intent {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimated_cost: Option<Usd>,
     /// Violations that somebody else found; any one denies.
-    #[serde(skip_serializing_if = "Few::is_empty")]
-    pub policy_violations: Few<Text<1, 1_024>, 64>,
+    #[serde(skip_serializing_if = "BoundedVec::is_empty")]
+    pub policy_violations: BoundedVec<BoundedString<1, 1_024>, 64>,
     /// Where the request comes from; kept as given.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub provenance: Map<String, Value>,
@@ -426,7 +426,7 @@ impl Intent {
     /// The component whose risk is smoothed: kind of name, and name (rules.md 6).
     pub fn component(&self) -> (&'static str, &str) {
         match &self.ask {
-            Ask::ProvisionResource { resource_type, .. } => ("resource_type", resource_type.word()),
+            Ask::ProvisionResource { resource_type, .. } => ("resource_type", resource_type.as_str()),
             Ask::GrantAccess { principal, .. } => ("principal", principal.as_str()),
             Ask::DeployConfig { service_name, .. } => ("service", service_name.as_str()),
         }

@@ -9,7 +9,7 @@ use super::category::Category;
 use super::choice::guarded;
 use super::decision::{Action, ChangeKind, Losses, Need, number};
 use super::intent::{
-    ChangeScope, ChangeSet, Environment, Few, Forecast, Hallucination, Operation, PermissionLevel,
+    ChangeScope, ChangeSet, Environment, BoundedVec, Forecast, Hallucination, Operation, PermissionLevel,
     ResourceType, RiskLevel,
 };
 use super::risk::LEVEL;
@@ -102,7 +102,7 @@ proptest! {
     #[test]
     fn nothing_with_a_violation_is_approved(intent in intents(), evidence in evidences()) {
         let violated = Intent {
-            policy_violations: Few::new(vec![text("forbidden region")]).unwrap(),
+            policy_violations: BoundedVec::new(vec![text("forbidden region")]).unwrap(),
             ..intent
         };
         prop_assert_eq!(decided(&violated, &evidence).action, Action::Deny);
@@ -236,10 +236,10 @@ fn changed_to(
                     permission_level, ..
                 },
             ) => {
-                *permission_level = PermissionLevel::from_word(word).unwrap();
+                *permission_level = PermissionLevel::parse(word).unwrap();
             }
             ("change_scope", Ask::DeployConfig { change_scope, .. }) => {
-                *change_scope = ChangeScope::from_word(word).unwrap();
+                *change_scope = ChangeScope::parse(word).unwrap();
             }
             (
                 "deployment_target",
@@ -247,11 +247,11 @@ fn changed_to(
                     deployment_target, ..
                 },
             ) => {
-                *deployment_target = Environment::from_word(word).unwrap();
+                *deployment_target = Environment::parse(word).unwrap();
             }
-            ("operation", _) => intent.operation = Operation::from_word(word),
-            ("environment", _) => intent.environment = Environment::from_word(word).unwrap(),
-            ("policy_violations", _) => intent.policy_violations = Few::default(),
+            ("operation", _) => intent.operation = Operation::parse(word),
+            ("environment", _) => intent.environment = Environment::parse(word).unwrap(),
+            ("policy_violations", _) => intent.policy_violations = BoundedVec::default(),
             ("change_set.deletes", _) => {
                 let deletes = change.to.as_u64().map(|deletes| deletes as u32);
                 intent.change_set.as_mut().unwrap().deletes = deletes;
@@ -630,7 +630,7 @@ fn the_gate_lets_its_own_limit_pass() {
         risk_level: RiskLevel::Low,
         confidence: share(0.5),
     };
-    asked.context.forecasts = Few::new(vec![forecast]).unwrap();
+    asked.context.forecasts = BoundedVec::new(vec![forecast]).unwrap();
     let decision = decided(&asked, &learned(0, 5_000));
     assert_eq!(
         (decision.epistemic.psi, decision.action),
@@ -645,7 +645,7 @@ fn all_that_stands_against_it_is_listed_in_order() {
         Environment::Prod,
         Some(Operation::Delete),
     );
-    asked.policy_violations = Few::new(vec![text("no-public-buckets"), text("x")]).unwrap();
+    asked.policy_violations = BoundedVec::new(vec![text("no-public-buckets"), text("x")]).unwrap();
     asked.context.error_rate = Some(share(0.3));
     let decision = decided(&asked, &learned(3, 3));
     assert_eq!(
@@ -671,7 +671,7 @@ fn a_gate_that_the_callers_signals_keep_shut_says_so() {
         risk_level: RiskLevel::Low,
         confidence: share(0.4),
     };
-    asked.context.forecasts = Few::new(vec![forecast]).unwrap();
+    asked.context.forecasts = BoundedVec::new(vec![forecast]).unwrap();
     let decision = decided(&asked, &learned(0, 500));
     assert_eq!(
         serde_json::to_string(&decision.reasons[0]).unwrap(),
@@ -684,7 +684,7 @@ fn a_gate_that_the_callers_signals_keep_shut_says_so() {
         risk_level: RiskLevel::Low,
         confidence: share(0.7),
     };
-    asked.context.forecasts = Few::new(vec![forecast]).unwrap();
+    asked.context.forecasts = BoundedVec::new(vec![forecast]).unwrap();
     let decision = decided(&asked, &learned(0, 20));
     assert_eq!(decision.reasons[0].need, number(26.0).map(Need::Amount));
     let at = |trials| codes(&decided(&asked, &learned(0, trials)))[0].to_owned();
@@ -837,7 +837,7 @@ fn counterfactuals_by_hand() {
         (
             "a violation mended",
             with(vm(), &|asked| {
-                asked.policy_violations = Few::new(vec![text("v")]).unwrap()
+                asked.policy_violations = BoundedVec::new(vec![text("v")]).unwrap()
             }),
             Evidence::default(),
             r#"escalate [{"kind":"fact","field":"policy_violations","from":["v"],"to":[]}] []"#,

@@ -116,9 +116,9 @@ fn assess<'a>(
     let findings = policy::judge(intent, evidence, rules);
     let mut risk = Risk::of(intent, category, evidence, settings);
     let mut doubt = doubt::doubt(&intent.context, counts.trials, &settings.doubt);
-    let broken = worst::mend(&mut risk, &mut doubt);
+    let broken = worst::replace_non_finite(&mut risk, &mut doubt);
     let mut losses = loss::expected(&intent.context, &risk, &doubt, settings);
-    let broken = broken.or(worst::mend_losses(&mut losses, &mut risk));
+    let broken = broken.or(worst::replace_non_finite_in_losses(&mut losses, &mut risk));
     Case {
         intent,
         category,

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::choice::guarded;
 use super::decision::{Action, Losses};
 use super::doubt::doubt;
-use super::intent::{Context, Few, Forecast, Hallucination, RiskLevel};
+use super::intent::{Context, BoundedVec, Forecast, Hallucination, RiskLevel};
 use super::loss::{self, Stakes};
 use super::risk::beta::{Beta, Tail};
 use super::rules::Rules;
@@ -172,7 +172,7 @@ fn losses_and_the_choice_of_the_spec() {
             least(&losses)
         };
         assert_eq!(
-            chosen.word().to_uppercase(),
+            chosen.as_str().to_uppercase(),
             case["action"].as_str().unwrap(),
             "{}",
             case["id"]
@@ -203,7 +203,7 @@ fn doubt_from_its_three_sides() {
             confidence: Probability::new(1.0 - u).unwrap(),
         };
         let context = Context {
-            forecasts: Few::new(if u > 0.0 { vec![forecast] } else { Vec::new() }).unwrap(),
+            forecasts: BoundedVec::new(if u > 0.0 { vec![forecast] } else { Vec::new() }).unwrap(),
             hallucination: Some(Hallucination {
                 entropy: arbitrary::magnitude(2.0 * h),
                 evidence_lift: 0.0,

@@ -8,9 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
 use super::category::PerCategory;
-use crate::words;
+use crate::string_enum;
 
-words!(
+string_enum!(
     /// What a gate does with a decision; it never changes the action.
     Enforcement {
         /// Nothing stops.
@@ -22,7 +22,7 @@ words!(
     }
 );
 
-words!(
+string_enum!(
     /// What becomes of an outcome that the key reports that asked for the change.
     SelfReported {
         /// It is learned, and counted as self-reported.

@@ -11,22 +11,22 @@ const VARIANCE_MAX: f64 = 0.25;
 pub type Broken = Option<&'static str>;
 
 /// Replaces what is not finite before losses are made of it. A risk with a broken part is 1.
-pub fn mend(risk: &mut Risk, doubt: &mut Epistemic) -> Broken {
+pub fn replace_non_finite(risk: &mut Risk, doubt: &mut Epistemic) -> Broken {
     let mut first = None;
-    let mut mend = |name, value: &mut f64, worst| replace(&mut first, name, value, worst);
+    let mut replace_non_finite = |name, value: &mut f64, worst| replace(&mut first, name, value, worst);
     let parts = &mut risk.contributions;
-    mend("conjugate_alpha", &mut parts.conjugate_alpha, f64::MAX);
-    mend("conjugate_beta", &mut parts.conjugate_beta, 0.0);
-    mend("conjugate_mean", &mut parts.conjugate_mean, 1.0);
-    mend(
+    replace_non_finite("conjugate_alpha", &mut parts.conjugate_alpha, f64::MAX);
+    replace_non_finite("conjugate_beta", &mut parts.conjugate_beta, 0.0);
+    replace_non_finite("conjugate_mean", &mut parts.conjugate_mean, 1.0);
+    replace_non_finite(
         "conjugate_variance",
         &mut parts.conjugate_variance,
         VARIANCE_MAX,
     );
-    mend("context_multiplier", &mut parts.context_multiplier, 1.0);
-    mend("blend", &mut parts.blend, 1.0);
-    mend("raw_risk", &mut parts.raw_risk, 1.0);
-    mend("smoothed_risk", &mut parts.smoothed_risk, 1.0);
+    replace_non_finite("context_multiplier", &mut parts.context_multiplier, 1.0);
+    replace_non_finite("blend", &mut parts.blend, 1.0);
+    replace_non_finite("raw_risk", &mut parts.raw_risk, 1.0);
+    replace_non_finite("smoothed_risk", &mut parts.smoothed_risk, 1.0);
     let factors = &mut risk.factors;
     for share in [
         &mut factors.conjugate,
@@ -36,14 +36,14 @@ pub fn mend(risk: &mut Risk, doubt: &mut Epistemic) -> Broken {
     .into_iter()
     .flatten()
     {
-        mend("risk_factors", share, 1.0);
+        replace_non_finite("risk_factors", share, 1.0);
     }
-    mend("risk_variance", &mut risk.variance, VARIANCE_MAX);
-    mend("risk_score", &mut risk.used, 1.0);
-    mend("hallucination_risk", &mut doubt.hallucination_risk, 1.0);
-    mend("forecast_uncertainty", &mut doubt.forecast_uncertainty, 1.0);
-    mend("data_sparsity", &mut doubt.data_sparsity, 1.0);
-    mend("psi", &mut doubt.psi, 1.0);
+    replace_non_finite("risk_variance", &mut risk.variance, VARIANCE_MAX);
+    replace_non_finite("risk_score", &mut risk.used, 1.0);
+    replace_non_finite("hallucination_risk", &mut doubt.hallucination_risk, 1.0);
+    replace_non_finite("forecast_uncertainty", &mut doubt.forecast_uncertainty, 1.0);
+    replace_non_finite("data_sparsity", &mut doubt.data_sparsity, 1.0);
+    replace_non_finite("psi", &mut doubt.psi, 1.0);
     if first.is_some() {
         risk.used = 1.0;
     }
@@ -51,7 +51,7 @@ pub fn mend(risk: &mut Risk, doubt: &mut Epistemic) -> Broken {
 }
 
 /// The same for the losses; settings in range do not let them overflow.
-pub fn mend_losses(losses: &mut Losses, risk: &mut Risk) -> Broken {
+pub fn replace_non_finite_in_losses(losses: &mut Losses, risk: &mut Risk) -> Broken {
     let mut first = None;
     replace(
         &mut first,

@@ -16,7 +16,7 @@ use crate::time::Timestamp;
 
 /// What a good key opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Holder {
+pub struct Principal {
     /// The tenant whose key it is.
     pub tenant: TenantId,
     /// The key.
@@ -25,7 +25,7 @@ pub struct Holder {
     pub scopes: Scopes,
 }
 
-impl Holder {
+impl Principal {
     /// The holder as a giver of commands.
     pub fn caller(&self) -> Caller {
         Caller::Key {
@@ -60,10 +60,10 @@ impl Directory {
     }
 
     /// Whose key this is, if it is good at `at`.
-    pub fn find(&self, hash: KeyHash, at: Timestamp) -> Option<Holder> {
+    pub fn find(&self, hash: KeyHash, at: Timestamp) -> Option<Principal> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         let (tenant, row) = keys.get(&hash).filter(|(_, row)| row.is_good(at))?;
-        Some(Holder {
+        Some(Principal {
             tenant: *tenant,
             key: row.key_id,
             scopes: row.scopes,

@@ -41,12 +41,12 @@ use crate::tenant::command::{Caller, Command, Refusal};
 use crate::tenant::key::{KeyHash, Scope};
 
 use admission::{Admission, Limits, Slot};
-use directory::{Directory, Holder};
+use directory::{Directory, Principal};
 use registry::{Lease, Load, Registry};
-use tenant::{Begun, Execute, Inspect, Node, TenantActor, Vitals};
+use tenant::{PendingReply, Execute, Inspect, Node, TenantActor, ActorStatus};
 use threads::Threads;
 
-pub use threads::Seat;
+pub use threads::ThreadGuard;
 
 /// Why there is no answer, though the request may be fine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ThisError)]
@@ -202,7 +202,7 @@ impl Engine {
 
     /// Lets actors live on the calling thread, which runs an actix event loop, until the seat is
     /// dropped. At least one thread has to.
-    pub fn join_thread(&self) -> Seat {
+    pub fn join_thread(&self) -> ThreadGuard {
         self.threads.join()
     }
 
@@ -229,7 +229,7 @@ impl Engine {
                 lease,
             })
             .await;
-        let Begun {
+        let PendingReply {
             reply,
             receipt,
             settled,
@@ -303,7 +303,7 @@ impl Engine {
     }
 
     /// Whose key this is, if it is good now.
-    pub fn holder(&self, hash: KeyHash) -> Option<Holder> {
+    pub fn holder(&self, hash: KeyHash) -> Option<Principal> {
         self.node.directory.find(hash, clock::now())
     }
 
@@ -382,7 +382,7 @@ impl Engine {
     async fn activate(
         &self,
         tenant: TenantId,
-        after: Option<Arc<Vitals>>,
+        after: Option<Arc<ActorStatus>>,
     ) -> Result<(), Unavailable> {
         if let Some(last) = after {
             // Lost is as good as durable here: what was lost is not there to be loaded.
@@ -390,7 +390,7 @@ impl Engine {
         }
         let _place = self.loads.acquire().await;
         let (node, rules) = (self.node.clone(), self.rules.clone());
-        let vitals = Arc::new(Vitals::new(node.store.mark()));
+        let vitals = Arc::new(ActorStatus::new(node.store.mark()));
         let for_actor = vitals.clone();
         let actor = tokio::task::spawn_blocking(move || {
             TenantActor::load(Tenant::blank(tenant, rules), node, for_actor)

@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 use super::Unavailable;
 use super::admission::{Admission, Limits, Slot};
 use super::registry::{Address, Lease, Load, Registry};
-use super::tenant::Vitals;
+use super::tenant::ActorStatus;
 use crate::id::TenantId;
 use crate::store::{Lost, Mark};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -154,7 +154,7 @@ struct Played(Arc<Actor>);
 
 struct Actor {
     known: Mutex<Vec<u64>>,
-    vitals: Arc<Vitals>,
+    vitals: Arc<ActorStatus>,
     ended: AtomicBool,
 }
 
@@ -266,7 +266,7 @@ impl World {
                 "claimed too early"
             );
             let known = parts.log.lock().unwrap().clone();
-            let vitals = Arc::new(Vitals::new(Mark::played()));
+            let vitals = Arc::new(ActorStatus::new(Mark::played()));
             let actor = Actor {
                 known: Mutex::new(known),
                 vitals: vitals.clone(),

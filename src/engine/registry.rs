@@ -15,7 +15,7 @@ use futures_util::FutureExt;
 use futures_util::future::Shared;
 use tokio::sync::{Notify, oneshot};
 
-use super::tenant::{TenantActor, Vitals};
+use super::tenant::{TenantActor, ActorStatus};
 use super::{Unavailable, clock};
 use crate::id::TenantId;
 use crate::sync::atomic::{AtomicUsize, Ordering};
@@ -79,7 +79,7 @@ struct Active<A> {
     address: A,
     generation: u64,
     leases: Arc<AtomicUsize>,
-    vitals: Arc<Vitals>,
+    vitals: Arc<ActorStatus>,
     used: Instant,
 }
 
@@ -89,7 +89,7 @@ struct Gone {
     /// Of one that was discarded there may be some: messages that lie in its mailbox, or the one that
     /// it was at when it was discarded.
     leases: Arc<AtomicUsize>,
-    vitals: Arc<Vitals>,
+    vitals: Arc<ActorStatus>,
 }
 
 impl Gone {
@@ -105,7 +105,7 @@ impl Gone {
 pub struct Load {
     /// Its last incarnation. What it appended last is to be asked on the thread that it lives on, where
     /// nothing of it can be under way.
-    pub after: Option<Arc<Vitals>>,
+    pub after: Option<Arc<ActorStatus>>,
     /// To tell those who wait. Dropped unused, it leaves the tenant to who looks next.
     pub done: oneshot::Sender<Result<(), Unavailable>>,
 }
@@ -206,7 +206,7 @@ impl<A: Address> Registry<A> {
     }
 
     /// The load of `tenant` succeeded.
-    pub fn loaded(&self, tenant: TenantId, address: A, vitals: Arc<Vitals>) {
+    pub fn loaded(&self, tenant: TenantId, address: A, vitals: Arc<ActorStatus>) {
         let mut state = self.lock();
         state.generation += 1;
         let weight = vitals.weight.load(Ordering::Relaxed);

@@ -23,7 +23,7 @@ use crate::store::{Head, Ledger, Lost, Mark, Record, Store, TableSpec};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::tenant::Tenant;
-use crate::tenant::command::{Caller, Change, Command, Leave, Refusal};
+use crate::tenant::command::{Caller, Change, Command, NoChange, Refusal};
 use crate::tenant::key::Scope;
 use crate::tenant::lifecycle;
 use crate::tenant::schema::{Edit, Row};
@@ -33,7 +33,7 @@ use crate::time::Timestamp;
 pub type Settled = Shared<BoxFuture<'static, Result<Mark, Lost>>>;
 
 /// What the registry sees of an actor without asking it.
-pub struct Vitals {
+pub struct ActorStatus {
     /// Roughly how many bytes its state takes.
     pub weight: AtomicUsize,
     discarded: AtomicBool,
@@ -43,7 +43,7 @@ pub struct Vitals {
     settled: Mutex<Option<Settled>>,
 }
 
-impl Vitals {
+impl ActorStatus {
     /// Of an actor that has appended nothing: all it knows is durable already.
     pub fn new(durable: Mark) -> Self {
         Self {
@@ -77,7 +77,7 @@ impl Vitals {
     }
 }
 
-impl std::fmt::Debug for Vitals {
+impl std::fmt::Debug for ActorStatus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Vitals({} bytes)", self.weight.load(Ordering::Relaxed))
     }
@@ -107,13 +107,13 @@ pub struct TenantActor {
     node: Node,
     /// The last change of keys, or what waits for one.
     keys_settled: Option<Settled>,
-    vitals: Arc<Vitals>,
+    vitals: Arc<ActorStatus>,
 }
 
 impl TenantActor {
     /// A tenant as the store has it, or blank if it was never founded. Blocks, for seconds where there
     /// are a million intents.
-    pub fn load(tenant: Tenant, node: Node, vitals: Arc<Vitals>) -> Result<Self, Unavailable> {
+    pub fn load(tenant: Tenant, node: Node, vitals: Arc<ActorStatus>) -> Result<Self, Unavailable> {
         let mut actor = Self {
             tenant,
             log: None,
@@ -189,7 +189,7 @@ impl TenantActor {
         command: C,
         caller: Caller,
         slot: Slot,
-    ) -> Result<Begun<C::Reply>, Stopped> {
+    ) -> Result<PendingReply<C::Reply>, Stopped> {
         if self.tenant.account().is_none() && !C::FOUNDS {
             return Err(Refusal::NotFound("tenant").into());
         }
@@ -206,10 +206,10 @@ impl TenantActor {
                 let (reply, receipt) = self.commit::<C>(change, &stamp, slot)?;
                 (Ok(reply), Some(receipt))
             }
-            Err(Leave::Recall(reply)) => (Ok(reply), None),
-            Err(Leave::Refuse(refusal)) => (Err(refusal), None),
+            Err(NoChange::Replay(reply)) => (Ok(reply), None),
+            Err(NoChange::Reject(refusal)) => (Err(refusal), None),
         };
-        Ok(Begun {
+        Ok(PendingReply {
             reply,
             receipt,
             settled: self.vitals.settled(),
@@ -376,7 +376,7 @@ impl Actor for TenantActor {
 }
 
 /// A command that was carried out in memory and is on its way to the disk.
-pub struct Begun<R> {
+pub struct PendingReply<R> {
     /// For the caller, once it is settled.
     pub reply: Result<R, Refusal>,
     /// Of its entry, if it made one.
@@ -400,7 +400,7 @@ pub struct Execute<C> {
 }
 
 impl<C: Command> Message for Execute<C> {
-    type Result = Result<Begun<C::Reply>, Stopped>;
+    type Result = Result<PendingReply<C::Reply>, Stopped>;
 }
 
 impl<C: Command> Handler<Execute<C>> for TenantActor {

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::audit::Fact;
 use crate::audit::verify::Follower;
-use crate::decide::intent::Text;
+use crate::decide::intent::BoundedString;
 use crate::id::Sequence;
 use crate::store::StoreConfig;
 use crate::tenant::command::{Change, Plan};
@@ -41,7 +41,7 @@ fn run<T>(job: impl Future<Output = T>) -> T {
 
 fn found() -> FoundTenant {
     FoundTenant {
-        name: Text::new("test").unwrap(),
+        name: BoundedString::new("test").unwrap(),
         tier: Tier::Enterprise,
         retention_days: None,
         created_by: None,

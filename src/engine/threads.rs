@@ -18,12 +18,12 @@ pub struct Threads {
 
 /// A thread's place among them; new tenants are sent to it until it is dropped.
 #[derive(Debug)]
-pub struct Seat {
+pub struct ThreadGuard {
     threads: Threads,
     sender: UnboundedSender<Job>,
 }
 
-impl Drop for Seat {
+impl Drop for ThreadGuard {
     fn drop(&mut self) {
         self.threads
             .lock()
@@ -37,7 +37,7 @@ impl Threads {
     /// # Panics
     ///
     /// If the thread runs no event loop for futures that stay on it, as actix's threads do.
-    pub fn join(&self) -> Seat {
+    pub fn join(&self) -> ThreadGuard {
         let (sender, mut jobs) = unbounded_channel::<Job>();
         actix::spawn(async move {
             while let Some(job) = jobs.recv().await {
@@ -45,7 +45,7 @@ impl Threads {
             }
         });
         self.lock().push(sender.clone());
-        Seat {
+        ThreadGuard {
             threads: self.clone(),
             sender,
         }

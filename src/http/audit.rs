@@ -4,7 +4,7 @@ use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::reply::{answer, json};
-use super::{Front, auth, parameters};
+use super::{AppState, auth, parameters};
 use crate::api::audit::{Detail, Item, filter};
 use crate::api::page::{List, Page};
 use crate::api::problem::Problem;
@@ -15,7 +15,7 @@ use crate::tenant::Tenant;
 use crate::tenant::key::Scope;
 
 /// `GET /api/v1/audit`
-pub async fn list(front: Data<Front>, http: HttpRequest) -> HttpResponse {
+pub async fn list(state: Data<AppState>, http: HttpRequest) -> HttpResponse {
     const KNOWN: &[&str] = &[
         "from",
         "to",
@@ -27,7 +27,7 @@ pub async fn list(front: Data<Front>, http: HttpRequest) -> HttpResponse {
         "cursor",
     ];
     answer(&http, async {
-        let holder = auth::holder(&front, &http, Scope::AuditRead)?;
+        let holder = auth::holder(&state, &http, Scope::AuditRead)?;
         let parameters = parameters::read(&http, KNOWN)?;
         let Page { from, limit } = parameters.page()?;
         let filter = filter(&parameters)?;
@@ -36,11 +36,11 @@ pub async fn list(front: Data<Front>, http: HttpRequest) -> HttpResponse {
         let look = move |tenant: &Tenant, stamp: &Stamp| {
             Ok(id.and_then(|id| intents::by_id(tenant, &id, stamp.at)))
         };
-        let about = front
+        let about = state
             .engine
             .inspect(tenant, holder.caller(), Scope::AuditRead, look);
         let about = about.await?.map(|known| known.decision_id);
-        let read = front.engine.read(move |reader| {
+        let read = state.engine.read(move |reader| {
             let (found, next) = query::list(reader, tenant, &filter, about, from, limit)?;
             Ok::<_, Unreadable>((found.iter().map(Item::new).collect(), next))
         });
@@ -51,19 +51,19 @@ pub async fn list(front: Data<Front>, http: HttpRequest) -> HttpResponse {
 }
 
 /// `GET /api/v1/audit/{decision_id}`
-pub async fn one(front: Data<Front>, http: HttpRequest, path: Path<String>) -> HttpResponse {
+pub async fn one(state: Data<AppState>, http: HttpRequest, path: Path<String>) -> HttpResponse {
     answer(&http, async {
-        let holder = auth::holder(&front, &http, Scope::AuditRead)?;
+        let holder = auth::holder(&state, &http, Scope::AuditRead)?;
         parameters::none(&http)?;
         let no_such = || Problem::not_found("audit entry");
         let id = DecisionId::parse(&path).map_err(|_| no_such())?;
         let tenant = holder.tenant;
         let look = move |tenant: &Tenant, _: &Stamp| Ok(tenant.sequence_of(id));
-        let sequence = front
+        let sequence = state
             .engine
             .inspect(tenant, holder.caller(), Scope::AuditRead, look);
         let sequence = sequence.await?.ok_or_else(no_such)?;
-        let found = front
+        let found = state
             .engine
             .read(move |reader| query::one(reader, tenant, sequence));
         json(&Detail::new(&found.await?.ok_or_else(no_such)?))

@@ -5,19 +5,19 @@
 use actix_web::HttpRequest;
 use actix_web::http::header::AUTHORIZATION;
 
-use super::Front;
+use super::AppState;
 use super::reply::Failure;
 use crate::api::problem::{Code, Problem};
-use crate::engine::directory::Holder;
+use crate::engine::directory::Principal;
 use crate::tenant::key::{KeyHash, Scope};
 
 /// The holder of a good key that may do what `scope` names.
-pub fn holder(front: &Front, http: &HttpRequest, scope: Scope) -> Result<Holder, Failure> {
+pub fn holder(state: &AppState, http: &HttpRequest, scope: Scope) -> Result<Principal, Failure> {
     let unauthenticated = |detail: &str| Problem::new(Code::Unauthenticated, detail);
     let key = key(http).ok_or_else(|| {
         unauthenticated("send `Authorization: Bearer <key>` or `X-API-Key: <key>`")
     })?;
-    let holder = front
+    let holder = state
         .engine
         .holder(KeyHash::of(key))
         .ok_or_else(|| unauthenticated("the key is unknown, revoked or expired"))?;

@@ -4,18 +4,18 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::reply::{answer, json};
-use super::{Front, auth, parameters};
+use super::{AppState, auth, parameters};
 use crate::api::beta_state;
 use crate::api::page::List;
 use crate::tenant::key::Scope;
 
 /// `GET /api/v1/beta-state`
-pub async fn all(front: Data<Front>, http: HttpRequest) -> HttpResponse {
+pub async fn all(state: Data<AppState>, http: HttpRequest) -> HttpResponse {
     answer(&http, async {
-        let holder = auth::holder(&front, &http, Scope::Read)?;
+        let holder = auth::holder(&state, &http, Scope::Read)?;
         parameters::none(&http)?;
         let look = |tenant: &_, _: &_| Ok(beta_state::items(tenant));
-        let items = front
+        let items = state
             .engine
             .inspect(holder.tenant, holder.caller(), Scope::Read, look);
         json(&List::whole(items.await?))

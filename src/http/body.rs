@@ -15,7 +15,7 @@ const BYTES_MAX: usize = 64 * 1_024;
 
 /// How long a client may take to send a body.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience(pub Duration);
+pub struct BodyTimeout(pub Duration);
 
 /// Reads a body whole.
 pub async fn read(http: &HttpRequest, payload: Payload) -> Result<Vec<u8>, Failure> {
@@ -27,7 +27,7 @@ pub async fn read(http: &HttpRequest, payload: Payload) -> Result<Vec<u8>, Failu
     if declared(http).is_some_and(|length| length > BYTES_MAX) {
         return Err(too_large().into());
     }
-    let patience = http.app_data::<web::Data<Patience>>();
+    let patience = http.app_data::<web::Data<BodyTimeout>>();
     let patience = patience.map_or(Duration::from_secs(5), |patience| patience.0);
     let whole = tokio::time::timeout(patience, async {
         let mut payload = payload;

@@ -5,20 +5,20 @@ use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::reply::{Answer, Failure, answer, json};
-use super::{Front, auth, body, header, parameters, trace};
+use super::{AppState, auth, body, header, parameters, trace};
 use crate::api::decision::{NotShown, View};
 use crate::api::intent::{self, ParsedIntent};
 use crate::api::intents::{Detail, Item, OutcomeView, filter};
 use crate::api::page::{List, Page};
 use crate::api::problem::Problem;
-use crate::engine::directory::Holder;
+use crate::engine::directory::Principal;
 use crate::engine::{Unavailable, clock};
 use crate::id::{IntentId, Sequence, TenantId};
 use crate::query::intents::{self as query, Known};
 use crate::query::{Unreadable, audit};
 use crate::stamp::Stamp;
 use crate::tenant::Tenant;
-use crate::tenant::evaluate::{self, Came, Evaluate, Evaluated};
+use crate::tenant::evaluate::{self, RequestMeta, Evaluate, Evaluated};
 use crate::tenant::key::Scope;
 use crate::tenant::standing::Standing;
 
@@ -30,15 +30,15 @@ enum Form {
 }
 
 /// `POST /api/v1/intents/evaluate`
-pub async fn evaluate(front: Data<Front>, http: HttpRequest, payload: Payload) -> HttpResponse {
+pub async fn evaluate(state: Data<AppState>, http: HttpRequest, payload: Payload) -> HttpResponse {
     let watch = clock::stopwatch();
-    let came = Came {
+    let came = RequestMeta {
         at: clock::now(),
         trace_id: trace::trace_id(&http),
         endpoint: "POST /api/v1/intents/evaluate",
     };
     let handler = async {
-        let holder = auth::holder(&front, &http, Scope::Decide)?;
+        let holder = auth::holder(&state, &http, Scope::Decide)?;
         let parameters = parameters::read(&http, &["dry_run"])?;
         let request = body::read(&http, payload).await?;
         let key = header::text(&http, "idempotency-key")?;
@@ -49,43 +49,43 @@ pub async fn evaluate(front: Data<Front>, http: HttpRequest, payload: Payload) -
             false => Form::Whole,
         };
         if parameters.flag("dry_run")? {
-            dry_run(&front, holder, ask, form).await
+            dry_run(&state, holder, ask, form).await
         } else {
-            decide(&front, holder, ask, form).await
+            decide(&state, holder, ask, form).await
         }
     };
     let response = answer(&http, handler).await;
     if response.status().is_success() {
-        front.metrics.scored(watch.elapsed());
+        state.metrics.scored(watch.elapsed());
     }
     response
 }
 
-async fn decide(front: &Front, holder: Holder, ask: Evaluate, form: Form) -> Answer {
+async fn decide(state: &AppState, holder: Principal, ask: Evaluate, form: Form) -> Answer {
     let (trace_id, bytes) = (ask.trace_id(), ask.bytes());
-    let committed = front
+    let committed = state
         .engine
         .execute(holder.tenant, holder.caller(), ask, bytes)
         .await?;
     match committed.reply {
         Evaluated::Decided(decided) => {
-            front.metrics.decided(&decided.decision, committed.planning);
+            state.metrics.decided(&decided.decision, committed.planning);
             let standing = decided.standing;
             let view = View::fresh(*decided, committed.receipt.as_ref(), trace_id);
             render(&view, standing, false, form)
         }
-        Evaluated::Recalled { decided, standing } => {
-            let view = stored(front, holder.tenant, decided).await?;
+        Evaluated::Replayed { decided, standing } => {
+            let view = stored(state, holder.tenant, decided).await?;
             render(&view, standing, true, form)
         }
     }
 }
 
 /// The same decision on the same evidence, and nothing written.
-async fn dry_run(front: &Front, holder: Holder, ask: Evaluate, form: Form) -> Answer {
+async fn dry_run(state: &AppState, holder: Principal, ask: Evaluate, form: Form) -> Answer {
     let trace_id = ask.trace_id();
     let look = move |tenant: &Tenant, stamp: &Stamp| evaluate::dry_run(ask, tenant, stamp);
-    let decided = front
+    let decided = state
         .engine
         .inspect(holder.tenant, holder.caller(), Scope::Decide, look);
     let decided = decided.await?;
@@ -107,8 +107,8 @@ fn render(view: &View, standing: Standing, replayed: bool, form: Form) -> Answer
 }
 
 /// The decision that was made at `sequence`, from its entry and opening.
-async fn stored(front: &Front, tenant: TenantId, sequence: Sequence) -> Result<View, Failure> {
-    let read = front
+async fn stored(state: &AppState, tenant: TenantId, sequence: Sequence) -> Result<View, Failure> {
+    let read = state
         .engine
         .read(move |reader| audit::one(reader, tenant, sequence));
     let found = read.await?.ok_or(Unavailable::TenantCorrupt)?;
@@ -127,19 +127,19 @@ fn damaged(tenant: TenantId, sequence: Sequence, why: NotShown) -> Failure {
 }
 
 /// `GET /api/v1/intents/{deterministic_id}`
-pub async fn one(front: Data<Front>, http: HttpRequest, path: Path<String>) -> HttpResponse {
+pub async fn one(state: Data<AppState>, http: HttpRequest, path: Path<String>) -> HttpResponse {
     answer(&http, async {
-        let holder = auth::holder(&front, &http, Scope::Read)?;
+        let holder = auth::holder(&state, &http, Scope::Read)?;
         parameters::none(&http)?;
         let no_such = || Problem::not_found("intent");
         let id = IntentId::parse(&path).map_err(|_| no_such())?;
         let tenant = holder.tenant;
         let look = move |tenant: &Tenant, stamp: &Stamp| Ok(query::by_id(tenant, &id, stamp.at));
-        let known = front
+        let known = state
             .engine
             .inspect(tenant, holder.caller(), Scope::Read, look);
         let known = known.await?.ok_or_else(no_such)?;
-        let read = front.engine.read(move |reader| {
+        let read = state.engine.read(move |reader| {
             let decision = audit::one(reader, tenant, known.sequence)?;
             let outcome = known
                 .outcome
@@ -158,7 +158,7 @@ pub async fn one(front: Data<Front>, http: HttpRequest, path: Path<String>) -> H
 }
 
 /// `GET /api/v1/intents`
-pub async fn list(front: Data<Front>, http: HttpRequest) -> HttpResponse {
+pub async fn list(state: Data<AppState>, http: HttpRequest) -> HttpResponse {
     const KNOWN: &[&str] = &[
         "environment",
         "action",
@@ -170,18 +170,18 @@ pub async fn list(front: Data<Front>, http: HttpRequest) -> HttpResponse {
         "cursor",
     ];
     answer(&http, async {
-        let holder = auth::holder(&front, &http, Scope::Read)?;
+        let holder = auth::holder(&state, &http, Scope::Read)?;
         let parameters = parameters::read(&http, KNOWN)?;
         let Page { from, limit } = parameters.page()?;
         let (tenant, filter) = (holder.tenant, filter(&parameters)?);
         let look = move |tenant: &Tenant, stamp: &Stamp| {
             Ok(query::list(tenant, &filter, from, limit, stamp.at))
         };
-        let known = front
+        let known = state
             .engine
             .inspect(tenant, holder.caller(), Scope::Read, look);
         let (known, next) = known.await?;
-        let read = front.engine.read(move |reader| {
+        let read = state.engine.read(move |reader| {
             let item = |known: &Known| {
                 let opening = query::opening(reader, tenant, known.sequence)?;
                 Ok(Item::new(known, opening.as_ref()))

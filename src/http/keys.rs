@@ -4,7 +4,7 @@ use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::reply::{Failure, answer, created, json};
-use super::{Front, auth, body, parameters, tenants};
+use super::{AppState, auth, body, parameters, tenants};
 use crate::api::key;
 use crate::api::page::List;
 use crate::api::problem::Problem;
@@ -13,18 +13,18 @@ use crate::tenant::key::{CreateKey, RevokeKey, RotateKey, Scope};
 
 /// `POST /api/v1/admin/tenants/{tenant_id}/keys`
 pub async fn create(
-    front: Data<Front>,
+    state: Data<AppState>,
     http: HttpRequest,
     path: Path<String>,
     payload: Payload,
 ) -> HttpResponse {
     answer(&http, async {
-        let holder = auth::holder(&front, &http, Scope::Admin)?;
+        let holder = auth::holder(&state, &http, Scope::Admin)?;
         parameters::none(&http)?;
         let tenant = tenants::id(&path)?;
         let body = body::read(&http, payload).await?;
         let command = CreateKey(key::create(&body)?);
-        let made = front
+        let made = state
             .engine
             .execute(tenant, holder.caller(), command, body.len());
         created(&key::Made::from(&made.await?.reply))
@@ -33,13 +33,13 @@ pub async fn create(
 }
 
 /// `GET /api/v1/admin/tenants/{tenant_id}/keys`
-pub async fn list(front: Data<Front>, http: HttpRequest, path: Path<String>) -> HttpResponse {
+pub async fn list(state: Data<AppState>, http: HttpRequest, path: Path<String>) -> HttpResponse {
     answer(&http, async {
-        let holder = auth::holder(&front, &http, Scope::Admin)?;
+        let holder = auth::holder(&state, &http, Scope::Admin)?;
         parameters::none(&http)?;
         let tenant = tenants::id(&path)?;
         let look = |tenant: &_, _: &_| Ok(key::items(tenant));
-        let keys = front
+        let keys = state
             .engine
             .inspect(tenant, holder.caller(), Scope::Admin, look);
         json(&List::whole(keys.await?))
@@ -49,15 +49,15 @@ pub async fn list(front: Data<Front>, http: HttpRequest, path: Path<String>) -> 
 
 /// `DELETE /api/v1/admin/tenants/{tenant_id}/keys/{key_id}`
 pub async fn revoke(
-    front: Data<Front>,
+    state: Data<AppState>,
     http: HttpRequest,
     path: Path<(String, String)>,
 ) -> HttpResponse {
     answer(&http, async {
-        let holder = auth::holder(&front, &http, Scope::Admin)?;
+        let holder = auth::holder(&state, &http, Scope::Admin)?;
         parameters::none(&http)?;
         let (tenant, key) = (tenants::id(&path.0)?, id(&path.1)?);
-        let revoked = front
+        let revoked = state
             .engine
             .execute(tenant, holder.caller(), RevokeKey(key), 0);
         revoked.await?;
@@ -68,15 +68,15 @@ pub async fn revoke(
 
 /// `POST /api/v1/admin/tenants/{tenant_id}/keys/{key_id}/rotate`
 pub async fn rotate(
-    front: Data<Front>,
+    state: Data<AppState>,
     http: HttpRequest,
     path: Path<(String, String)>,
 ) -> HttpResponse {
     answer(&http, async {
-        let holder = auth::holder(&front, &http, Scope::Admin)?;
+        let holder = auth::holder(&state, &http, Scope::Admin)?;
         parameters::none(&http)?;
         let (tenant, key) = (tenants::id(&path.0)?, id(&path.1)?);
-        let rotated = front
+        let rotated = state
             .engine
             .execute(tenant, holder.caller(), RotateKey(key), 0);
         json(&key::Made::from(&rotated.await?.reply))

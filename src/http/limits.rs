@@ -26,7 +26,7 @@ use actix_web::web::Data;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::sync::watch;
 
-use super::Front;
+use super::AppState;
 use super::reply::refuse;
 use crate::api::problem::{Code, Problem};
 use crate::engine::clock::{self, Stopwatch};
@@ -283,7 +283,7 @@ pub async fn admit<B: MessageBody>(
     let reserve = connection
         .as_ref()
         .is_some_and(|connection| connection.reserve);
-    let front = request.app_data::<Data<Front>>().cloned();
+    let state = request.app_data::<Data<AppState>>().cloned();
     let limits = request.app_data::<Data<Limits>>().cloned();
     let operation = ["/health", "/livez", "/readyz", "/metrics"].contains(&request.path());
 
@@ -306,7 +306,7 @@ pub async fn admit<B: MessageBody>(
         next.call(request).await?.map_into_left_body()
     };
     // On a connection of the reserve, and when the node stops, nothing more is asked.
-    if reserve || front.is_some_and(|front| front.engine.is_stopping()) {
+    if reserve || state.is_some_and(|state| state.engine.is_stopping()) {
         let head = response.response_mut().head_mut();
         head.set_connection_type(ConnectionType::Close);
     }

@@ -42,7 +42,7 @@ use limits::Limits;
 
 /// What every handler can reach.
 #[derive(Debug, Clone)]
-pub struct Front {
+pub struct AppState {
     /// The engine.
     pub engine: Engine,
     /// What is counted.
@@ -87,7 +87,7 @@ impl Running {
 }
 
 /// Serves on `listener`.
-pub fn serve(listener: TcpListener, front: Front, config: Config) -> std::io::Result<Running> {
+pub fn serve(listener: TcpListener, state: AppState, config: Config) -> std::io::Result<Running> {
     let limits = Limits::new(config.connections, config.keep_alive);
     let cut = actix_web::rt::spawn(limits.clone().cut());
     let shared = limits.clone();
@@ -100,9 +100,9 @@ pub fn serve(listener: TcpListener, front: Front, config: Config) -> std::io::Re
         .listen("http", listener, move || {
             let app = App::new()
                 // Tenants live on the threads that serve them.
-                .app_data(front.engine.join_thread())
-                .app_data(web::Data::new(front.clone()))
-                .app_data(web::Data::new(body::Patience(config.request)))
+                .app_data(state.engine.join_thread())
+                .app_data(web::Data::new(state.clone()))
+                .app_data(web::Data::new(body::BodyTimeout(config.request)))
                 .app_data(web::Data::new(shared.clone()))
                 .wrap(from_fn(limits::admit))
                 .wrap(from_fn(trace::request))
@@ -144,10 +144,10 @@ pub fn serve(listener: TcpListener, front: Front, config: Config) -> std::io::Re
 }
 
 /// No such path, or no such method on it; below `/api` only those with a key are told so.
-async fn no_such_route(front: web::Data<Front>, http: HttpRequest) -> HttpResponse {
+async fn no_such_route(state: web::Data<AppState>, http: HttpRequest) -> HttpResponse {
     reply::answer(&http, async {
         if http.path().starts_with("/api/") {
-            auth::holder(&front, &http, Scope::Read)?;
+            auth::holder(&state, &http, Scope::Read)?;
         }
         let what = format!("{} {}", http.method(), http.path());
         Err(Problem::not_found(&what).into())

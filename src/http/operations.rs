@@ -4,7 +4,7 @@ use actix_web::web::Data;
 use actix_web::{HttpResponse, http::StatusCode};
 use serde_json::json;
 
-use super::Front;
+use super::AppState;
 
 /// `GET /health`, as upstream answers it.
 pub async fn health() -> HttpResponse {
@@ -18,9 +18,9 @@ pub async fn live() -> HttpResponse {
 
 /// `GET /readyz`: the log is recovered, the tables stand, writes are taken, and the node is not
 /// about to stop.
-pub async fn ready(front: Data<Front>) -> HttpResponse {
-    let health = front.engine.health();
-    let (status, word) = match (front.engine.is_stopping(), health.writable) {
+pub async fn ready(state: Data<AppState>) -> HttpResponse {
+    let health = state.engine.health();
+    let (status, word) = match (state.engine.is_stopping(), health.writable) {
         (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
         (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "read_only"),
         (false, true) => (StatusCode::OK, "ready"),
@@ -36,8 +36,8 @@ pub async fn ready(front: Data<Front>) -> HttpResponse {
 }
 
 /// `GET /metrics`, for Prometheus.
-pub async fn metrics(front: Data<Front>) -> HttpResponse {
-    let text = front.metrics.render(&front.engine.health());
+pub async fn metrics(state: Data<AppState>) -> HttpResponse {
+    let text = state.metrics.render(&state.engine.health());
     HttpResponse::Ok()
         .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
         .body(text)

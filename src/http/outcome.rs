@@ -4,22 +4,22 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::reply::{answer, json};
-use super::{Front, auth, body, header, parameters};
+use super::{AppState, auth, body, header, parameters};
 use crate::api::outcome;
 use crate::tenant::key::Scope;
 
 /// `POST /api/v1/intents/outcome`
-pub async fn record(front: Data<Front>, http: HttpRequest, payload: Payload) -> HttpResponse {
+pub async fn record(state: Data<AppState>, http: HttpRequest, payload: Payload) -> HttpResponse {
     answer(&http, async {
-        let holder = auth::holder(&front, &http, Scope::Outcome)?;
+        let holder = auth::holder(&state, &http, Scope::Outcome)?;
         parameters::none(&http)?;
         let body = body::read(&http, payload).await?;
         let report = outcome::record(&body, header::text(&http, "idempotency-key")?)?;
         let id = report.id.clone();
-        let recorded = front
+        let recorded = state
             .engine
             .execute(holder.tenant, holder.caller(), report, body.len());
-        let settings = &front.engine.rules().settings;
+        let settings = &state.engine.rules().settings;
         json(&outcome::Answer::new(id, &recorded.await?.reply, settings))
     })
     .await

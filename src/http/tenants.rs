@@ -4,7 +4,7 @@ use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::reply::{Failure, answer, created, json};
-use super::{Front, auth, body, parameters};
+use super::{AppState, auth, body, parameters};
 use crate::api::page::{List, Page};
 use crate::api::problem::Problem;
 use crate::api::tenant::{self, Founded, Item};
@@ -15,9 +15,9 @@ use crate::tenant::key::Scope;
 use crate::tenant::lifecycle::FoundTenant;
 
 /// `POST /api/v1/admin/tenants`
-pub async fn found(front: Data<Front>, http: HttpRequest, payload: Payload) -> HttpResponse {
+pub async fn found(state: Data<AppState>, http: HttpRequest, payload: Payload) -> HttpResponse {
     answer(&http, async {
-        let holder = auth::holder(&front, &http, Scope::Admin)?;
+        let holder = auth::holder(&state, &http, Scope::Admin)?;
         parameters::none(&http)?;
         let body = body::read(&http, payload).await?;
         let new = tenant::create(&body)?;
@@ -28,10 +28,10 @@ pub async fn found(front: Data<Front>, http: HttpRequest, payload: Payload) -> H
             tier: new.tier,
             retention_days: None,
             created_by: new.created_by,
-            service: front.service.clone(),
-            public_key: front.engine.signer().public_key().to_string(),
+            service: state.service.clone(),
+            public_key: state.engine.signer().public_key().to_string(),
         };
-        let founded = front
+        let founded = state
             .engine
             .execute(id, holder.caller(), command, body.len());
         created(&Founded::new(id, &founded.await?.reply))
@@ -40,12 +40,12 @@ pub async fn found(front: Data<Front>, http: HttpRequest, payload: Payload) -> H
 }
 
 /// `GET /api/v1/admin/tenants`
-pub async fn list(front: Data<Front>, http: HttpRequest) -> HttpResponse {
+pub async fn list(state: Data<AppState>, http: HttpRequest) -> HttpResponse {
     answer(&http, async {
-        auth::holder(&front, &http, Scope::Admin)?;
+        auth::holder(&state, &http, Scope::Admin)?;
         let parameters = parameters::read(&http, &["limit", "cursor"])?;
         let Page { from, limit } = parameters.page()?;
-        let read = front
+        let read = state
             .engine
             .read(move |reader| query::list(reader, from, limit));
         let (found, next) = read.await?;
@@ -56,12 +56,12 @@ pub async fn list(front: Data<Front>, http: HttpRequest) -> HttpResponse {
 }
 
 /// `GET /api/v1/admin/tenants/{tenant_id}`
-pub async fn one(front: Data<Front>, http: HttpRequest, path: Path<String>) -> HttpResponse {
+pub async fn one(state: Data<AppState>, http: HttpRequest, path: Path<String>) -> HttpResponse {
     answer(&http, async {
-        auth::holder(&front, &http, Scope::Admin)?;
+        auth::holder(&state, &http, Scope::Admin)?;
         parameters::none(&http)?;
         let id = id(&path)?;
-        let account = front
+        let account = state
             .engine
             .read(move |reader| query::one(reader, id))
             .await?;

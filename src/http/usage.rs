@@ -4,7 +4,7 @@ use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::reply::{answer, json};
-use super::{Front, auth, parameters, tenants};
+use super::{AppState, auth, parameters, tenants};
 use crate::api::page::List;
 use crate::api::usage::Usage;
 use crate::stamp::Stamp;
@@ -13,9 +13,9 @@ use crate::tenant::command::Refusal;
 use crate::tenant::key::Scope;
 
 /// `GET /api/v1/usage`: the asking key's own.
-pub async fn own(front: Data<Front>, http: HttpRequest) -> HttpResponse {
+pub async fn own(state: Data<AppState>, http: HttpRequest) -> HttpResponse {
     answer(&http, async {
-        let holder = auth::holder(&front, &http, Scope::Read)?;
+        let holder = auth::holder(&state, &http, Scope::Read)?;
         parameters::none(&http)?;
         let look = move |tenant: &Tenant, stamp: &Stamp| {
             let key = tenant.keys().active(holder.key, stamp.at);
@@ -25,7 +25,7 @@ pub async fn own(front: Data<Front>, http: HttpRequest) -> HttpResponse {
                 stamp.at,
             ))
         };
-        let usage = front
+        let usage = state
             .engine
             .inspect(holder.tenant, holder.caller(), Scope::Read, look);
         json(&usage.await?)
@@ -34,13 +34,13 @@ pub async fn own(front: Data<Front>, http: HttpRequest) -> HttpResponse {
 }
 
 /// `GET /api/v1/admin/tenants/{tenant_id}/usage`: of every key.
-pub async fn of_tenant(front: Data<Front>, http: HttpRequest, path: Path<String>) -> HttpResponse {
+pub async fn of_tenant(state: Data<AppState>, http: HttpRequest, path: Path<String>) -> HttpResponse {
     answer(&http, async {
-        let holder = auth::holder(&front, &http, Scope::Admin)?;
+        let holder = auth::holder(&state, &http, Scope::Admin)?;
         parameters::none(&http)?;
         let tenant = tenants::id(&path)?;
         let look = |tenant: &Tenant, stamp: &Stamp| Ok(Usage::of_keys(tenant, stamp.at));
-        let usage = front
+        let usage = state
             .engine
             .inspect(tenant, holder.caller(), Scope::Admin, look);
         json(&List::whole(usage.await?))

@@ -122,7 +122,7 @@ impl Filter {
         self.kind.as_ref().is_none_or(|kind| *kind == entry.kind)
             && self
                 .action
-                .is_none_or(|wanted| action == Some(wanted.word()))
+                .is_none_or(|wanted| action == Some(wanted.as_str()))
             && self.from.is_none_or(|from| entry.at >= from)
             && self.to.is_none_or(|to| entry.at < to)
             && (!named || about.is_none() || is_about(entry, about) || entry.kind == "decision")

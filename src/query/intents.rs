@@ -12,12 +12,12 @@ use crate::tenant::outcome::OutcomeRow;
 use crate::tenant::schema::INTENTS;
 use crate::tenant::standing::Standing;
 use crate::time::Timestamp;
-use crate::words;
+use crate::string_enum;
 
 /// Rows that one request looks at, at most; a list that was not filled goes on with its cursor.
 const LOOKS_MAX: usize = 100_000;
 
-words!(
+string_enum!(
     /// Whether an intent has an outcome.
     OutcomeFilter {
         /// It has one.
@@ -75,7 +75,7 @@ impl Known {
 
 /// The intent with this id.
 pub fn by_id(tenant: &Tenant, id: &IntentId, at: Timestamp) -> Option<Known> {
-    let name = tenant.namer().name(&["intent", id.as_str()]);
+    let name = tenant.pseudonymizer().name(&["intent", id.as_str()]);
     let (sequence, row) = tenant.intents().by_id(name)?;
     Some(Known::new(tenant, sequence, row, at))
 }
@@ -91,7 +91,7 @@ pub fn list(
     let change_set = filter
         .change_set
         .as_ref()
-        .map(|id| tenant.namer().name(&["change_set_id", id]));
+        .map(|id| tenant.pseudonymizer().name(&["change_set_id", id]));
     let passes = |row: &IntentRow| {
         let recorded = if row.outcome.is_some() {
             OutcomeFilter::Recorded

@@ -190,7 +190,7 @@ pub use ledger::Ledger;
 pub use local::fuzz;
 pub use local::{
     Backup, BackupError, Change, Copied, FORMAT, Facts, Gap, Loss, ReadOnly, Repair, RepairError,
-    Repaired, Restoring, Salvage, SalvageReport, Survey, TableError, TablesAre, Told, Unreadable,
+    Repaired, Restoring, Salvage, SalvageReport, Survey, TableError, TablesAre, Progress, Unreadable,
     Visit, backups_in, remove_old_backups,
 };
 pub use record::{Lsn, Record};
@@ -528,9 +528,9 @@ impl Store {
         dir: &Path,
         made_at: Timestamp,
         secrets: &[&str],
-        told: Told<'_>,
+        progress: Progress<'_>,
     ) -> Result<Backup, BackupError> {
-        self.0.shared().backup(dir, made_at, secrets, told)
+        self.0.shared().backup(dir, made_at, secrets, progress)
     }
 
     /// Writes what is queued, brings the tables up to it, ends the log in order and lets go of the

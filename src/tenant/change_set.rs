@@ -9,7 +9,7 @@ use super::intents::IntentRow;
 use super::schema::{Edit, Gone, Row, TableRow};
 use crate::decide::intent::ChangeSet;
 use crate::decide::{PerCategory, SetSoFar};
-use crate::id::{Name, Namer, Sequence};
+use crate::id::{Pseudonym, Pseudonymizer, Sequence};
 
 /// The outcomes that one change set has in one category.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ pub struct Tally {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeSetRow {
     /// Name of the id alone: revisions of one plan share it.
-    pub id: Name,
+    pub id: Pseudonym,
     /// The sequence at which the last item came.
     pub last: Sequence,
     /// Intents that belong to it.
@@ -40,16 +40,16 @@ pub struct ChangeSetRow {
 /// The change sets of a tenant.
 #[derive(Debug, Default)]
 pub struct ChangeSets {
-    pub(super) rows: HashMap<Name, ChangeSetRow>,
+    pub(super) rows: HashMap<Pseudonym, ChangeSetRow>,
 }
 
 /// The name of a set: id and revision, `""` where there is none.
-pub fn name(namer: &Namer, set: &ChangeSet) -> Name {
+pub fn name(pseudonymizer: &Pseudonymizer, set: &ChangeSet) -> Pseudonym {
     let revision = set
         .revision
         .as_ref()
         .map_or("", |revision| revision.as_str());
-    namer.name(&["change_set", set.id.as_str(), revision])
+    pseudonymizer.name(&["change_set", set.id.as_str(), revision])
 }
 
 impl ChangeSets {
@@ -59,12 +59,12 @@ impl ChangeSets {
     }
 
     /// The set with this name.
-    pub fn get(&self, set: Name) -> Option<&ChangeSetRow> {
+    pub fn get(&self, set: Pseudonym) -> Option<&ChangeSetRow> {
         self.rows.get(&set)
     }
 
     /// What the set has asked so far.
-    pub fn so_far(&self, set: Name) -> SetSoFar {
+    pub fn so_far(&self, set: Pseudonym) -> SetSoFar {
         self.get(set)
             .map_or_else(SetSoFar::default, |row| SetSoFar {
                 intents: row.items,
@@ -75,15 +75,15 @@ impl ChangeSets {
     /// The set after one more item came at `sequence`, and `leaving`, if it was of this set, went.
     pub fn joined(
         &self,
-        namer: &Namer,
+        pseudonymizer: &Pseudonymizer,
         set: &ChangeSet,
         destroys: bool,
         sequence: Sequence,
         leaving: Option<&IntentRow>,
     ) -> Row {
-        let key = name(namer, set);
+        let key = name(pseudonymizer, set);
         let mut row = self.get(key).copied().unwrap_or_else(|| ChangeSetRow {
-            id: namer.name(&["change_set_id", set.id.as_str()]),
+            id: pseudonymizer.name(&["change_set_id", set.id.as_str()]),
             last: sequence,
             items: 0,
             deletes: 0,
@@ -119,13 +119,13 @@ impl ChangeSetRow {
 }
 
 impl TableRow for ChangeSetRow {
-    type Key = Name;
+    type Key = Pseudonym;
 
-    fn absorb(&self, key: &Name, tenant: &mut Tenant) {
+    fn absorb(&self, key: &Pseudonym, tenant: &mut Tenant) {
         tenant.change_sets.rows.insert(*key, *self);
     }
 
-    fn forget(key: &Name, tenant: &mut Tenant) {
+    fn forget(key: &Pseudonym, tenant: &mut Tenant) {
         tenant.change_sets.rows.remove(key);
     }
 }

@@ -26,7 +26,7 @@ pub trait Command: Send + 'static {
 }
 
 /// What a command comes to.
-pub type Plan<R> = Result<Change<R>, Leave<R>>;
+pub type Plan<R> = Result<Change<R>, NoChange<R>>;
 
 /// A change of one tenant: one record, one signed entry, one number.
 #[derive(Debug)]
@@ -41,16 +41,16 @@ pub struct Change<R> {
 
 /// Why a command changes nothing.
 #[derive(Debug)]
-pub enum Leave<R> {
+pub enum NoChange<R> {
     /// It was done before; this is what came of it.
-    Recall(R),
+    Replay(R),
     /// It may not be done.
-    Refuse(Refusal),
+    Reject(Refusal),
 }
 
-impl<R> From<Refusal> for Leave<R> {
+impl<R> From<Refusal> for NoChange<R> {
     fn from(refusal: Refusal) -> Self {
-        Self::Refuse(refusal)
+        Self::Reject(refusal)
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Tenant;
 use super::schema::{Edit, Gone, Row, TableRow};
-use crate::id::{Name, Sequence};
+use crate::id::{Pseudonym, Sequence};
 use crate::number::Probability;
 
 /// Components that a tenant remembers.
@@ -24,8 +24,8 @@ pub struct ComponentRow {
 /// The components of a tenant.
 #[derive(Debug, Default)]
 pub struct Components {
-    pub(super) rows: HashMap<Name, ComponentRow>,
-    by_last: BTreeMap<Sequence, Name>,
+    pub(super) rows: HashMap<Pseudonym, ComponentRow>,
+    by_last: BTreeMap<Sequence, Pseudonym>,
 }
 
 impl Components {
@@ -35,12 +35,12 @@ impl Components {
     }
 
     /// The component's smoothed risk; none before its first decision, or after it was forgotten.
-    pub fn smoothed(&self, component: Name) -> Option<Probability> {
+    pub fn smoothed(&self, component: Pseudonym) -> Option<Probability> {
         self.rows.get(&component).map(|row| row.smoothed)
     }
 
     /// The component after a decision; the one untouched for longest makes room for a new one.
-    pub fn decided(&self, component: Name, smoothed: Probability, at: Sequence) -> Vec<Edit> {
+    pub fn decided(&self, component: Pseudonym, smoothed: Probability, at: Sequence) -> Vec<Edit> {
         let mut rows =
             vec![Row::ComponentRow(component, ComponentRow { smoothed, last: at }).into()];
         if !self.rows.contains_key(&component) && self.rows.len() >= COMPONENTS_MAX {
@@ -56,15 +56,15 @@ impl Components {
 }
 
 impl TableRow for ComponentRow {
-    type Key = Name;
+    type Key = Pseudonym;
 
-    fn absorb(&self, key: &Name, tenant: &mut Tenant) {
+    fn absorb(&self, key: &Pseudonym, tenant: &mut Tenant) {
         Self::forget(key, tenant);
         tenant.components.rows.insert(*key, *self);
         tenant.components.by_last.insert(self.last, *key);
     }
 
-    fn forget(key: &Name, tenant: &mut Tenant) {
+    fn forget(key: &Pseudonym, tenant: &mut Tenant) {
         if let Some(row) = tenant.components.rows.remove(key) {
             tenant.components.by_last.remove(&row.last);
         }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Tenant;
 use super::change_set;
-use super::command::{Change, Command, Leave, Plan, Refusal};
+use super::command::{Change, Command, NoChange, Plan, Refusal};
 use super::intents::IntentRow;
 use super::key::{KeyRow, Scope};
 use super::schema::{Edit, Gone, Row};
@@ -15,7 +15,7 @@ use super::usage::UsageLogRow;
 use crate::audit::Fact;
 use crate::decide::intent::{ChangeSet, Intent};
 use crate::decide::{self, Counterfactual, Decision, Evidence, SetSoFar};
-use crate::id::{IntentId, Name, Namer, Sequence};
+use crate::id::{IntentId, Pseudonym, Pseudonymizer, Sequence};
 use crate::number::Probability;
 use crate::stamp::Stamp;
 use crate::time::Timestamp;
@@ -30,12 +30,12 @@ pub struct Evaluate {
     canonical: Vec<u8>,
     /// The request as sent, to the byte.
     request: Vec<u8>,
-    came: Came,
+    came: RequestMeta,
 }
 
 /// How a request came.
 #[derive(Debug, Clone)]
-pub struct Came {
+pub struct RequestMeta {
     /// When.
     pub at: Timestamp,
     /// In which trace: W3C trace id, 32 hexadecimal digits.
@@ -46,7 +46,7 @@ pub struct Came {
 
 impl Evaluate {
     /// Asks about `intent` under `id`, or under one made for it; `request` is the text as sent.
-    pub fn new(intent: Intent, id: Option<IntentId>, request: Vec<u8>, came: Came) -> Self {
+    pub fn new(intent: Intent, id: Option<IntentId>, request: Vec<u8>, came: RequestMeta) -> Self {
         Self {
             canonical: intent.canonical(),
             intent,
@@ -73,7 +73,7 @@ pub enum Evaluated {
     /// A decision, made just now.
     Decided(Box<Decided>),
     /// The decision was made before; its text is in the opening of that entry.
-    Recalled {
+    Replayed {
         /// The entry of the decision.
         decided: Sequence,
         /// Where it stands now.
@@ -103,13 +103,13 @@ impl Command for Evaluate {
     const SCOPE: Scope = Scope::Decide;
 
     fn apply(self, tenant: &Tenant, stamp: &Stamp) -> Plan<Evaluated> {
-        let key = payer(tenant, stamp, &self.intent)?;
-        let names = Names::of(&self, tenant.namer(), stamp);
+        let key = authorize_key(tenant, stamp, &self.intent)?;
+        let names = Names::of(&self, tenant.pseudonymizer(), stamp);
         if let Some((sequence, row)) = tenant.intents.by_id(names.id_name) {
             return self.again(sequence, row, &names, tenant, stamp);
         }
         let usage = tenant.usage.spend(key.key_id, key.tier, stamp.at)?;
-        let Judged {
+        let Assessment {
             evidence,
             decision,
             counterfactual,
@@ -133,11 +133,11 @@ impl Command for Evaluate {
         }
         let leaving = beyond_room(tenant);
         if let Some(set) = &self.intent.change_set {
-            let (namer, destroys) = (tenant.namer(), self.intent.destroys());
+            let (pseudonymizer, destroys) = (tenant.pseudonymizer(), self.intent.destroys());
             let leaving = leaving.map(|(_, row)| row);
             let joined = tenant
                 .change_sets
-                .joined(namer, set, destroys, stamp.sequence, leaving);
+                .joined(pseudonymizer, set, destroys, stamp.sequence, leaving);
             rows.push(joined.into());
         }
         if let Some((oldest, row)) = leaving {
@@ -168,13 +168,13 @@ impl Command for Evaluate {
 
 /// What `ask` would be answered, without writing, learning or quota.
 pub fn dry_run(ask: Evaluate, tenant: &Tenant, stamp: &Stamp) -> Result<Decided, Refusal> {
-    let key = payer(tenant, stamp, &ask.intent)?;
-    let names = Names::of(&ask, tenant.namer(), stamp);
+    let key = authorize_key(tenant, stamp, &ask.intent)?;
+    let names = Names::of(&ask, tenant.pseudonymizer(), stamp);
     let known = tenant.intents.by_id(names.id_name);
     if known.is_some_and(|(_, row)| row.digest != names.digest) {
         return Err(another_intent());
     }
-    let Judged {
+    let Assessment {
         decision,
         counterfactual,
         ..
@@ -195,7 +195,7 @@ fn another_intent() -> Refusal {
 }
 
 /// The key that asks and pays, if it is for such intents.
-fn payer<'a>(tenant: &'a Tenant, stamp: &Stamp, intent: &Intent) -> Result<&'a KeyRow, Refusal> {
+fn authorize_key<'a>(tenant: &'a Tenant, stamp: &Stamp, intent: &Intent) -> Result<&'a KeyRow, Refusal> {
     let key = stamp
         .caller
         .and_then(|key| tenant.keys.active(key, stamp.at));
@@ -206,14 +206,14 @@ fn payer<'a>(tenant: &'a Tenant, stamp: &Stamp, intent: &Intent) -> Result<&'a K
     Ok(key)
 }
 
-struct Judged {
+struct Assessment {
     evidence: Evidence,
     decision: Decision,
     counterfactual: Option<Counterfactual>,
 }
 
 /// Gathers the evidence and decides.
-fn judge(intent: &Intent, names: &Names, tenant: &Tenant, at: Timestamp) -> Judged {
+fn judge(intent: &Intent, names: &Names, tenant: &Tenant, at: Timestamp) -> Assessment {
     let evidence = Evidence {
         counts: tenant.learning.all_counts(),
         smoothed: tenant.components.smoothed(names.component),
@@ -224,7 +224,7 @@ fn judge(intent: &Intent, names: &Names, tenant: &Tenant, at: Timestamp) -> Judg
     };
     let decision = decide::decide(intent, &evidence, &tenant.rules, at);
     let counterfactual = decide::counterfactual(intent, &evidence, &tenant.rules, at, &decision);
-    Judged {
+    Assessment {
         evidence,
         decision,
         counterfactual,
@@ -253,8 +253,8 @@ fn moved(
         change_set: names.change_set,
         ..*row
     };
-    let (sets, namer) = (&tenant.change_sets, tenant.namer());
-    let joined = sets.joined(namer, set, row.destroys(), stamp.sequence, None);
+    let (sets, pseudonymizer) = (&tenant.change_sets, tenant.pseudonymizer());
+    let joined = sets.joined(pseudonymizer, set, row.destroys(), stamp.sequence, None);
     let mut rows: Vec<Edit> = vec![Row::IntentRow(sequence, row_now).into(), joined.into()];
     rows.extend(sets.left(row));
     rows
@@ -262,7 +262,7 @@ fn moved(
 
 /// What goes when an intent goes: its row, its outcome, its place in its set (unless the new intent
 /// joins that very set, which has taken both into account).
-fn leave(oldest: Sequence, row: &IntentRow, joined: Option<Name>, tenant: &Tenant) -> Vec<Edit> {
+fn leave(oldest: Sequence, row: &IntentRow, joined: Option<Pseudonym>, tenant: &Tenant) -> Vec<Edit> {
     let mut rows = vec![Gone::IntentRow(oldest).into()];
     rows.extend(
         row.outcome
@@ -288,7 +288,7 @@ impl Evaluate {
         if row.digest != names.digest {
             return Err(another_intent().into());
         }
-        let recalled = Evaluated::Recalled {
+        let recalled = Evaluated::Replayed {
             decided: sequence,
             standing: Standing::of(row, &tenant.rules.settings, stamp.at),
         };
@@ -303,7 +303,7 @@ impl Evaluate {
                     .private("change_set", json(set)),
                 reply: recalled,
             }),
-            None => Err(Leave::Recall(recalled)),
+            None => Err(NoChange::Replay(recalled)),
         }
     }
 
@@ -332,13 +332,13 @@ impl Evaluate {
         let rules = &tenant.rules;
         let hash = |hash: Option<[u8; 32]>| hash.map(|bytes| STANDARD.encode(bytes));
         Fact::new("decision")
-            .field("action", decision.action.word())
+            .field("action", decision.action.as_str())
             .field("risk_score", decision.risk_score)
-            .field("category", decision.category.word())
-            .field("environment", self.intent.environment.word())
+            .field("category", decision.category.as_str())
+            .field("environment", self.intent.environment.as_str())
             .field(
                 "operation",
-                self.intent.operation.map(|operation| operation.word()),
+                self.intent.operation.map(|operation| operation.as_str()),
             )
             .field("change_set", names.change_set.map(|name| name.to_string()))
             .field("failures", decision.evidence.failures)
@@ -385,16 +385,16 @@ fn json<T: Serialize>(value: &T) -> Vec<u8> {
 /// An intent's texts as rows hold them.
 struct Names {
     id: IntentId,
-    id_name: Name,
-    digest: Name,
-    change_set: Option<Name>,
-    component: Name,
-    requester: Name,
-    memory: Name,
+    id_name: Pseudonym,
+    digest: Pseudonym,
+    change_set: Option<Pseudonym>,
+    component: Pseudonym,
+    requester: Pseudonym,
+    memory: Pseudonym,
 }
 
 impl Names {
-    fn of(ask: &Evaluate, namer: &Namer, stamp: &Stamp) -> Self {
+    fn of(ask: &Evaluate, pseudonymizer: &Pseudonymizer, stamp: &Stamp) -> Self {
         let intent = &ask.intent;
         let id = ask.id.clone().unwrap_or_else(|| {
             let fresh = stamp.uuid_v7("intent").to_string();
@@ -404,10 +404,10 @@ impl Names {
         let requester = intent.requester.as_str();
         let mut memory = vec![
             "memory",
-            intent.intent_type().word(),
-            decide::Category::of(intent).word(),
-            intent.environment.word(),
-            intent.operation.map_or("", |operation| operation.word()),
+            intent.intent_type().as_str(),
+            decide::Category::of(intent).as_str(),
+            intent.environment.as_str(),
+            intent.operation.map_or("", |operation| operation.as_str()),
             kind,
             component,
             requester,
@@ -420,15 +420,15 @@ impl Names {
                 .map(|field| field.as_str()),
         );
         Self {
-            id_name: namer.name(&["intent", id.as_str()]),
-            digest: namer.digest(&ask.canonical),
+            id_name: pseudonymizer.name(&["intent", id.as_str()]),
+            digest: pseudonymizer.digest(&ask.canonical),
             change_set: intent
                 .change_set
                 .as_ref()
-                .map(|set| change_set::name(namer, set)),
-            component: namer.name(&["component", kind, component]),
-            requester: namer.name(&["requester", requester]),
-            memory: namer.name(&memory),
+                .map(|set| change_set::name(pseudonymizer, set)),
+            component: pseudonymizer.name(&["component", kind, component]),
+            requester: pseudonymizer.name(&["requester", requester]),
+            memory: pseudonymizer.name(&memory),
             id,
         }
     }

@@ -9,11 +9,11 @@ use super::ordered::Ordered;
 use super::schema::TableRow;
 use crate::decide::intent::{Environment, IntentType, Operation};
 use crate::decide::{Action, Category};
-use crate::id::{KeyId, Name, Sequence};
+use crate::id::{KeyId, Pseudonym, Sequence};
 use crate::time::Timestamp;
-use crate::words;
+use crate::string_enum;
 
-words!(
+string_enum!(
     /// What a reviewer answered.
     Verdict {
         /// Go ahead.
@@ -47,17 +47,17 @@ pub struct OutcomeMark {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct IntentRow {
     /// Name of the deterministic id.
-    pub id: Name,
+    pub id: Pseudonym,
     /// Digest of the canonical intent.
-    pub digest: Name,
+    pub digest: Pseudonym,
     /// Name of the change set (id and revision) it was last asked under.
-    pub change_set: Option<Name>,
+    pub change_set: Option<Pseudonym>,
     /// Name of the component.
-    pub component: Name,
+    pub component: Pseudonym,
     /// Name of the requester.
-    pub requester: Name,
+    pub requester: Pseudonym,
     /// Name of its memory group: intents alike in everything that memory compares.
-    pub memory: Name,
+    pub memory: Pseudonym,
     /// The key that asked.
     pub caller: KeyId,
     /// The kind of intent.
@@ -95,12 +95,12 @@ impl IntentRow {
 #[derive(Debug, Default)]
 pub struct Intents {
     rows: Ordered<IntentRow>,
-    by_id: HashMap<Name, Sequence>,
+    by_id: HashMap<Pseudonym, Sequence>,
 }
 
 impl Intents {
     /// The intent with this id.
-    pub fn by_id(&self, id: Name) -> Option<(Sequence, &IntentRow)> {
+    pub fn by_id(&self, id: Pseudonym) -> Option<(Sequence, &IntentRow)> {
         let sequence = *self.by_id.get(&id)?;
         Some((sequence, self.rows.get(sequence)?))
     }

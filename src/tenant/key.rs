@@ -11,17 +11,17 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::Tenant;
 use super::claims::Claims;
-use super::command::{Change, Command, Leave, Plan, Refusal};
+use super::command::{Change, Command, NoChange, Plan, Refusal};
 use super::schema::{Edit, Gone, Row, RowKey, TableRow};
 use super::usage::Tier;
 use crate::audit::Fact;
-use crate::decide::intent::Text;
+use crate::decide::intent::BoundedString;
 use crate::id::{KeyId, TenantId};
 use crate::stamp::Stamp;
 use crate::time::Timestamp;
-use crate::words;
+use crate::string_enum;
 
-words!(
+string_enum!(
     /// Something a key may be allowed to do.
     Scope {
         /// Have intents evaluated.
@@ -43,7 +43,7 @@ words!(
     }
 );
 
-words!(
+string_enum!(
     /// A usual bundle of scopes.
     Role {
         /// decide, audit:read.
@@ -100,11 +100,11 @@ impl Scopes {
     }
 
     /// The scopes' words, sorted.
-    pub fn words(self) -> Vec<&'static str> {
+    pub fn names(self) -> Vec<&'static str> {
         let held = Scope::ALL
             .iter()
             .filter(|scope| self.0 & 1 << scope.code() != 0);
-        let mut words: Vec<_> = held.map(|scope| scope.word()).collect();
+        let mut words: Vec<_> = held.map(|scope| scope.as_str()).collect();
         words.sort_unstable();
         words
     }
@@ -113,7 +113,7 @@ impl Scopes {
 impl Serialize for Scopes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
-            serializer.collect_seq(self.words())
+            serializer.collect_seq(self.names())
         } else {
             serializer.serialize_u16(self.0)
         }
@@ -292,9 +292,9 @@ pub struct NewKey {
     /// What it may do.
     pub rights: Rights,
     /// What its tenant calls it.
-    pub name: Option<Text<1, 128>>,
+    pub name: Option<BoundedString<1, 128>>,
     /// The person or system behind it.
-    pub owner: Option<Text<1, 128>>,
+    pub owner: Option<BoundedString<1, 128>>,
     /// When it stops by itself.
     pub expires_at: Option<Timestamp>,
     /// What it is for.
@@ -403,8 +403,8 @@ fn fact(change: &str, row: &KeyRow, claims: Option<&Claims>) -> Fact {
     Fact::new("api_key")
         .field("key_id", row.key_id.to_string())
         .field("change", change)
-        .field("tier", row.tier.word())
-        .field("scopes", row.scopes.words())
+        .field("tier", row.tier.as_str())
+        .field("scopes", row.scopes.names())
         .field("expires_at", row.expires_at.map(|end| end.to_string()))
         .private_opt("name", row.name.as_deref().map(str::as_bytes))
         .private_opt("owner", row.owner.as_deref().map(str::as_bytes))
@@ -448,7 +448,7 @@ impl Command for RevokeKey {
     fn apply(self, tenant: &Tenant, stamp: &Stamp) -> Plan<()> {
         let (hash, row) = tenant.keys.find(self.0).ok_or(Refusal::NotFound("key"))?;
         if !row.is_active {
-            return Err(Leave::Recall(()));
+            return Err(NoChange::Replay(()));
         }
         let administers = |key: &KeyRow| key.scopes.allow(Scope::Admin) && key.is_good(stamp.at);
         let rows = tenant.keys.rows.iter().map(|(_, row)| row);

@@ -9,8 +9,8 @@ use super::key::{Granted, NewKey, Scope};
 use super::schema::{Edit, Row, TableRow};
 use super::usage::Tier;
 use crate::audit::{self, Fact};
-use crate::decide::intent::Text;
-use crate::id::{Namer, Sequence};
+use crate::decide::intent::BoundedString;
+use crate::id::{Pseudonymizer, Sequence};
 use crate::stamp::Stamp;
 use crate::time::Timestamp;
 
@@ -41,7 +41,7 @@ pub struct Account {
     /// The row.
     pub row: AccountRow,
     /// Its name secret, ready for use.
-    pub(crate) namer: Namer,
+    pub(crate) pseudonymizer: Pseudonymizer,
 }
 
 impl TableRow for AccountRow {
@@ -50,7 +50,7 @@ impl TableRow for AccountRow {
     fn absorb(&self, (): &(), tenant: &mut Tenant) {
         tenant.account = Some(Account {
             row: self.clone(),
-            namer: Namer::new(&self.name_secret),
+            pseudonymizer: Pseudonymizer::new(&self.name_secret),
         });
     }
 
@@ -73,13 +73,13 @@ pub fn log_begun_by(rows: &[Edit], at: Sequence) -> Option<&str> {
 #[derive(Debug, Clone)]
 pub struct FoundTenant {
     /// The organisation's name.
-    pub name: Text<1, 256>,
+    pub name: BoundedString<1, 256>,
     /// Its tier, which sets how long openings are kept.
     pub tier: Tier,
     /// How long openings are kept, if not by the tier.
     pub retention_days: Option<u32>,
     /// By whom.
-    pub created_by: Option<Text<1, 128>>,
+    pub created_by: Option<BoundedString<1, 128>>,
     /// Its first keys.
     pub keys: Vec<NewKey>,
     /// What the log's name begins with.

@@ -30,7 +30,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::decide::Rules;
-use crate::id::{DecisionId, Namer, Sequence, TenantId};
+use crate::id::{DecisionId, Pseudonymizer, Sequence, TenantId};
 
 use change_set::ChangeSets;
 use component::Components;
@@ -167,11 +167,11 @@ impl Tenant {
     }
 
     /// Turns callers' texts into names. Only a founded tenant runs commands that need one.
-    pub fn namer(&self) -> &Namer {
+    pub fn pseudonymizer(&self) -> &Pseudonymizer {
         &self
             .account
             .as_ref()
             .expect("a founded tenant has an account")
-            .namer
+            .pseudonymizer
     }
 }

@@ -6,22 +6,22 @@ use serde::{Deserialize, Serialize};
 
 use super::Tenant;
 use super::change_set::ChangeSetRow;
-use super::command::{Change, Command, Leave, Plan, Refusal};
+use super::command::{Change, Command, NoChange, Plan, Refusal};
 use super::intents::{IntentRow, OutcomeMark, Verdict};
 use super::key::Scope;
 use super::learning::{BetaRow, Contribution};
 use super::ordered::Ordered;
 use super::schema::{Edit, Row, TableRow};
 use crate::audit::Fact;
-use crate::decide::intent::Text;
+use crate::decide::intent::BoundedString;
 use crate::decide::settings::SelfReported;
 use crate::decide::{Action, Category, Counts};
-use crate::id::{IntentId, KeyId, Name, Sequence};
+use crate::id::{IntentId, KeyId, Pseudonym, Sequence};
 use crate::stamp::Stamp;
 use crate::time::Timestamp;
-use crate::words;
+use crate::string_enum;
 
-words!(
+string_enum!(
     /// Why an outcome moved no count.
     NotLearned {
         /// The intent was denied, so what ran was not what was allowed.
@@ -49,14 +49,14 @@ pub struct OutcomeRow {
     /// When it was reported.
     pub recorded_at: Timestamp,
     /// Name of the idempotency key it came under.
-    pub idempotency_key: Option<Name>,
+    pub idempotency_key: Option<Pseudonym>,
 }
 
 /// The outcomes of a tenant.
 #[derive(Debug, Default)]
 pub struct Outcomes {
     rows: Ordered<OutcomeRow>,
-    by_idempotency_key: HashMap<Name, Sequence>,
+    by_idempotency_key: HashMap<Pseudonym, Sequence>,
 }
 
 impl Outcomes {
@@ -104,11 +104,11 @@ pub struct RecordOutcome {
     /// True if it worked.
     pub success: bool,
     /// Who says so, in the caller's words.
-    pub recorded_by: Option<Text<0, 128>>,
+    pub recorded_by: Option<BoundedString<0, 128>>,
     /// What else there is to say.
-    pub notes: Option<Text<0, 4_096>>,
+    pub notes: Option<BoundedString<0, 4_096>>,
     /// The caller's name for this report.
-    pub idempotency_key: Option<Text<1, 128>>,
+    pub idempotency_key: Option<BoundedString<1, 128>>,
 }
 
 /// What came of an outcome.
@@ -131,8 +131,8 @@ impl Command for RecordOutcome {
     const SCOPE: Scope = Scope::Outcome;
 
     fn apply(self, tenant: &Tenant, stamp: &Stamp) -> Plan<Recorded> {
-        let namer = tenant.namer();
-        let id = namer.name(&["intent", self.id.as_str()]);
+        let pseudonymizer = tenant.pseudonymizer();
+        let id = pseudonymizer.name(&["intent", self.id.as_str()]);
         let (sequence, intent) = tenant
             .intents
             .by_id(id)
@@ -144,7 +144,7 @@ impl Command for RecordOutcome {
         let idempotency_key = self
             .idempotency_key
             .as_ref()
-            .map(|key| namer.name(&["outcome", key.as_str()]));
+            .map(|key| pseudonymizer.name(&["outcome", key.as_str()]));
         self.check_idempotency_key(idempotency_key, sequence, tenant)?;
         if let Some(outcome) = intent.outcome {
             return Err(self.recall(outcome, intent.category, tenant));
@@ -206,7 +206,7 @@ impl RecordOutcome {
     /// An idempotency key names one report: the same one again is a replay, another is a conflict.
     fn check_idempotency_key(
         &self,
-        key: Option<Name>,
+        key: Option<Pseudonym>,
         intent: Sequence,
         tenant: &Tenant,
     ) -> Result<(), Refusal> {
@@ -221,12 +221,12 @@ impl RecordOutcome {
     }
 
     /// The intent has an outcome: the same one is a replay, the other one a conflict.
-    fn recall(&self, mark: OutcomeMark, category: Category, tenant: &Tenant) -> Leave<Recorded> {
+    fn recall(&self, mark: OutcomeMark, category: Category, tenant: &Tenant) -> NoChange<Recorded> {
         if mark.success != self.success {
             return Refusal::OutcomeConflict.into();
         }
         let row = tenant.outcomes.get(mark.sequence);
-        Leave::Recall(Recorded {
+        NoChange::Replay(Recorded {
             outcome: mark.sequence,
             category,
             counts: tenant.learning.counts(category),
@@ -242,9 +242,9 @@ impl RecordOutcome {
             .field("learned", lesson.not_learned.is_none())
             .field(
                 "not_learned_because",
-                lesson.not_learned.map(NotLearned::word),
+                lesson.not_learned.map(NotLearned::as_str),
             )
-            .field("category", intent.category.word())
+            .field("category", intent.category.as_str())
             .field("failures", lesson.counts.failures)
             .field("trials", lesson.counts.trials)
             .private_opt(
@@ -264,7 +264,7 @@ impl RecordOutcome {
 struct Lesson {
     not_learned: Option<NotLearned>,
     counts: Counts,
-    change_set: Option<(Name, ChangeSetRow)>,
+    change_set: Option<(Pseudonym, ChangeSetRow)>,
 }
 
 impl Lesson {

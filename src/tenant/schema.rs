@@ -18,7 +18,7 @@ use super::outcome::OutcomeRow;
 use super::restore::FormerLogRow;
 use super::usage::{KeyUsageRow, UsageLogRow};
 use crate::decide::Category;
-use crate::id::{KeyId, Name, Sequence, TenantId};
+use crate::id::{KeyId, Pseudonym, Sequence, TenantId};
 use crate::store::codec;
 use crate::store::{Keyed, Load, Op, TableSpec};
 
@@ -195,7 +195,7 @@ impl RowKey for Category {
     }
 }
 
-impl RowKey for Name {
+impl RowKey for Pseudonym {
     fn to_bytes(&self) -> Vec<u8> {
         self.as_bytes().to_vec()
     }
@@ -238,7 +238,7 @@ mod tests {
 
     /// One row of every table, with every optional field there.
     fn rows() -> Vec<Row> {
-        let name = |byte| Name::from_bytes([byte; 16]);
+        let name = |byte| Pseudonym::from_bytes([byte; 16]);
         let key = KeyId::from_bytes([7; 16]);
         let sequence = Sequence::new(258);
         vec![

@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::intents::{IntentRow, Verdict};
 use crate::decide::{Action, Settings};
 use crate::time::Timestamp;
-use crate::words;
+use crate::string_enum;
 
-words!(
+string_enum!(
     /// Where a decided intent stands.
     State {
         /// A person is to decide.

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 use super::Tenant;
 use super::claims::Claims;
-use super::command::{Caller, Command, Leave, Refusal};
-use super::evaluate::{Came, Decided, Evaluate, Evaluated, dry_run};
+use super::command::{Caller, Command, NoChange, Refusal};
+use super::evaluate::{RequestMeta, Decided, Evaluate, Evaluated, dry_run};
 use super::key::{CreateKey, Granted, NewKey, RevokeKey, Rights, Role, RotateKey, Scope, Scopes};
 use super::lifecycle::FoundTenant;
 use super::outcome::{NotLearned, RecordOutcome, Recorded};
@@ -17,7 +17,7 @@ use super::restore::{FormerLogRow, Restore};
 use super::schema::{Edit, Row};
 use super::standing::{Standing, State};
 use super::usage::Tier;
-use crate::decide::intent::{Ask, ChangeScope, ChangeSet, Context, Environment, Few, Intent, Text};
+use crate::decide::intent::{Ask, ChangeScope, ChangeSet, Context, Environment, BoundedVec, Intent, BoundedString};
 use crate::decide::settings::SelfReported;
 use crate::decide::{Action, Category, Rules};
 use crate::id::{IntentId, KeyId, Sequence, TenantId};
@@ -37,8 +37,8 @@ struct World {
     reporter: KeyId,
 }
 
-fn text<const MIN: usize, const MAX: usize>(text: &str) -> Text<MIN, MAX> {
-    Text::new(text).unwrap()
+fn text<const MIN: usize, const MAX: usize>(text: &str) -> BoundedString<MIN, MAX> {
+    BoundedString::new(text).unwrap()
 }
 
 fn deploy(service: &str) -> Intent {
@@ -52,10 +52,10 @@ fn deploy(service: &str) -> Intent {
         environment: Environment::Staging,
         requester: text("agent"),
         operation: None,
-        changed_fields: Few::default(),
+        changed_fields: BoundedVec::default(),
         change_set: None,
         estimated_cost: None,
-        policy_violations: Few::default(),
+        policy_violations: BoundedVec::default(),
         provenance: serde_json::Map::new(),
         configuration: serde_json::Map::new(),
         context: Context::default(),
@@ -77,7 +77,7 @@ fn in_set(id: &str, revision: Option<&str>) -> Intent {
 }
 
 fn ask(id: &str, intent: Intent) -> Evaluate {
-    let came = Came {
+    let came = RequestMeta {
         at: Timestamp::MIN,
         trace_id: None,
         endpoint: "test",
@@ -149,8 +149,8 @@ impl World {
                 self.next = self.next.next();
                 Ok(change.reply)
             }
-            Err(Leave::Recall(reply)) => Ok(reply),
-            Err(Leave::Refuse(refusal)) => Err(refusal),
+            Err(NoChange::Replay(reply)) => Ok(reply),
+            Err(NoChange::Reject(refusal)) => Err(refusal),
         }
     }
 
@@ -161,7 +161,7 @@ impl World {
     fn decide(&mut self, id: &str, intent: Intent) -> Decided {
         match self.ask(id, intent) {
             Evaluated::Decided(decided) => *decided,
-            Evaluated::Recalled { .. } => panic!("`{id}` was asked before"),
+            Evaluated::Replayed { .. } => panic!("`{id}` was asked before"),
         }
     }
 
@@ -212,7 +212,7 @@ fn asking_again_recalls_and_another_intent_conflicts() {
         world.tenant.usage.used(world.agent, world.at.month()),
     );
     let again = world.ask("a", deploy("web"));
-    assert!(matches!(again, Evaluated::Recalled { decided, .. } if decided == Sequence::new(1)));
+    assert!(matches!(again, Evaluated::Replayed { decided, .. } if decided == Sequence::new(1)));
     let conflict = world
         .run(Some(world.agent), ask("a", deploy("other")))
         .unwrap_err();
@@ -249,7 +249,7 @@ fn a_used_up_quota_refuses_new_intents_and_still_recalls() {
     ));
     assert!(matches!(
         world.ask("7", deploy("web")),
-        Evaluated::Recalled { .. }
+        Evaluated::Replayed { .. }
     ));
     assert_eq!(world.decide_by_reporter("other key"), Action::Escalate);
     world.at = world.at.month().end();
@@ -266,7 +266,7 @@ impl World {
             .unwrap()
         {
             Evaluated::Decided(decided) => decided.decision.action,
-            Evaluated::Recalled { .. } => panic!("`{id}` was asked before"),
+            Evaluated::Replayed { .. } => panic!("`{id}` was asked before"),
         }
     }
 }
@@ -304,14 +304,14 @@ fn asked_under_another_set_an_intent_moves_until_its_outcome_is_in() {
     let mut world = World::new(Tier::Enterprise);
     world.decide("a", in_set("one", None));
     world.decide("b", in_set("one", None));
-    let namer = world.tenant.namer().clone();
-    let set = |id| super::change_set::name(&namer, in_set(id, None).change_set.as_ref().unwrap());
+    let pseudonymizer = world.tenant.pseudonymizer().clone();
+    let set = |id| super::change_set::name(&pseudonymizer, in_set(id, None).change_set.as_ref().unwrap());
     let (one, two) = (set("one"), set("two"));
 
     let before = world.next;
     assert!(matches!(
         world.ask("a", in_set("two", None)),
-        Evaluated::Recalled { .. }
+        Evaluated::Replayed { .. }
     ));
     assert_eq!(world.next, before.next(), "a move is an entry");
     assert_eq!(world.tenant.change_sets.so_far(one).intents, 1);
@@ -367,7 +367,7 @@ fn denied_intents_and_self_reports_where_so_set_teach_nothing() {
     let mut rules = Rules::built_in().clone();
     rules.settings.learning.self_reported = SelfReported::Keep;
     let mut world = World::with_rules(Tier::Enterprise, rules);
-    let violated = Few::new(vec![text("found elsewhere")]).unwrap();
+    let violated = BoundedVec::new(vec![text("found elsewhere")]).unwrap();
     let denied = Intent {
         policy_violations: violated,
         ..deploy("web")
@@ -621,7 +621,7 @@ fn a_restored_tenant_has_another_log_and_no_keys_and_knows_its_old_entries() {
     assert_ne!(genesis, ids[1]);
     assert_eq!(world.tenant.sequence_of(genesis), Some(lost));
     let again = world.ask("a", deploy("web"));
-    assert!(matches!(again, Evaluated::Recalled { decided, .. } if decided == old));
+    assert!(matches!(again, Evaluated::Replayed { decided, .. } if decided == old));
 
     // Once more, and now every key goes.
     let command = restore(&world, false);

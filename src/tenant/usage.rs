@@ -9,9 +9,9 @@ use super::command::Refusal;
 use super::schema::TableRow;
 use crate::id::{KeyId, Sequence};
 use crate::time::{Month, Timestamp};
-use crate::words;
+use crate::string_enum;
 
-words!(
+string_enum!(
     /// What a key may use and how long its tenant's openings are kept.
     Tier {
         /// 1,000 evaluations a month, 7 days.

@@ -71,7 +71,7 @@ impl<'p> Attribute<'p> {
 
     /// The text, or the number as text, if it is such a word as regions and sizes are: short, of
     /// letters, digits and little else. Nothing else of a resource's values may leave.
-    pub(super) fn word(self) -> Option<String> {
+    pub(super) fn as_str(self) -> Option<String> {
         let word = match self.value()? {
             Value::String(text) => text.clone(),
             Value::Number(number) => number.to_string(),

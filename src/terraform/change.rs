@@ -12,7 +12,7 @@ use super::permission::permission;
 use super::plan::Resource;
 use super::region::{Regions, region};
 use super::size::size;
-use crate::decide::intent::{Ask, ChangeScope, Context, Environment, Few, Intent, Operation, Text};
+use crate::decide::intent::{Ask, ChangeScope, Context, Environment, BoundedVec, Intent, Operation, BoundedString};
 
 const CHANGED_FIELDS_MAX: usize = 64;
 const CHANGED_FIELD_CHARS_MAX: usize = 128;
@@ -41,7 +41,7 @@ impl<'p> Change<'p> {
     ) -> Self {
         let sides = [resource.before(), resource.after()];
         let environment = given.unwrap_or_else(|| environment(sides, variables));
-        let requester = Text::new("terraform").expect("nine characters are a requester");
+        let requester = BoundedString::new("terraform").expect("nine characters are a requester");
         let intent = Intent {
             ask: ask(resource, environment, regions),
             environment,
@@ -50,7 +50,7 @@ impl<'p> Change<'p> {
             changed_fields: changed_fields(resource),
             change_set: None,
             estimated_cost: None,
-            policy_violations: Few::default(),
+            policy_violations: BoundedVec::default(),
             provenance: provenance(resource),
             configuration: Map::new(),
             context: Context::default(),
@@ -98,16 +98,16 @@ fn remaining(resource: &Resource) -> Attribute<'_> {
     }
 }
 
-fn word(word: Option<String>) -> Text<1, 256> {
+fn word(word: Option<String>) -> BoundedString<1, 256> {
     let word = word.unwrap_or_else(|| UNKNOWN.to_owned());
-    Text::new(word).expect("words of a plan have 1 to 64 characters")
+    BoundedString::new(word).expect("words of a plan have 1 to 64 characters")
 }
 
 /// Names of the attributes that change or are not known yet, sorted; names only, and only those of
 /// the resource itself: deeper ones may be made of values.
 fn changed_fields(
     resource: &Resource,
-) -> Few<Text<1, CHANGED_FIELD_CHARS_MAX>, CHANGED_FIELDS_MAX> {
+) -> BoundedVec<BoundedString<1, CHANGED_FIELD_CHARS_MAX>, CHANGED_FIELDS_MAX> {
     fn value<'s>(side: &'s Value, name: &str) -> Option<&'s Value> {
         side.get(name).filter(|value| !value.is_null())
     }
@@ -129,8 +129,8 @@ fn changed_fields(
             .collect::<String>()
     };
     let sorted: BTreeSet<_> = changed.map(cut).collect();
-    let texts = sorted.into_iter().filter_map(|name| Text::new(name).ok());
-    Few::new(texts.take(CHANGED_FIELDS_MAX).collect()).expect("no more were taken")
+    let texts = sorted.into_iter().filter_map(|name| BoundedString::new(name).ok());
+    BoundedVec::new(texts.take(CHANGED_FIELDS_MAX).collect()).expect("no more were taken")
 }
 
 /// What tells a reviewer which resource it is.

@@ -5,7 +5,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::change::Change;
-use crate::decide::intent::Text;
+use crate::decide::intent::BoundedString;
 use crate::id::IntentId;
 
 /// How often one change may be asked anew.
@@ -45,10 +45,10 @@ impl GateKey {
     }
 
     /// The name of a plan whose intents were asked under these ids, in any order.
-    pub fn change_set_id(&self, ids: &[IntentId]) -> Text<1, 64> {
+    pub fn change_set_id(&self, ids: &[IntentId]) -> BoundedString<1, 64> {
         let mut ids: Vec<_> = ids.iter().map(IntentId::as_str).collect();
         ids.sort_unstable();
-        Text::new(self.name(&json!(ids))).expect("55 characters are at most 64")
+        BoundedString::new(self.name(&json!(ids))).expect("55 characters are at most 64")
     }
 
     fn name(&self, value: &serde_json::Value) -> String {

@@ -6,7 +6,7 @@ use super::attribute::Attribute;
 
 /// The region that the resource names, else the one that its provider is configured for.
 pub(super) fn region(resource: Attribute<'_>, provider: &str, plan: &Regions) -> Option<String> {
-    let word = |name| resource.at(name).word();
+    let word = |name| resource.at(name).as_str();
     ["region", "location"]
         .into_iter()
         .find_map(word)
@@ -46,7 +46,7 @@ impl Regions {
                 let variable = expression.get("references")?.get(0)?.as_str()?;
                 variables.get(variable.strip_prefix("var.")?)?.get("value")
             })?;
-            let region = Attribute::new(region, &Value::Null, &Value::Null).word()?;
+            let region = Attribute::new(region, &Value::Null, &Value::Null).as_str()?;
             Some((name.to_owned(), region))
         });
         Self(found.collect())

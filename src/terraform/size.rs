@@ -33,11 +33,11 @@ pub(super) fn size(resource: Attribute<'_>) -> Option<String> {
         resource
             .at(block)
             .items()
-            .find_map(|block| block.at(attribute).word())
+            .find_map(|block| block.at(attribute).as_str())
     };
     let of_itself = ATTRIBUTES
         .iter()
-        .find_map(|attribute| resource.at(attribute).word());
+        .find_map(|attribute| resource.at(attribute).as_str());
     of_itself.or_else(|| IN_BLOCKS.into_iter().find_map(in_block))
 }
 

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::audit::verify::{Follower, Strays};
 use crate::id::TenantId;
-use crate::store::{Change, ENTRIES, OpenError, ReadOnly, Told};
+use crate::store::{Change, ENTRIES, OpenError, ReadOnly, Progress};
 use crate::tenant::restore::FormerLogRow;
 
 /// A log that does not hold.
@@ -35,11 +35,11 @@ pub enum BadLog {
 }
 
 /// Follows them all. What each came to: the name, size and root of the log that its tenant has.
-pub fn logs(seen: &ReadOnly, told: Told<'_>) -> Result<BTreeMap<TenantId, FormerLogRow>, BadLog> {
+pub fn logs(seen: &ReadOnly, progress: Progress<'_>) -> Result<BTreeMap<TenantId, FormerLogRow>, BadLog> {
     let mut followers: BTreeMap<TenantId, (u64, Follower)> = BTreeMap::new();
     let mut broken = None;
     seen.walk(
-        &mut |_, done, total| told("checking the audit logs", done, total),
+        &mut |_, done, total| progress("checking the audit logs", done, total),
         &mut |tenant, change| {
             let Change::Put { table, stored, .. } = change else {
                 return ControlFlow::Continue(());

@@ -13,7 +13,7 @@ use super::tenant::Step;
 use super::{Failed, Kept, Opened, Out};
 use crate::decide::intent::{Environment, IntentType, Operation};
 use crate::decide::{Action, Category, PerCategory, Rules, posterior};
-use crate::id::{DecisionId, KeyId, Name, Sequence, TenantId};
+use crate::id::{DecisionId, KeyId, Pseudonym, Sequence, TenantId};
 use crate::tenant::change_set::Tally;
 use crate::tenant::intents::Verdict;
 use crate::tenant::key::{Role, Scopes};
@@ -109,7 +109,7 @@ struct IntentLine<'a> {
     blend: f64,
     created_at: Timestamp,
     caller: KeyId,
-    change_set: Option<Name>,
+    change_set: Option<Pseudonym>,
     verdict: Option<Verdict>,
     verdict_at: Option<Timestamp>,
     outcome_sequence: Option<Sequence>,
@@ -120,11 +120,11 @@ struct IntentLine<'a> {
     counterfactual: Option<Box<RawValue>>,
     justification: Option<&'a str>,
     opening: Opened,
-    id_name: Name,
-    digest: Name,
-    component: Name,
-    requester_name: Name,
-    memory: Name,
+    id_name: Pseudonym,
+    digest: Pseudonym,
+    component: Pseudonym,
+    requester_name: Pseudonym,
+    memory: Pseudonym,
 }
 
 #[derive(Serialize)]
@@ -141,7 +141,7 @@ struct OutcomeLine<'a> {
     notes: Option<&'a str>,
     recorded_at: Timestamp,
     reporter: KeyId,
-    idempotency_key_name: Option<Name>,
+    idempotency_key_name: Option<Pseudonym>,
     opening: Opened,
 }
 
@@ -161,7 +161,7 @@ struct BetaLine {
 #[derive(Serialize)]
 struct ComponentLine<'a> {
     tenant_id: TenantId,
-    component: Name,
+    component: Pseudonym,
     kind: Option<&'static str>,
     name: Option<&'a str>,
     smoothed_risk: f64,
@@ -171,11 +171,11 @@ struct ComponentLine<'a> {
 #[derive(Serialize)]
 struct ChangeSetLine<'a> {
     tenant_id: TenantId,
-    change_set: Name,
+    change_set: Pseudonym,
     id: Option<&'a str>,
     revision: Option<&'a str>,
     url: Option<&'a str>,
-    id_name: Name,
+    id_name: Pseudonym,
     last_sequence: Sequence,
     items: u32,
     deletes: u32,
@@ -347,7 +347,7 @@ struct Texts {
     /// The deterministic ids of intents that have an outcome.
     ids: BTreeMap<Sequence, String>,
     /// Kind and name.
-    components: BTreeMap<Name, (&'static str, String)>,
+    components: BTreeMap<Pseudonym, (&'static str, String)>,
     /// By the name of id and revision.
     change_sets: BTreeMap<String, Value>,
 }
@@ -443,7 +443,7 @@ fn entries(tenant: &Kept<'_>, out: Out<'_>, told: &mut dyn FnMut(u64)) -> Result
 
 impl Texts {
     /// The texts of the component that an intent is about.
-    fn read_intent(&mut self, component: Name, intent: &Value) {
+    fn read_intent(&mut self, component: Pseudonym, intent: &Value) {
         let named = ["resource_type", "principal", "service_name"];
         let found = named.iter().find_map(|member| {
             let kind = if *member == "service_name" {

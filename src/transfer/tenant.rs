@@ -6,7 +6,7 @@ use super::{Failed, Opened};
 use crate::audit::verify::{ParsedEntry, leaf_hash, tree_root};
 use crate::audit::{Hash, Opening};
 use crate::decide::Category;
-use crate::id::{KeyId, Name, Sequence, TenantId};
+use crate::id::{KeyId, Pseudonym, Sequence, TenantId};
 use crate::store::{Claim, ENTRIES, Head, Reader};
 use crate::tenant::change_set::ChangeSetRow;
 use crate::tenant::claims::Claims;
@@ -34,8 +34,8 @@ pub struct Kept<'a> {
     pub(super) intents: BTreeMap<Sequence, IntentRow>,
     pub(super) outcomes: BTreeMap<Sequence, OutcomeRow>,
     pub(super) beta: BTreeMap<Category, BetaRow>,
-    pub(super) components: BTreeMap<Name, ComponentRow>,
-    pub(super) change_sets: BTreeMap<Name, ChangeSetRow>,
+    pub(super) components: BTreeMap<Pseudonym, ComponentRow>,
+    pub(super) change_sets: BTreeMap<Pseudonym, ChangeSetRow>,
     pub(super) former_logs: BTreeMap<Sequence, FormerLogRow>,
     reader: &'a Reader,
 }

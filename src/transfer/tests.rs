@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::sql::{Row, Script};
 use super::{Failed, Kept, ndjson};
 use crate::audit::{Fact, Log, Signer};
-use crate::decide::intent::Text;
+use crate::decide::intent::BoundedString;
 use crate::engine::{self, Engine};
 use crate::id::{Sequence, TenantId};
 use crate::stamp::Stamp;
@@ -41,7 +41,7 @@ fn founded(folder: &TempDir) -> Store {
         let engine = Engine::new(open(folder), signer(), engine::Config::default()).unwrap();
         let _seat = engine.join_thread();
         let found = FoundTenant {
-            name: Text::new("test").unwrap(),
+            name: BoundedString::new("test").unwrap(),
             tier: Tier::Enterprise,
             retention_days: None,
             created_by: None,

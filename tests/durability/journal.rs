@@ -198,7 +198,7 @@ impl Tenant {
     }
 
     /// All that its clients were told, against the whole of its log. Nobody else is at work.
-    fn settle(&self, seats: &[&Seat], tally: &Tally) {
+    fn settle(&self, seats: &[&ThreadGuard], tally: &Tally) {
         self.follow(tally);
         let log = verified_log(&self.auditor);
         let of_kind = |kind: &str| {
@@ -240,7 +240,7 @@ impl Tenant {
 
     /// Every key that was told is listed, each attempt made one key or none, and each change of a key
     /// has one entry.
-    fn settle_keys(&self, seats: &[&Seat], changes: &[&Value]) {
+    fn settle_keys(&self, seats: &[&ThreadGuard], changes: &[&Value]) {
         let path = format!("admin/tenants/{}/keys", self.id);
         let listed = self.operator.get(&path).expect(200);
         let listed = listed["items"].as_array().unwrap();
@@ -375,7 +375,7 @@ struct Key {
 }
 
 /// One client's place at one tenant.
-struct Seat {
+struct ThreadGuard {
     name: String,
     tenant: Arc<Tenant>,
     client: Client,
@@ -388,7 +388,7 @@ struct Seat {
     random: Random,
 }
 
-impl Seat {
+impl ThreadGuard {
     fn take(server: &Server, tenant: &Arc<Tenant>, name: String, random: Random) -> Self {
         let body = json!({"tier": "enterprise", "role": "ci", "name": name});
         Self {
@@ -660,7 +660,7 @@ impl Seat {
 
 /// Clients at work, and what they were told.
 pub struct Crowd {
-    clients: Vec<[Seat; 2]>,
+    clients: Vec<[ThreadGuard; 2]>,
     tenants: Vec<Arc<Tenant>>,
     /// What they did and saw.
     pub tally: Tally,
@@ -695,7 +695,7 @@ impl Crowd {
         let mut seats = |number: usize| {
             let own = Arc::new(Tenant::found(server, &format!("client {number}")));
             tenants.push(own.clone());
-            let mut take = |tenant, name| Seat::take(server, tenant, name, random.split());
+            let mut take = |tenant, name| ThreadGuard::take(server, tenant, name, random.split());
             [
                 take(&own, format!("own-{number}")),
                 take(&shared, format!("all-{number}")),

@@ -19,12 +19,12 @@ use crate::api::decision::View;
 use crate::api::problem::Code;
 use crate::api::{intent, stopped};
 use crate::audit::verify::check_log;
-use crate::decide::intent::Text;
+use crate::decide::intent::BoundedString;
 use crate::decide::{Action, Category};
 use crate::id::{IntentId, KeyId, Sequence};
 use crate::query::audit;
 use crate::store::{ENTRIES, StoreConfig};
-use crate::tenant::evaluate::{Came, Evaluate, Evaluated, dry_run};
+use crate::tenant::evaluate::{RequestMeta, Evaluate, Evaluated, dry_run};
 use crate::tenant::key::{CreateKey, Granted, NewKey, RevokeKey, Role, RotateKey, Secret};
 use crate::tenant::lifecycle::FoundTenant;
 use crate::tenant::outcome::RecordOutcome;
@@ -209,7 +209,7 @@ struct Known {
 #[derive(Debug, PartialEq)]
 enum Asked {
     Decided(u64),
-    Recalled(u64, bool),
+    Replayed(u64, bool),
     Stopped(Code),
 }
 
@@ -265,7 +265,7 @@ impl Model {
                 known.set = ask.set;
                 self.entries = entries + 1;
             }
-            return Asked::Recalled(known.at, closed);
+            return Asked::Replayed(known.at, closed);
         }
         self.keys[key].used += 1;
         let at = self.entry();
@@ -357,7 +357,7 @@ struct Node {
 struct Open {
     // Dropped in this order: the engine before the threads its actors live on.
     engine: Engine,
-    _seat: Seat,
+    _seat: ThreadGuard,
     system: actix::SystemRunner,
 }
 
@@ -412,7 +412,7 @@ fn command(ask: Ask) -> Evaluate {
     }
     let request = serde_json::to_vec(&body).unwrap();
     let parsed = intent::evaluate(&request, None).unwrap();
-    let came = Came {
+    let came = RequestMeta {
         at: clock::now(),
         trace_id: None,
         endpoint: "a test",
@@ -487,18 +487,18 @@ impl Node {
                 (Asked::Decided(receipt.index), Some(answer))
             }
             Ok(Committed {
-                reply: Evaluated::Recalled { decided, standing },
+                reply: Evaluated::Replayed { decided, standing },
                 ..
             }) => {
                 let closed = standing.state == State::Closed;
                 let answer = self.stored(tenant, decided.get());
-                (Asked::Recalled(decided.get(), closed), Some(answer))
+                (Asked::Replayed(decided.get(), closed), Some(answer))
             }
         };
         let action = answer
             .as_ref()
             .map(|answer| answer["action"].as_str().unwrap());
-        let action = action.map_or(Action::Deny, |word| Action::from_word(word).unwrap());
+        let action = action.map_or(Action::Deny, |word| Action::parse(word).unwrap());
         let model = &mut self.tenants[usize::from(tenant)];
         let expected = model.evaluate(ask, action);
         assert_eq!(asked, expected, "{ask:?} of tenant {tenant}");
@@ -542,13 +542,13 @@ impl Node {
         let unknown = !model.intents.contains_key(&ask.id);
         match done {
             Ok(Committed {
-                reply: Evaluated::Recalled { decided, .. },
+                reply: Evaluated::Replayed { decided, .. },
                 ..
             }) if unknown => {
                 // It was in the log: as the next one of its tenant, for what is lost is a suffix.
                 let answer = self.stored(tenant, decided.get());
                 let word = answer["action"].as_str().unwrap();
-                let action = Action::from_word(word).unwrap();
+                let action = Action::parse(word).unwrap();
                 let model = &mut self.tenants[usize::from(tenant)];
                 let expected = model.evaluate(ask, action);
                 assert_eq!(
@@ -589,7 +589,7 @@ impl Node {
         match step {
             Step::Found(tenant) => {
                 let found = FoundTenant {
-                    name: Text::new("test").unwrap(),
+                    name: BoundedString::new("test").unwrap(),
                     tier: Tier::Enterprise,
                     retention_days: None,
                     created_by: None,
@@ -712,7 +712,7 @@ impl Node {
             notes: None,
             idempotency_key: report
                 .idempotency_key
-                .map(|key| Text::new(format!("report-{key}")).unwrap()),
+                .map(|key| BoundedString::new(format!("report-{key}")).unwrap()),
         };
         let caller = self.caller(tenant, report.key);
         let done = self.engine().execute(tenant_id(tenant), caller, command, 0);

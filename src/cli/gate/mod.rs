@@ -11,9 +11,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::remote::Remote;
-use super::{Ended, Ending, Exit, print};
+use super::{CliError, CliResult, Exit, print};
 use crate::decide::Action;
-use crate::decide::intent::{ChangeSet, Environment, Text};
+use crate::decide::intent::{ChangeSet, Environment, BoundedString};
 use crate::decide::settings::Enforcement;
 use crate::terraform::{Change, GateKey, Plan};
 
@@ -87,12 +87,12 @@ const NO_SERVER: &str =
     "no server: set ARF_SERVER and ARF_KEY, or use --offline (default rules, no learning)";
 
 fn environment(text: &str) -> Result<Environment, String> {
-    Environment::from_word(text).ok_or_else(|| "must be dev, staging, prod or test".to_owned())
+    Environment::parse(text).ok_or_else(|| "must be dev, staging, prod or test".to_owned())
 }
 
 /// Runs the gate.
-pub fn run(args: &Args) -> Ending {
-    let failed = |why: &dyn std::fmt::Display| Ended::with(Exit::Failed, why);
+pub fn run(args: &Args) -> CliResult {
+    let failed = |why: &dyn std::fmt::Display| CliError::with(Exit::Failed, why);
     let shown = args.plan.display();
     let bytes = if args.plan.as_os_str() == "-" {
         let mut bytes = Vec::new();
@@ -106,7 +106,7 @@ pub fn run(args: &Args) -> Ending {
     let report = if changes.is_empty() {
         Report::empty()
     } else if args.offline {
-        let id = Text::new("offline").expect("it is short");
+        let id = BoundedString::new("offline").expect("it is short");
         offline::run(&changes, &args.change_set(id, &changes)?)
     } else {
         let (client, key) = args.remote.client(args.timeout, NO_SERVER)?;
@@ -166,16 +166,16 @@ impl Args {
     }
 
     /// The change set that everything is asked under.
-    fn change_set(&self, id: Text<1, 64>, changes: &[Change<'_>]) -> Result<ChangeSet, Ended> {
+    fn change_set(&self, id: BoundedString<1, 64>, changes: &[Change<'_>]) -> Result<ChangeSet, CliError> {
         let usage = |flag: &str, why: &dyn std::fmt::Display| {
-            Ended::with(Exit::Usage, format!("{flag} {why}"))
+            CliError::with(Exit::Usage, format!("{flag} {why}"))
         };
         let id = match &self.change_set {
-            Some(given) => Text::new(given.as_str()).map_err(|why| usage("--change-set", &why))?,
+            Some(given) => BoundedString::new(given.as_str()).map_err(|why| usage("--change-set", &why))?,
             None => id,
         };
-        let url = self.url.as_deref().map(Text::new).transpose();
-        let revision = self.revision.as_deref().map(Text::new).transpose();
+        let url = self.url.as_deref().map(BoundedString::new).transpose();
+        let revision = self.revision.as_deref().map(BoundedString::new).transpose();
         let deletes = changes
             .iter()
             .filter(|change| change.intent.destroys())

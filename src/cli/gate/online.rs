@@ -6,11 +6,11 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::super::{Ended, Exit};
+use super::super::{CliError, Exit};
 use super::report::{Item, Readiness, Report};
 use crate::client::{Answer, Client, NoAnswer};
 use crate::decide::decision::Reason;
-use crate::decide::intent::{ChangeSet, Intent, Text};
+use crate::decide::intent::{ChangeSet, Intent, BoundedString};
 use crate::decide::settings::Enforcement;
 use crate::decide::{Action, Category, Rules};
 use crate::engine::clock;
@@ -76,8 +76,8 @@ impl Gate {
     pub(super) fn run(
         &self,
         changes: &[Change<'_>],
-        change_set: impl Fn(Text<1, 64>) -> Result<ChangeSet, Ended>,
-    ) -> Result<Report, Ended> {
+        change_set: impl Fn(BoundedString<1, 64>) -> Result<ChangeSet, CliError>,
+    ) -> Result<Report, CliError> {
         let mut taken = vec![Vec::new(); changes.len()];
         for _ in 0..ROUNDS_MAX {
             let ids = self.choose_ids(changes, &taken)?;
@@ -100,7 +100,7 @@ impl Gate {
         &self,
         changes: &[Change<'_>],
         taken: &[Vec<IntentId>],
-    ) -> Result<Vec<IntentId>, Ended> {
+    ) -> Result<Vec<IntentId>, CliError> {
         let mut chosen: Vec<IntentId> = Vec::with_capacity(changes.len());
         for (change, taken) in changes.iter().zip(taken) {
             let mut ids = self.key.intent_ids(change);
@@ -118,7 +118,7 @@ impl Gate {
         Ok(chosen)
     }
 
-    fn usable(&self, id: &IntentId) -> Result<bool, Ended> {
+    fn usable(&self, id: &IntentId) -> Result<bool, CliError> {
         let answer = self.get(&format!("/api/v1/intents/{id}"))?;
         match answer.status {
             404 => Ok(true),
@@ -140,7 +140,7 @@ impl Gate {
         changes: &[Change<'_>],
         ids: &[IntentId],
         set: &ChangeSet,
-    ) -> Result<Asked, Ended> {
+    ) -> Result<Asked, CliError> {
         let mut answers = Vec::with_capacity(changes.len());
         for (nth, (change, id)) in changes.iter().zip(ids).enumerate() {
             let change_set = Some(set.clone());
@@ -166,7 +166,7 @@ impl Gate {
         changes: &[Change<'_>],
         set: ChangeSet,
         answers: Vec<Answered>,
-    ) -> Result<Report, Ended> {
+    ) -> Result<Report, CliError> {
         let learned: BetaState = read(self.get("/api/v1/beta-state")?)?;
         let trials = |category| {
             let of = learned.items.iter().find(|of| of.category == category);
@@ -186,7 +186,7 @@ impl Gate {
         })
     }
 
-    fn get(&self, path: &str) -> Result<Answer, Ended> {
+    fn get(&self, path: &str) -> Result<Answer, CliError> {
         self.client.get(path).map_err(no_answer)
     }
 }
@@ -222,7 +222,7 @@ fn item(change: &Change<'_>, answer: Answered) -> Item {
     }
 }
 
-fn read<T: DeserializeOwned>(answer: Answer) -> Result<T, Ended> {
+fn read<T: DeserializeOwned>(answer: Answer) -> Result<T, CliError> {
     let body: Value = answer
         .good()
         .map_err(|bad| failed(&format!("{}: nothing was decided", bad.problem())))?;
@@ -230,10 +230,10 @@ fn read<T: DeserializeOwned>(answer: Answer) -> Result<T, Ended> {
         .map_err(|why| failed(&format!("the server's answer cannot be read: {why}")))
 }
 
-fn no_answer(why: NoAnswer) -> Ended {
+fn no_answer(why: NoAnswer) -> CliError {
     failed(&format!("{why}: nothing was decided"))
 }
 
-fn failed(why: &str) -> Ended {
-    Ended::with(Exit::Failed, why)
+fn failed(why: &str) -> CliError {
+    CliError::with(Exit::Failed, why)
 }

@@ -94,7 +94,7 @@ fn deletes_in_change_set(intent: &Intent, evidence: &Evidence) -> u32 {
 /// What is destroyed, in a word or two.
 fn thing(intent: &Intent) -> String {
     match &intent.ask {
-        Ask::ProvisionResource { resource_type, .. } => resource_type.word().to_owned(),
+        Ask::ProvisionResource { resource_type, .. } => resource_type.as_str().to_owned(),
         Ask::GrantAccess { .. } => "grant".to_owned(),
         Ask::DeployConfig { service_name, .. } => format!("service `{}`", service_name.as_str()),
     }

@@ -8,7 +8,7 @@
 //! | [`rescue`] | a data directory that is looked at, copied or mended |
 //! | `tests` | the store as a whole; what concerns one file stands in that file |
 //!
-//! A record's way: [`log::commit`] makes it durable, [`tables::lag`] keeps its rows readable,
+//! A record's way: [`log::commit`] makes it durable, [`tables::memtable`] keeps its rows readable,
 //! [`tables::apply`] brings them to the tables. A start's way: [`recover`](mod@recover) takes the
 //! directory and its [`manifest`], [`snapshot::keep`] says which snapshots count, [`log::scan`] reads
 //! the log behind them, [`tables::settle`] brings the tables to its end.
@@ -53,21 +53,21 @@ use disk::{Disk, RealDisk};
 use log::commit::{Committer, Fatal, Inbox, Pending};
 use log::frame::{Kind, Tail};
 use log::scan::Scan;
-use log::segment::{Spare, Wal};
+use log::segment::{SegmentPreallocator, Wal};
 use recover::{Recovered, recover};
 use schema::Schema;
-use snapshot::keep::{self, Keeper};
+use snapshot::keep::{self, SnapshotManager};
 use space::Space;
 use tables::Tables;
-use tables::apply::{Applier, Gate};
-use tables::lag::Lag;
+use tables::apply::{Applier, MemtableQueue};
+use tables::memtable::Memtable;
 use tables::rebuild::{self, Erased};
 use tables::sled::SledTables;
 
 pub use manifest::FORMAT;
 pub use rescue::{
     Backup, BackupError, Change, Copied, Facts, Gap, Loss, ReadOnly, Repair, RepairError, Repaired,
-    Restoring, Salvage, SalvageReport, Survey, Told, Unreadable, Visit, backups_in,
+    Restoring, Salvage, SalvageReport, Survey, Progress, Unreadable, Visit, backups_in,
     remove_old_backups,
 };
 pub use tables::TableError;
@@ -78,14 +78,14 @@ pub use tables::settle::TablesAre;
 type OpenTables = dyn Fn(&Path, &Schema, u64) -> Result<Box<dyn Tables>, TableError> + Send + Sync;
 
 /// Where tests take the place of the world.
-struct Seams {
+struct Env {
     disk: Arc<dyn Disk>,
     open_tables: Box<OpenTables>,
     /// Told that the log cannot be written. The real one does not return.
     fatal: Box<dyn Fn(&Fatal) + Send + Sync>,
 }
 
-impl Seams {
+impl Env {
     /// The world.
     fn real() -> Self {
         Self {
@@ -123,11 +123,11 @@ fn last_words(line: String) {
 pub(super) struct Shared {
     config: StoreConfig,
     schema: Schema,
-    seams: Seams,
+    env: Env,
     wal: Wal,
     inbox: Inbox,
-    gate: Gate,
-    spare: Spare,
+    memtable_queue: MemtableQueue,
+    preallocator: SegmentPreallocator,
     space: Space,
     /// Where the log goes on: everything before it is durable.
     position: Mutex<Tail>,
@@ -135,15 +135,15 @@ pub(super) struct Shared {
     tables: RwLock<Option<Box<dyn Tables>>>,
     /// Whether old rows are still to come to the tables.
     rebuilding: AtomicBool,
-    keeper: Keeper,
+    snapshot_manager: SnapshotManager,
     /// The number of this start.
     epoch: u32,
-    progress: Progress,
+    counters: Counters,
 }
 
 /// What has been reached and what it took.
 #[derive(Default)]
-struct Progress {
+struct Counters {
     durable: AtomicU64,
     applied: AtomicU64,
     tenants: AtomicU64,
@@ -155,7 +155,7 @@ struct Progress {
     snapshots_failed: AtomicU64,
 }
 
-impl Progress {
+impl Counters {
     /// Of a log whose every record is in the tables.
     fn at(scan: &Scan) -> Self {
         let through = scan.through.lsn.get();
@@ -196,16 +196,16 @@ struct Running {
 impl Local {
     /// Opens the data directory and starts the threads.
     pub fn open(config: &StoreConfig, schema: &'static [TableSpec]) -> Result<Self, OpenError> {
-        Self::open_with(config, schema, Seams::real())
+        Self::open_with(config, schema, Env::real())
     }
 
     fn open_with(
         config: &StoreConfig,
         schema: &'static [TableSpec],
-        seams: Seams,
+        env: Env,
     ) -> Result<Self, OpenError> {
         let schema = Schema::new(schema);
-        let recovered = recover(config, &schema, &seams)?;
+        let recovered = recover(config, &schema, &env)?;
         let Recovered {
             lock,
             wal,
@@ -213,7 +213,7 @@ impl Local {
             origin,
             tail,
             file,
-            spare,
+            preallocator,
             settled,
             clean,
         } = recovered;
@@ -224,22 +224,22 @@ impl Local {
             records: scan.through.lsn.get(),
             replayed: scan.through.lsn.get() - settled.known.get(),
         };
-        let progress = Progress::at(&scan);
+        let counters = Counters::at(&scan);
         let shared = Arc::new(Shared {
             config: config.clone(),
             schema,
-            seams,
+            env,
             inbox: Inbox::new(),
-            gate: Gate::new(scan.through),
-            spare: Spare::new(tail.segment + 1, wal.segment_bytes, spare),
+            memtable_queue: MemtableQueue::new(scan.through),
+            preallocator: SegmentPreallocator::new(tail.segment + 1, wal.segment_bytes, preallocator),
             space: Space::new(),
             wal,
             position: Mutex::new(tail),
             tables: RwLock::new(Some(settled.tables)),
             rebuilding: AtomicBool::new(settled.rebuilding),
-            keeper: Keeper::new(origin.snapshots.clone(), scan.sealed, scan.applied),
+            snapshot_manager: SnapshotManager::new(origin.snapshots.clone(), scan.sealed, scan.applied),
             epoch: tail.epoch,
-            progress,
+            counters,
         });
         shared.look_at_space();
         let committer = Committer {
@@ -268,10 +268,10 @@ impl Local {
             helpers.push(spawn(config, "arf-rebuild", back)?);
         }
         let filler = Arc::clone(&shared);
-        let fill = move || filler.spare.run(&filler.wal, || filler.look_at_space());
+        let fill = move || filler.preallocator.run(&filler.wal, || filler.look_at_space());
         helpers.push(spawn(config, "arf-segments", fill)?);
-        let keeper = Arc::clone(&shared);
-        helpers.push(spawn(config, "arf-snapshots", move || keep::run(&keeper))?);
+        let snapshot_manager = Arc::clone(&shared);
+        helpers.push(spawn(config, "arf-snapshots", move || keep::run(&snapshot_manager))?);
         let running = Running {
             committer: spawn(config, "arf-commit", move || committer.run())?,
             applier: spawn(config, "arf-tables", move || applier.run())?,
@@ -308,10 +308,10 @@ impl Local {
             return Ok(());
         };
         let shared = &self.shared;
-        shared.keeper.stop();
+        shared.snapshot_manager.stop();
         shared.inbox.close();
-        shared.gate.finish();
-        let applied = running.applier.join().is_ok() && !shared.gate.failed();
+        shared.memtable_queue.finish();
+        let applied = running.applier.join().is_ok() && !shared.memtable_queue.failed();
         shared.inbox.finish();
         let shut_down = running.committer.join().unwrap_or(false);
         self.let_go(running.helpers, running.lock);
@@ -331,7 +331,7 @@ impl Local {
 
     /// The last steps of every end. The lock goes last: whoever gets it finds nothing open.
     fn let_go(&self, helpers: Vec<JoinHandle<()>>, lock: File) {
-        self.shared.spare.stop();
+        self.shared.preallocator.stop();
         for helper in helpers {
             drop(helper.join());
         }
@@ -350,9 +350,9 @@ impl Drop for Local {
     /// Without [`Local::close`], an end like a crash: what was acknowledged is in the log.
     fn drop(&mut self) {
         if let Some(running) = self.take_running() {
-            self.shared.keeper.stop();
+            self.shared.snapshot_manager.stop();
             self.shared.inbox.abandon();
-            self.shared.gate.abandon();
+            self.shared.memtable_queue.abandon();
             drop(running.committer.join());
             drop(running.applier.join());
             self.let_go(running.helpers, running.lock);
@@ -363,44 +363,44 @@ impl Drop for Local {
 impl Shared {
     /// The last durable record.
     pub fn durable(&self) -> Lsn {
-        Lsn::new(self.progress.durable.load(Ordering::Acquire))
+        Lsn::new(self.counters.durable.load(Ordering::Acquire))
     }
 
     /// How many tenants have records.
     pub fn tenants(&self) -> u64 {
-        self.progress.tenants.load(Ordering::Relaxed)
+        self.counters.tenants.load(Ordering::Relaxed)
     }
 
     /// Whether writing makes sense.
     pub fn writable(&self) -> bool {
-        !self.spare.failed() && !self.space.low() && !self.gate.failed()
+        !self.preallocator.failed() && !self.space.low() && !self.memtable_queue.failed()
     }
 
     /// Finds out whether there is room for what writes bring with them.
     fn look_at_space(&self) {
-        let snapshot = self.keeper.newest().map_or(0, |newest| newest.bytes);
+        let snapshot = self.snapshot_manager.newest().map_or(0, |newest| newest.bytes);
         self.space
-            .look(self.seams.disk.as_ref(), &self.config, snapshot);
+            .look(self.env.disk.as_ref(), &self.config, snapshot);
     }
 
     /// Numbers for whoever watches.
     pub fn stats(&self) -> StoreStats {
         let load = |number: &AtomicU64| number.load(Ordering::Relaxed);
-        let progress = &self.progress;
-        let newest = self.keeper.newest();
+        let counters = &self.counters;
+        let newest = self.snapshot_manager.newest();
         StoreStats {
             durable: self.durable(),
-            applied: Lsn::new(load(&progress.applied)),
-            lag_bytes: self.gate.with_lag(Lag::bytes),
-            groups: load(&progress.groups),
-            syncs: load(&progress.syncs),
-            sync_time: Duration::from_nanos(load(&progress.sync_nanos)),
-            log_bytes: load(&progress.log_bytes),
+            applied: Lsn::new(load(&counters.applied)),
+            lag_bytes: self.memtable_queue.with_memtable(Memtable::bytes),
+            groups: load(&counters.groups),
+            syncs: load(&counters.syncs),
+            sync_time: Duration::from_nanos(load(&counters.sync_nanos)),
+            log_bytes: load(&counters.log_bytes),
             free_bytes: self.space.free().0,
             watermark_bytes: self.space.free().1,
             log_on_disk: self.wal.on_disk(),
-            snapshots_made: load(&progress.snapshots_made),
-            snapshots_failed: load(&progress.snapshots_failed),
+            snapshots_made: load(&counters.snapshots_made),
+            snapshots_failed: load(&counters.snapshots_failed),
             snapshot: newest.as_ref().map(|newest| newest.cover.lsn),
             snapshot_bytes: newest.map_or(0, |newest| newest.bytes),
             rebuilding: self.rebuilding.load(Ordering::Relaxed),

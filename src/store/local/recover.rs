@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::Seams;
+use super::Env;
 use super::disk::{Disk, LogFile, len_u64};
 use super::log::frame::{HEADER, Kind, Tail};
 use super::log::scan::{Scan, Torn};
@@ -48,7 +48,7 @@ pub(super) struct Recovered {
     /// The segment it goes on in.
     pub file: Box<dyn LogFile>,
     /// The segment after it, if it was made already.
-    pub spare: Option<Box<dyn LogFile>>,
+    pub preallocator: Option<Box<dyn LogFile>>,
     pub settled: Settled,
     /// Whether the last stop was an orderly one.
     pub clean: bool,
@@ -58,10 +58,10 @@ pub(super) struct Recovered {
 pub(super) fn recover(
     config: &StoreConfig,
     schema: &Schema,
-    seams: &Seams,
+    env: &Env,
 ) -> Result<Recovered, OpenError> {
     let data = config.data.as_path();
-    let disk = &seams.disk;
+    let disk = &env.disk;
     let wal = Wal::new(disk.clone(), data.join(WAL), config.segment_bytes);
     let snapshots = data.join(snapshot::DIR);
     restore::refuse_unfinished(disk.as_ref(), data)?;
@@ -97,13 +97,13 @@ pub(super) fn recover(
         .map_err(|error| OpenError::io(data, error))?;
 
     if let Some(torn) = &scan.torn {
-        keep_torn(config, seams, torn, boot_epoch)?;
+        keep_torn(config, env, torn, boot_epoch)?;
     }
     for path in &damaged {
         keep::set_aside(disk.as_ref(), data, path, boot_epoch)
             .map_err(|error| OpenError::io(path, error))?;
     }
-    let (file, spare) = settle_log(&wal, &scan, before.clean)?;
+    let (file, preallocator) = settle_log(&wal, &scan, before.clean)?;
     wal.measure()
         .map_err(|error| OpenError::io(&wal.dir, error))?;
     let origin = Origin {
@@ -113,7 +113,7 @@ pub(super) fn recover(
     let settle = Settle {
         config,
         schema,
-        seams,
+        env,
         wal: &wal,
         scan: &scan,
         origin: &origin,
@@ -131,7 +131,7 @@ pub(super) fn recover(
         origin,
         tail,
         file,
-        spare,
+        preallocator,
         settled,
         clean: before.clean,
     })
@@ -186,7 +186,7 @@ pub(super) fn examine(data: &Path, wal: &Wal, schema: &Schema) -> Result<Examine
 /// is still there.
 fn keep_torn(
     config: &StoreConfig,
-    seams: &Seams,
+    env: &Env,
     torn: &Torn,
     boot_epoch: u32,
 ) -> Result<(), OpenError> {
@@ -194,7 +194,7 @@ fn keep_torn(
     let aside = aside.join(format!("{WAL}-{boot_epoch}"));
     let file = torn.file.display();
     tracing::warn!(%file, torn.offset, torn.why, "the log ends in a write that was cut short");
-    let disk = &seams.disk;
+    let disk = &env.disk;
     quarantine(disk.as_ref(), &config.data)
         .and_then(|dir| {
             disk.create(&aside, &torn.bytes, len_u64(&torn.bytes))?;
@@ -280,9 +280,9 @@ fn settle_log(wal: &Wal, scan: &Scan, clean: bool) -> Result<LogFiles, OpenError
     } else {
         create(&scan.front, scan.len)?
     };
-    let spare = match scan.spare {
+    let preallocator = match scan.preallocator {
         Some(len) if len >= wal.segment_bytes => Some(open(number + 1)?),
         _ => None,
     };
-    Ok((file, spare))
+    Ok((file, preallocator))
 }

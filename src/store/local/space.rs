@@ -19,11 +19,11 @@ impl StoreConfig {
     /// log, the tables' lag, and a snapshot that has grown by a fifth since the last one, of `snapshot`
     /// bytes.
     pub fn watermark(&self, snapshot: u64) -> u64 {
-        let lag = u64::try_from(self.lag_bytes).unwrap_or(u64::MAX);
+        let memtable = u64::try_from(self.lag_bytes).unwrap_or(u64::MAX);
         [
             self.segment_bytes.saturating_mul(2),
             snapshot.saturating_add(snapshot / 5),
-            lag,
+            memtable,
         ]
         .into_iter()
         .fold(0, u64::saturating_add)

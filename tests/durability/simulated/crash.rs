@@ -12,7 +12,7 @@ use crate::id::TenantId;
 
 /// How often things happened, over all seeds.
 #[derive(Default)]
-struct Told {
+struct Progress {
     seeds: AtomicU64,
     acknowledged: AtomicU64,
     ends: AtomicU64,
@@ -21,7 +21,7 @@ struct Told {
 }
 
 /// One seed's history.
-fn history(seed: u64, root: &Path, shown: &Shown, lie: Lie, told: &Told) {
+fn history(seed: u64, root: &Path, shown: &Shown, lie: Lie, progress: &Progress) {
     let machine = Machine::new(seed, lie, root);
     *shown.lock().unwrap() = Some(Arc::clone(&machine));
     let mut world = World::new(machine, root, seed);
@@ -30,7 +30,7 @@ fn history(seed: u64, root: &Path, shown: &Shown, lie: Lie, told: &Told) {
     let mut budget = 200;
     for life in 0..lives {
         if life > 0 || chance.chance(1, 2) {
-            start_through_cuts(&mut world, &mut chance, told);
+            start_through_cuts(&mut world, &mut chance, progress);
         } else {
             world.open().unwrap();
         }
@@ -54,16 +54,16 @@ fn history(seed: u64, root: &Path, shown: &Shown, lie: Lie, told: &Told) {
         live(&mut world, &mut chance, steps);
         world.machine.mend();
         world.end(end);
-        told.ends.fetch_add(1, Ordering::Relaxed);
+        progress.ends.fetch_add(1, Ordering::Relaxed);
         if chance.chance(1, 8) {
             let tables = world.tables_dir();
             world.machine.remove(&tables);
         }
     }
-    start_through_cuts(&mut world, &mut chance, told);
+    start_through_cuts(&mut world, &mut chance, progress);
     // A start that changed nothing, a power cut, a start: the same state.
     world.end(End::Power);
-    start(&mut world, told);
+    start(&mut world, progress);
     live(&mut world, &mut chance, 10);
     world.resolve();
     world.check();
@@ -75,13 +75,13 @@ fn history(seed: u64, root: &Path, shown: &Shown, lie: Lie, told: &Told) {
     world.end(End::Kill);
     let panics = world.machine.panics();
     assert!(panics.is_empty(), "{panics:?}");
-    told.seeds.fetch_add(1, Ordering::Relaxed);
-    told.acknowledged
+    progress.seeds.fetch_add(1, Ordering::Relaxed);
+    progress.acknowledged
         .fetch_add(world.acknowledged, Ordering::Relaxed);
 }
 
 /// Starts, with some starts before it that are cut short.
-fn start_through_cuts(world: &mut World, chance: &mut Chance, told: &Told) {
+fn start_through_cuts(world: &mut World, chance: &mut Chance, progress: &Progress) {
     for _ in 0..chance.below(4) {
         world.machine.end_at(1 + chance.below(60) as u64);
         match world.open() {
@@ -91,16 +91,16 @@ fn start_through_cuts(world: &mut World, chance: &mut Chance, told: &Told) {
         }
         let end = chance.pick(&[End::Power, End::Power, End::Kill]);
         world.end(end);
-        told.starts_cut.fetch_add(1, Ordering::Relaxed);
+        progress.starts_cut.fetch_add(1, Ordering::Relaxed);
     }
-    start(world, told);
+    start(world, progress);
 }
 
-fn start(world: &mut World, told: &Told) {
+fn start(world: &mut World, progress: &Progress) {
     let opened = world
         .open()
         .unwrap_or_else(|error| panic!("the start refuses: {error}"));
-    told.rebuilt
+    progress.rebuilt
         .fetch_add(u64::from(opened.rebuilt), Ordering::Relaxed);
     world.settle();
 }
@@ -136,19 +136,19 @@ fn live(world: &mut World, chance: &mut Chance, steps: usize) {
 
 #[test]
 fn nothing_acknowledged_is_lost_in_a_crash() {
-    let told = Arc::new(Told::default());
-    let count = Arc::clone(&told);
+    let progress = Arc::new(Progress::default());
+    let count = Arc::clone(&progress);
     let ran = try_seeds(seeds(160), move |seed, root, shown| {
         history(seed, root, shown, Lie::None, &count);
     });
     let load = |number: &AtomicU64| number.load(Ordering::Relaxed);
     println!(
         "{} seeds: {} records acknowledged, {} lives ended, {} starts cut short, tables rebuilt {} times",
-        load(&told.seeds),
-        load(&told.acknowledged),
-        load(&told.ends),
-        load(&told.starts_cut),
-        load(&told.rebuilt),
+        load(&progress.seeds),
+        load(&progress.acknowledged),
+        load(&progress.ends),
+        load(&progress.starts_cut),
+        load(&progress.rebuilt),
     );
     if let Err(why) = ran {
         panic!("{why}");
@@ -158,7 +158,7 @@ fn nothing_acknowledged_is_lost_in_a_crash() {
 /// The suite notices what this disk does, and soon.
 fn is_caught(lie: Lie) {
     let run = move |seed, root: &Path, shown: &Shown| {
-        history(seed, root, shown, lie, &Told::default());
+        history(seed, root, shown, lie, &Progress::default());
     };
     let caught = try_seeds(0..200, run).unwrap_err();
     let how = caught.lines().find(|line| line.starts_with("seed "));

@@ -64,7 +64,7 @@ pub(super) struct World {
     sides: BTreeMap<(TenantId, Vec<u8>), Side>,
     /// How many records were made, over all tenants.
     order: u64,
-    waiting: Vec<(Durable, Told)>,
+    waiting: Vec<(Durable, Progress)>,
     /// A record was lost though nothing ended: what follows is no suffix any more.
     lost: bool,
     /// How many records were acknowledged, over all lives.
@@ -72,7 +72,7 @@ pub(super) struct World {
 }
 
 /// What a record was about.
-enum Told {
+enum Progress {
     Step(TenantId, usize),
     Side((TenantId, Vec<u8>), usize),
 }
@@ -96,7 +96,7 @@ struct Step {
 /// The values a side row was told, and how many of them count.
 #[derive(Default)]
 struct Side {
-    told: Vec<(u64, Vec<u8>)>,
+    progress: Vec<(u64, Vec<u8>)>,
     kept: usize,
 }
 
@@ -170,15 +170,15 @@ impl World {
         self.fatal.store(false, Ordering::SeqCst);
         let machine = Arc::clone(&self.machine);
         let fatal = Arc::clone(&self.fatal);
-        let mut seams = Seams {
+        let mut env = Env {
             disk: Arc::new(SimDisk(Arc::clone(&self.machine))),
             open_tables: Box::new(move |dir, _, _| Ok(Box::new(SimTables::open(&machine, dir)?))),
             fatal: Box::new(move |_| fatal.store(true, Ordering::SeqCst)),
         };
         if self.real {
-            seams = Seams::real();
+            env = Env::real();
         }
-        let store = Store(Arc::new(Local::open_with(&self.config, &SCHEMA, seams)?));
+        let store = Store(Arc::new(Local::open_with(&self.config, &SCHEMA, env)?));
         let opened = store.opened();
         self.store = Some(store);
         Ok(opened)
@@ -219,19 +219,19 @@ impl World {
     /// Waits for all that is on its way. A record that is lost though the process lives makes it one
     /// that has to start again.
     pub fn resolve(&mut self) {
-        for (durable, told) in std::mem::take(&mut self.waiting) {
+        for (durable, progress) in std::mem::take(&mut self.waiting) {
             if durable.wait().is_err() {
                 self.lost = true;
                 continue;
             }
             self.acknowledged += 1;
-            match told {
-                Told::Step(tenant, number) => {
+            match progress {
+                Progress::Step(tenant, number) => {
                     let tenant = self.tenants.get_mut(&tenant).unwrap();
                     assert!(tenant.kept <= number, "acknowledged in order");
                     tenant.kept = number + 1;
                 }
-                Told::Side(key, number) => self.sides.get_mut(&key).unwrap().kept = number,
+                Progress::Side(key, number) => self.sides.get_mut(&key).unwrap().kept = number,
             }
         }
     }
@@ -329,7 +329,7 @@ impl World {
         tenant.steps.push(step);
         let record = Record::new(id, head.sequence, ops, entry, opening, head);
         let durable = self.store().append(record, ());
-        self.waiting.push((durable, Told::Step(id, number)));
+        self.waiting.push((durable, Progress::Step(id, number)));
     }
 
     /// Appends a side record.
@@ -339,10 +339,10 @@ impl World {
         let payload = self.payload();
         let op = Op::put(id, LAST_USED, key.clone(), 1, &payload);
         let side = self.sides.entry((id, key.clone())).or_default();
-        side.told.push((self.order, payload));
-        let number = side.told.len();
+        side.progress.push((self.order, payload));
+        let number = side.progress.len();
         let durable = self.store().append(Record::side(id, vec![op]), ());
-        self.waiting.push((durable, Told::Side((id, key), number)));
+        self.waiting.push((durable, Progress::Side((id, key), number)));
     }
 
     /// Waits, within bounds, until something has been brought about.
@@ -388,9 +388,9 @@ impl World {
             let found = found.map(|stored| stored.payload);
             let kept = found.as_ref().map_or(0, |found| {
                 1 + side
-                    .told
+                    .progress
                     .iter()
-                    .position(|(_, told)| told == found)
+                    .position(|(_, progress)| progress == found)
                     .unwrap()
             });
             assert!(
@@ -398,12 +398,12 @@ impl World {
                 "LOST: side row {key:?} of {id} is value {kept}, and {} was acknowledged",
                 side.kept
             );
-            if let Some((order, _)) = side.told.get(kept) {
+            if let Some((order, _)) = side.progress.get(kept) {
                 first_lost = first_lost.min(*order);
             }
-            side.told.truncate(kept);
+            side.progress.truncate(kept);
             side.kept = kept;
-            if let Some((order, _)) = side.told.last() {
+            if let Some((order, _)) = side.progress.last() {
                 last_kept = last_kept.max(*order);
             }
         }
@@ -458,7 +458,7 @@ impl World {
             expected.extend(rows);
         }
         for ((id, key), side) in &self.sides {
-            let value = side.told.last().unwrap().1.clone();
+            let value = side.progress.last().unwrap().1.clone();
             expected.insert((LAST_USED.name, *id, key.clone()), value);
         }
         let mut found = Rows::new();

@@ -266,7 +266,7 @@ impl Committer {
         let shared = Arc::clone(&self.shared);
         let _nobody_waits_in_vain = Abandon(&shared.inbox);
         self.serve().unwrap_or_else(|fatal| {
-            (shared.seams.fatal)(&fatal);
+            (shared.env.fatal)(&fatal);
             false
         })
     }
@@ -275,7 +275,7 @@ impl Committer {
         loop {
             match self.shared.inbox.next(!self.sealed) {
                 Turn::Write(group) => {
-                    self.shared.gate.wait_for_room(self.shared.config.lag_bytes);
+                    self.shared.memtable_queue.wait_for_room(self.shared.config.lag_bytes);
                     self.commit(group)?;
                 }
                 Turn::Seal => {
@@ -328,14 +328,14 @@ impl Committer {
             waiting.push((done, hold));
             ops.push(record.into_ops());
         }
-        self.shared.gate.absorb(ops, through);
+        self.shared.memtable_queue.absorb(ops, through);
         self.shared
-            .progress
+            .counters
             .durable
             .store(last.get(), Ordering::Release);
-        self.shared.progress.groups.fetch_add(1, Ordering::Relaxed);
+        self.shared.counters.groups.fetch_add(1, Ordering::Relaxed);
         if let Some(applied) = checkpoint {
-            self.shared.keeper.checkpointed(applied);
+            self.shared.snapshot_manager.checkpointed(applied);
         }
         for (lsn, (done, hold)) in (0..).map(|n| first.plus(n)).zip(waiting) {
             // Whoever waited may have left; the record is durable all the same.
@@ -358,7 +358,7 @@ impl Committer {
                 return false;
             }
             if self.heads.insert(record.tenant, sequence).is_none() {
-                self.shared.progress.tenants.fetch_add(1, Ordering::Relaxed);
+                self.shared.counters.tenants.fetch_add(1, Ordering::Relaxed);
             }
         }
         record.encode(&mut self.frame);
@@ -384,10 +384,10 @@ impl Committer {
             return true;
         }
         let usual = self.shared.wal.segment_bytes;
-        let Some(file) = self.shared.spare.take(frame, usual) else {
+        let Some(file) = self.shared.preallocator.take(frame, usual) else {
             return false;
         };
-        self.shared.keeper.sealed(Sealed {
+        self.shared.snapshot_manager.sealed(Sealed {
             segment: self.tail.segment,
             bytes: self.tail.offset,
             through: Position {
@@ -421,7 +421,7 @@ impl Committer {
         let began = stopwatch::now();
         self.file.sync_data().map_err(fatal("synced"))?;
         self.shared
-            .progress
+            .counters
             .synced(began.elapsed(), len_u64(&self.frame));
         *self.shared.position.lock().expect(NO_PANIC) = self.tail;
         Ok(())

@@ -17,7 +17,7 @@ const PIECE: usize = 1 << 20;
 
 /// Why files could not be read through, or made from one another.
 #[derive(Debug, Error)]
-pub enum Trouble {
+pub enum LogError {
     /// Nobody wants it any more.
     #[error("the store ends")]
     Stopped,
@@ -38,7 +38,7 @@ pub enum Trouble {
     Newer { path: PathBuf, version: u16 },
 }
 
-impl Trouble {
+impl LogError {
     pub fn io(path: &Path) -> impl Fn(io::Error) -> Self {
         move |source| Self::Io {
             path: path.to_owned(),
@@ -47,14 +47,14 @@ impl Trouble {
     }
 }
 
-impl From<Trouble> for OpenError {
-    fn from(trouble: Trouble) -> Self {
+impl From<LogError> for OpenError {
+    fn from(trouble: LogError) -> Self {
         match trouble {
-            Trouble::Stopped => Self::Rebuild {
+            LogError::Stopped => Self::Rebuild {
                 why: trouble.to_string(),
             },
-            Trouble::Io { path, source } => Self::Io { path, source },
-            Trouble::Damaged {
+            LogError::Io { path, source } => Self::Io { path, source },
+            LogError::Damaged {
                 path,
                 offset,
                 why,
@@ -66,7 +66,7 @@ impl From<Trouble> for OpenError {
                 next_valid: None,
                 why,
             },
-            Trouble::Newer { path, version } => Self::Newer {
+            LogError::Newer { path, version } => Self::Newer {
                 file: path,
                 what: format!("of log version {version}"),
             },
@@ -75,9 +75,9 @@ impl From<Trouble> for OpenError {
 }
 
 /// An error once nobody wants it any more.
-pub fn go_on(stopped: &dyn Fn() -> bool) -> Result<(), Trouble> {
+pub fn go_on(stopped: &dyn Fn() -> bool) -> Result<(), LogError> {
     if stopped() {
-        Err(Trouble::Stopped)
+        Err(LogError::Stopped)
     } else {
         Ok(())
     }
@@ -121,7 +121,7 @@ impl Frames {
     }
 
     /// Goes on to the next frame; the flaw if there is none.
-    pub fn step(&mut self) -> Result<Result<(), Flaw>, Trouble> {
+    pub fn step(&mut self) -> Result<Result<(), Flaw>, LogError> {
         self.current = None;
         let bytes = self.ahead(HEADER)?;
         if let Some(len) = announced(bytes) {
@@ -154,7 +154,7 @@ impl Frames {
     }
 
     /// Whether the file has only zeros from here on. Afterwards no frame can be read.
-    pub fn ends(&mut self) -> Result<bool, Trouble> {
+    pub fn ends(&mut self) -> Result<bool, LogError> {
         let here = self.tail;
         loop {
             let rest = self.ahead(PIECE)?;
@@ -169,8 +169,8 @@ impl Frames {
     }
 
     /// The trouble of damage right here.
-    pub fn damaged(&self, why: &'static str) -> Trouble {
-        Trouble::Damaged {
+    pub fn damaged(&self, why: &'static str) -> LogError {
+        LogError::Damaged {
             path: self.path.clone(),
             offset: self.tail.offset,
             why,
@@ -179,9 +179,9 @@ impl Frames {
     }
 
     /// The trouble that a flaw is where a frame has to be.
-    pub fn flawed(&self, flaw: Flaw) -> Trouble {
+    pub fn flawed(&self, flaw: Flaw) -> LogError {
         match flaw {
-            Flaw::Newer(version) => Trouble::Newer {
+            Flaw::Newer(version) => LogError::Newer {
                 path: self.path.clone(),
                 version,
             },
@@ -190,7 +190,7 @@ impl Frames {
     }
 
     /// The next `len` bytes, or as many as there are; reads on if need be.
-    fn ahead(&mut self, len: usize) -> Result<&[u8], Trouble> {
+    fn ahead(&mut self, len: usize) -> Result<&[u8], LogError> {
         let have = self.window.len() - self.at;
         if have < len {
             self.window.drain(..self.at);
@@ -201,7 +201,7 @@ impl Frames {
                 if error.kind() == io::ErrorKind::NotFound {
                     self.damaged("the file is missing")
                 } else {
-                    Trouble::io(&self.path)(error)
+                    LogError::io(&self.path)(error)
                 }
             })?;
             self.window.extend_from_slice(&more);
@@ -240,7 +240,7 @@ impl<'w> LogFrames<'w> {
 
     /// Goes on to the next frame; `false` at the end. Whatever is not as it was written is damage:
     /// the log went on behind this, so no crash explains it.
-    pub fn step(&mut self) -> Result<bool, Trouble> {
+    pub fn step(&mut self) -> Result<bool, LogError> {
         loop {
             let at = self.frames.tail();
             if (at.segment, at.offset) >= (self.end.segment, self.end.offset) {
@@ -265,7 +265,7 @@ impl<'w> LogFrames<'w> {
     }
 
     /// The trouble of damage right here.
-    pub fn damaged(&self, why: &'static str) -> Trouble {
+    pub fn damaged(&self, why: &'static str) -> LogError {
         self.frames.damaged(why)
     }
 }

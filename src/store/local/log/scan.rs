@@ -52,7 +52,7 @@ pub struct Scan {
     /// How long the last segment is; 0 if there is none.
     pub len: u64,
     /// Whether a segment that nothing was written to follows, and how long it is.
-    pub spare: Option<u64>,
+    pub preallocator: Option<u64>,
     /// Every tenant's last head.
     pub heads: HashMap<TenantId, LastHead>,
     /// The last record that the tables are known to hold.
@@ -94,7 +94,7 @@ impl Scan {
                 .read(&file)
                 .map_err(|error| OpenError::io(&file, error))?;
             if all_zero(&bytes) {
-                scan.spare = scan.spare.or(Some(len_u64(&bytes)));
+                scan.preallocator = scan.preallocator.or(Some(len_u64(&bytes)));
                 continue;
             }
             if let Some(torn) = &scan.torn {
@@ -102,7 +102,7 @@ impl Scan {
                 return Err(scan.damaged(torn.file.clone(), torn.offset, next, torn.why));
             }
             // Zeros before it were a segment that its first frame did not fit into.
-            scan.spare = None;
+            scan.preallocator = None;
             scan.segment(number, file, bytes, schema)?;
         }
         if scan.applied < scan.base {
@@ -130,7 +130,7 @@ impl Scan {
             sealed: Vec::new(),
             front: Vec::new(),
             len: 0,
-            spare: None,
+            preallocator: None,
             heads,
             applied: Lsn::ZERO,
             through,

@@ -108,7 +108,7 @@ impl Wal {
 }
 
 /// The next segment, made on a thread of its own while the log still fills the one before it.
-pub struct Spare {
+pub struct SegmentPreallocator {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -120,7 +120,7 @@ enum State {
     Stopped,
 }
 
-impl Spare {
+impl SegmentPreallocator {
     /// With `ready`, if that segment was made before the last stop.
     pub fn new(number: u64, len: u64, ready: Option<Box<dyn LogFile>>) -> Self {
         let state = match ready {
@@ -171,7 +171,7 @@ impl Spare {
         }
     }
 
-    /// Ends [`Spare::run`].
+    /// Ends [`SegmentPreallocator::run`].
     pub fn stop(&self) {
         *self.lock() = State::Stopped;
         self.changed.notify_all();
@@ -233,7 +233,7 @@ impl Spare {
 }
 
 /// Stops making segments when their thread ends, even by a panic.
-struct Stop<'a>(&'a Spare);
+struct Stop<'a>(&'a SegmentPreallocator);
 
 impl Drop for Stop<'_> {
     fn drop(&mut self) {

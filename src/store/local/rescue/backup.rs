@@ -26,9 +26,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use super::Told;
+use super::Progress;
 use super::readonly::{ReadOnly, newest_whole};
-use super::untouched::untouched;
+use super::read_only_disk::read_only_wal;
 use crate::store::local::Shared;
 use crate::store::local::disk::{Disk as _, RealDisk, len_u64};
 use crate::store::local::log::frame::{HEADER, Kind, Tail};
@@ -203,10 +203,10 @@ impl Backup {
     pub fn check(
         dir: &Path,
         schema: &'static [TableSpec],
-        told: Told<'_>,
+        progress: Progress<'_>,
     ) -> Result<(Self, ReadOnly), BackupError> {
         let backup = Self::read(dir)?;
-        let seen = backup.check_files(dir, Schema::new(schema), &|| true, told)?;
+        let seen = backup.check_files(dir, Schema::new(schema), &|| true, progress)?;
         let facts = seen.facts();
         let tenants = u64::try_from(facts.tenants).unwrap_or(u64::MAX);
         let said = (backup.lsn, backup.tenants);
@@ -224,7 +224,7 @@ impl Backup {
         dir: &Path,
         schema: Schema,
         open: &dyn Fn() -> bool,
-        told: Told<'_>,
+        progress: Progress<'_>,
     ) -> Result<ReadOnly, BackupError> {
         let damaged = |file: &str, why: &str| BackupError::Damaged {
             file: dir.join(file),
@@ -238,7 +238,7 @@ impl Backup {
                 return Err(damaged(name, "it is missing"));
             }
             let mut read = |bytes: u64| {
-                told("checking the copy", done + bytes, total);
+                progress("checking the copy", done + bytes, total);
                 open().then_some(()).ok_or(BackupError::Closed)
             };
             let found = copy(&path, None, u64::MAX, &mut read)?;
@@ -336,7 +336,7 @@ impl Source<'_> {
         &self,
         dir: &Path,
         made_at: Timestamp,
-        told: Told<'_>,
+        progress: Progress<'_>,
     ) -> Result<Backup, BackupError> {
         // By components: a slash behind the name is no part of it.
         let dir = std::path::absolute(dir).map_err(BackupError::io(dir))?;
@@ -366,7 +366,7 @@ impl Source<'_> {
             }
             Err(error) => return Err(BackupError::io(&unfinished)(error)),
         }
-        let made = self.fill(&unfinished, made_at, told).and_then(|backup| {
+        let made = self.fill(&unfinished, made_at, progress).and_then(|backup| {
             fs::rename(&unfinished, &dir).map_err(BackupError::io(&dir))?;
             sync_dir(dir.parent().unwrap_or(Path::new("/")))?;
             Ok(backup)
@@ -381,8 +381,8 @@ impl Source<'_> {
         made
     }
 
-    fn fill(&self, dir: &Path, made_at: Timestamp, told: Told<'_>) -> Result<Backup, BackupError> {
-        let lens = self.files(told)?;
+    fn fill(&self, dir: &Path, made_at: Timestamp, progress: Progress<'_>) -> Result<Backup, BackupError> {
+        let lens = self.files(progress)?;
         let total: u64 = lens.iter().map(|(_, len)| len).sum();
         let free = RealDisk.free(dir).map_err(BackupError::io(dir))?;
         let wants = total.saturating_add(self.reserve);
@@ -398,7 +398,7 @@ impl Source<'_> {
         }
         for (name, len) in lens {
             let mut read = |bytes: u64| {
-                told("copying", done + bytes, total);
+                progress("copying", done + bytes, total);
                 (self.open)().then_some(()).ok_or(BackupError::Closed)
             };
             let copied = copy(
@@ -453,7 +453,7 @@ impl Source<'_> {
             files,
             sha256: String::new(),
         };
-        let seen = backup.check_files(dir, self.schema.clone(), self.open, told)?;
+        let seen = backup.check_files(dir, self.schema.clone(), self.open, progress)?;
         if seen.scan.tail != end {
             return Err(BackupError::Damaged {
                 file: self.data.join(segment_name(end.segment)),
@@ -472,9 +472,9 @@ impl Source<'_> {
     }
 
     /// What is copied: names below the data directory, and how many bytes of each.
-    fn files(&self, told: Told<'_>) -> Result<Vec<(String, u64)>, BackupError> {
+    fn files(&self, progress: Progress<'_>) -> Result<Vec<(String, u64)>, BackupError> {
         let stopped = || !(self.open)();
-        let base = newest_whole(&self.wal, self.snapshots, &stopped, told)?;
+        let base = newest_whole(&self.wal, self.snapshots, &stopped, progress)?;
         let mut files = Vec::new();
         if let Some(Snapshot { path, bytes, .. }) = base {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -511,15 +511,15 @@ impl Shared {
         dir: &Path,
         made_at: Timestamp,
         secrets: &[&str],
-        told: Told<'_>,
+        progress: Progress<'_>,
     ) -> Result<Backup, BackupError> {
         let _hold = self.hold_files();
         // In this order: what a snapshot covers is before the end of the log.
-        let snapshots = self.keeper.kept();
+        let snapshots = self.snapshot_manager.kept();
         let newest = snapshots.last().map_or(0, |newest| newest.bytes);
         let source = Source {
             data: &self.config.data,
-            wal: untouched(self.wal.dir.clone()),
+            wal: read_only_wal(self.wal.dir.clone()),
             snapshots: &snapshots,
             end: *self.position.lock().expect("no holder of this lock panics"),
             ended: false,
@@ -529,7 +529,7 @@ impl Shared {
             reserve: self.config.watermark(newest),
             open: &|| self.inbox.is_open(),
         };
-        source.copy_to(dir, made_at, told)
+        source.copy_to(dir, made_at, progress)
     }
 }
 
@@ -540,7 +540,7 @@ impl ReadOnly {
         dir: &Path,
         made_at: Timestamp,
         secrets: &[&str],
-        told: Told<'_>,
+        progress: Progress<'_>,
     ) -> Result<Backup, BackupError> {
         let (end, ended) = self.end().ok_or_else(|| BackupError::NoData {
             data: self.data.clone(),
@@ -556,7 +556,7 @@ impl ReadOnly {
             reserve: 0,
             open: &|| true,
         };
-        source.copy_to(dir, made_at, told)
+        source.copy_to(dir, made_at, progress)
     }
 }
 

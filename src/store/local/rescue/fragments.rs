@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Told;
+use super::Progress;
 use super::salvage::Unreadable;
 use crate::id::{Sequence, TenantId};
 use crate::store::Head;
 use crate::store::OpenError;
 use crate::store::ledger::Tally;
-use crate::store::local::Seams;
+use crate::store::local::Env;
 use crate::store::local::disk::Disk;
 use crate::store::local::log::frame::{Flaw, HEADER, Kind, Tail, announced, find_frames};
 use crate::store::local::log::scan::{open_head, records};
@@ -72,10 +72,10 @@ impl Fragments {
         disk: &dyn Disk,
         schema: &Schema,
         path: &Path,
-        told: Told<'_>,
+        progress: Progress<'_>,
     ) -> Result<Option<Self>, OpenError> {
         let mut sums: BTreeMap<TenantId, Sum> = BTreeMap::new();
-        let (cover, unreadable) = rows(disk, schema, path, told, &mut |tenant, op| {
+        let (cover, unreadable) = rows(disk, schema, path, progress, &mut |tenant, op| {
             let LoggedOp::Put { table, key, value } = op else {
                 return Ok(());
             };
@@ -117,13 +117,13 @@ impl Fragments {
     /// Writes the tenants that are whole into a snapshot of their own, and reads it back.
     pub fn write(
         &self,
-        seams: &Seams,
+        env: &Env,
         schema: &Schema,
         dir: &Path,
         epoch: u32,
-        told: Told<'_>,
+        progress: Progress<'_>,
     ) -> Result<PathBuf, OpenError> {
-        let disk = &seams.disk;
+        let disk = &env.disk;
         let made = snapshot::path(dir, self.cover.lsn);
         let io = |error| OpenError::io(&made, error);
         let whole: HashSet<_> = self.whole.keys().copied().collect();
@@ -133,7 +133,7 @@ impl Fragments {
             disk.as_ref(),
             schema,
             &self.path,
-            told,
+            progress,
             &mut |tenant, op| {
                 let readable = match op {
                     LoggedOp::Put { table, key, value } => {
@@ -164,7 +164,7 @@ fn rows(
     disk: &dyn Disk,
     schema: &Schema,
     path: &Path,
-    told: Told<'_>,
+    progress: Progress<'_>,
     take: Take<'_>,
 ) -> Result<(Option<Cover>, Vec<Unreadable>), OpenError> {
     let io = |error| OpenError::io(path, error);
@@ -172,7 +172,7 @@ fn rows(
     let (mut cover, mut unreadable) = (None, Vec::new());
     let mut tail = snapshot::START;
     loop {
-        told("reading the snapshot", tail.offset, total);
+        progress("reading the snapshot", tail.offset, total);
         let header = disk.read_at(path, tail.offset, HEADER).map_err(io)?;
         let len = announced(&header).unwrap_or(HEADER);
         let bytes = disk.read_at(path, tail.offset, len).map_err(io)?;
@@ -265,7 +265,7 @@ impl Ground {
         schema: &Schema,
         dir: &Path,
         first: Option<u64>,
-        told: Told<'_>,
+        progress: Progress<'_>,
     ) -> Result<Self, OpenError> {
         let mut ground = Self {
             cover: None,
@@ -276,7 +276,7 @@ impl Ground {
         let paths =
             snapshot::list(disk.as_ref(), dir).map_err(|error| OpenError::io(dir, error))?;
         for path in paths.into_iter().rev() {
-            told("checking the snapshot", 0, 1);
+            progress("checking the snapshot", 0, 1);
             let whole = Snapshot::open(disk, schema, path.clone()).and_then(|snapshot| {
                 snapshot.check_frames(disk, &|| false)?;
                 Ok((snapshot.cover, snapshot.heads(disk, schema)?))
@@ -296,7 +296,7 @@ impl Ground {
             return Ok(ground);
         }
         for path in &ground.useless {
-            if let Some(fragments) = Fragments::read(disk.as_ref(), schema, path, told)? {
+            if let Some(fragments) = Fragments::read(disk.as_ref(), schema, path, progress)? {
                 ground.cover = Some(fragments.cover);
                 ground.tenants = fragments.whole.clone();
                 ground.fragments = Some(fragments);
@@ -341,10 +341,10 @@ mod tests {
 
     #[test]
     fn tenants_whose_every_frame_can_be_read_come_back_whole() {
-        let (dir, schema, seams) = (
+        let (dir, schema, env) = (
             tempfile::tempdir().unwrap(),
             Schema::new(&SCHEMA),
-            Seams::real(),
+            Env::real(),
         );
         let mut items = Vec::new();
         for number in 0..4_000 {
@@ -375,12 +375,12 @@ mod tests {
         };
         let path = snapshot::path(dir.path(), cover.lsn);
         let mut writer =
-            snapshot::Writer::create(seams.disk.as_ref(), &path, 1, Some(cover)).unwrap();
+            snapshot::Writer::create(env.disk.as_ref(), &path, 1, Some(cover)).unwrap();
         items.iter().for_each(|item| writer.push(item).unwrap());
         writer.finish().unwrap();
         let whole = std::fs::read(&path).unwrap();
         let read =
-            |told: Told<'_>| Fragments::read(seams.disk.as_ref(), &schema, &path, told).unwrap();
+            |progress: Progress<'_>| Fragments::read(env.disk.as_ref(), &schema, &path, progress).unwrap();
         assert_eq!(read(&mut |_, _, _| {}).unwrap().whole.len(), 4_000);
 
         // In the second frame of rows, in the middle of the heads; and in the last of all.
@@ -401,11 +401,11 @@ mod tests {
             );
             let aside = tempfile::tempdir().unwrap();
             let made = found
-                .write(&seams, &schema, aside.path(), 2, &mut |_, _, _| {})
+                .write(&env, &schema, aside.path(), 2, &mut |_, _, _| {})
                 .unwrap();
-            let heads = Snapshot::open(&seams.disk, &schema, made)
+            let heads = Snapshot::open(&env.disk, &schema, made)
                 .unwrap()
-                .heads(&seams.disk, &schema);
+                .heads(&env.disk, &schema);
             let heads: HashSet<_> = heads.unwrap().into_keys().collect();
             assert_eq!(heads, found.whole.keys().copied().collect());
         }

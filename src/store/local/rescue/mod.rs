@@ -18,7 +18,7 @@ mod repair;
 pub(super) mod restore;
 pub mod salvage;
 mod survey;
-mod untouched;
+mod read_only_disk;
 
 pub use backup::{Backup, BackupError, Copied, backups_in, remove_old_backups};
 pub use readonly::{Change, Facts, ReadOnly, Visit};
@@ -28,4 +28,4 @@ pub use salvage::{Gap, Loss, Salvage, SalvageReport, Unreadable};
 pub use survey::Survey;
 
 /// What long work tells of how far it is: what it does, bytes done, bytes in all.
-pub type Told<'a> = &'a mut dyn FnMut(&'static str, u64, u64);
+pub type Progress<'a> = &'a mut dyn FnMut(&'static str, u64, u64);

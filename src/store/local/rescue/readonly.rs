@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use super::Told;
-use super::untouched::{Untouched, untouched};
+use super::Progress;
+use super::read_only_disk::{ReadOnlyDisk, read_only_wal};
 use crate::id::TenantId;
 use crate::store::Lsn;
 use crate::store::head::Head;
@@ -21,21 +21,21 @@ use crate::store::ledger::Ledger;
 use crate::store::local::disk::{Disk as _, RealDisk, len_u64};
 use crate::store::local::log::commit::Inbox;
 use crate::store::local::log::frame::Tail;
-use crate::store::local::log::frames::{LogFrames, Trouble};
+use crate::store::local::log::frames::{LogFrames, LogError};
 use crate::store::local::log::scan::{Scan, open_head, records};
-use crate::store::local::log::segment::{Spare, Wal};
+use crate::store::local::log::segment::{SegmentPreallocator, Wal};
 use crate::store::local::manifest;
 use crate::store::local::recover::{self, Before, Examined, LOCK, WAL};
 use crate::store::local::schema::{Part, Schema};
-use crate::store::local::snapshot::keep::Keeper;
+use crate::store::local::snapshot::keep::SnapshotManager;
 use crate::store::local::snapshot::{self, Effect, Item, Snapshot};
 use crate::store::local::space::Space;
-use crate::store::local::tables::apply::Gate;
+use crate::store::local::tables::apply::MemtableQueue;
 use crate::store::local::tables::layout::{Layout, split_key};
-use crate::store::local::tables::rebuild::{Chunk, Halt, Origin};
+use crate::store::local::tables::rebuild::{Chunk, RebuildError, Origin};
 use crate::store::local::tables::replay;
 use crate::store::local::tables::settle::TABLES;
-use crate::store::local::{Progress, Seams, Shared};
+use crate::store::local::{Counters, Env, Shared};
 use crate::store::record::{LoggedBody, LoggedOp};
 use crate::store::row::{Damaged, Envelope, HEADS, Load, Op, Stored, TableSpec, open_envelope};
 use crate::store::{OpenError, Reader, StoreConfig};
@@ -158,7 +158,7 @@ impl ReadOnly {
         schema: Schema,
         lock: Option<File>,
     ) -> Result<Self, OpenError> {
-        let wal = untouched(data.join(WAL));
+        let wal = read_only_wal(data.join(WAL));
         let Examined {
             scan,
             snapshots,
@@ -220,14 +220,14 @@ impl ReadOnly {
     /// Shows every change of every row, the store's own included: first the rows of a snapshot, if
     /// there is one, then the log behind it, until `visit` breaks. Rows under sequences come in their
     /// tenant's order.
-    pub fn walk(&self, told: Told<'_>, visit: Visit<'_>) -> Result<(), OpenError> {
-        let base = self.base(told)?;
+    pub fn walk(&self, progress: Progress<'_>, visit: Visit<'_>) -> Result<(), OpenError> {
+        let base = self.base(progress)?;
         let begin = base.map_or(Tail::START, |base| base.cover.tail());
         let total = base.map_or(0, |base| base.bytes) + self.log_bytes(begin);
         let mut done = 0;
         let mut tell = |more: u64| {
             done += more;
-            told("reading rows", done.min(total), total);
+            progress("reading rows", done.min(total), total);
         };
         if let Some(base) = base {
             for item in base.rows(&self.wal.disk, &self.schema, Part::Whole) {
@@ -248,7 +248,7 @@ impl ReadOnly {
     }
 
     /// The same of all the log there is, and of nothing before it.
-    pub(super) fn walk_log(&self, told: Told<'_>, visit: Visit<'_>) -> Result<(), OpenError> {
+    pub(super) fn walk_log(&self, progress: Progress<'_>, visit: Visit<'_>) -> Result<(), OpenError> {
         let numbers = self.wal.numbers();
         let numbers = numbers.map_err(|error| OpenError::io(&self.wal.dir, error))?;
         let oldest = self.snapshots.first().map(|oldest| oldest.cover.tail());
@@ -260,7 +260,7 @@ impl ReadOnly {
         let mut done = 0;
         let mut tell = |more: u64| {
             done += more;
-            told("reading the log", done.min(total), total);
+            progress("reading the log", done.min(total), total);
         };
         self.walk_from(begin, &mut tell, visit)
     }
@@ -294,8 +294,8 @@ impl ReadOnly {
 
     /// The newest snapshot whose every frame is as it was written; `None` where the log alone tells
     /// everything.
-    pub(super) fn base(&self, told: Told<'_>) -> Result<Option<&Snapshot>, OpenError> {
-        newest_whole(&self.wal, &self.snapshots, &|| false, told)
+    pub(super) fn base(&self, progress: Progress<'_>) -> Result<Option<&Snapshot>, OpenError> {
+        newest_whole(&self.wal, &self.snapshots, &|| false, progress)
     }
 
     /// The snapshots that count and of which a frame is not as it was written.
@@ -304,7 +304,7 @@ impl ReadOnly {
         for snapshot in &self.snapshots {
             match snapshot.check_frames(&self.wal.disk, &|| false) {
                 Ok(()) => {}
-                Err(Trouble::Damaged { .. }) => broken.push(snapshot.path.clone()),
+                Err(LogError::Damaged { .. }) => broken.push(snapshot.path.clone()),
                 Err(other) => return Err(other.into()),
             }
         }
@@ -318,9 +318,9 @@ impl ReadOnly {
     }
 
     /// Checks every row, and every tenant's hot rows against its head.
-    pub fn check_rows(&self, told: Told<'_>) -> Result<(), OpenError> {
+    pub fn check_rows(&self, progress: Progress<'_>) -> Result<(), OpenError> {
         let mut ledgers: HashMap<TenantId, Ledger> = HashMap::new();
-        self.walk(told, &mut |tenant, change| {
+        self.walk(progress, &mut |tenant, change| {
             change.count_into(ledgers.entry(tenant).or_default(), tenant);
             ControlFlow::Continue(())
         })?;
@@ -343,9 +343,9 @@ impl ReadOnly {
     /// any more, and reads them.
     pub fn reader(&self, scratch: &Path) -> Result<Reader, OpenError> {
         let config = StoreConfig::new(&self.data);
-        let seams = Seams::real();
+        let env = Env::real();
         let wal = Wal::new(
-            Arc::new(Untouched {
+            Arc::new(ReadOnlyDisk {
                 but: Some(scratch.to_owned()),
             }),
             self.wal.dir.clone(),
@@ -357,7 +357,7 @@ impl ReadOnly {
             .create_dir(&runs)
             .map_err(|error| OpenError::io(&runs, error))?;
         let tables = scratch.join(TABLES);
-        let tables = (seams.open_tables)(&tables, &self.schema, config.table_cache_bytes)?;
+        let tables = (env.open_tables)(&tables, &self.schema, config.table_cache_bytes)?;
         let origin = Origin {
             snapshots: self.snapshots.clone(),
             end: self.scan.tail,
@@ -365,29 +365,29 @@ impl ReadOnly {
         let mut fill = |chunk: Chunk| {
             Layout(tables.as_ref())
                 .fill(chunk.table, &chunk.rows)
-                .map_err(Halt::Tables)
+                .map_err(RebuildError::Tables)
         };
         let place = (&wal, &self.schema, scratch);
         origin.rows(place, Part::Whole, &|| false, &mut fill)?;
         replay::check_heads(&self.scan, tables.as_ref())?;
         let shared = Shared {
             inbox: Inbox::new(),
-            gate: Gate::new(self.scan.through),
-            spare: Spare::new(0, 0, None),
+            memtable_queue: MemtableQueue::new(self.scan.through),
+            preallocator: SegmentPreallocator::new(0, 0, None),
             space: Space::new(),
             position: Mutex::new(self.scan.tail),
             wal,
             tables: RwLock::new(Some(tables)),
             rebuilding: AtomicBool::new(false),
-            keeper: Keeper::new(Vec::new(), Vec::new(), self.scan.applied),
+            snapshot_manager: SnapshotManager::new(Vec::new(), Vec::new(), self.scan.applied),
             epoch: self.scan.tail.epoch,
-            progress: Progress::at(&self.scan),
+            counters: Counters::at(&self.scan),
             schema: self.schema.clone(),
             config,
-            seams,
+            env,
         };
         shared.inbox.abandon();
-        shared.spare.stop();
+        shared.preallocator.stop();
         Ok(Reader(Arc::new(shared)))
     }
 }
@@ -398,14 +398,14 @@ pub(super) fn newest_whole<'a>(
     wal: &Wal,
     snapshots: &'a [Snapshot],
     stopped: &dyn Fn() -> bool,
-    told: Told<'_>,
+    progress: Progress<'_>,
 ) -> Result<Option<&'a Snapshot>, OpenError> {
     let mut trouble = None;
     for snapshot in snapshots.iter().rev() {
-        told("checking the snapshot", 0, snapshot.bytes);
+        progress("checking the snapshot", 0, snapshot.bytes);
         match snapshot.check_frames(&wal.disk, stopped) {
             Ok(()) => return Ok(Some(snapshot)),
-            Err(damage @ Trouble::Damaged { .. }) => drop(trouble.get_or_insert(damage)),
+            Err(damage @ LogError::Damaged { .. }) => drop(trouble.get_or_insert(damage)),
             Err(other) => return Err(other.into()),
         }
     }

@@ -12,15 +12,15 @@ use std::path::Path;
 
 use thiserror::Error;
 
-use super::Told;
+use super::Progress;
 use super::readonly::{Change, ReadOnly, Visit};
 use crate::id::{Sequence, TenantId};
 use crate::store::head::Head;
 use crate::store::ledger::Ledger;
-use crate::store::local::Seams;
+use crate::store::local::Env;
 use crate::store::local::recover;
 use crate::store::local::schema::Schema;
-use crate::store::local::tables::lag::Generation;
+use crate::store::local::tables::memtable::Generation;
 use crate::store::local::tables::layout::{Layout, full_key, tenant_end};
 use crate::store::local::tables::replay;
 use crate::store::local::tables::settle::{self, DOUBTFUL, TABLES, TablesAre};
@@ -96,17 +96,17 @@ impl Repair<'_> {
         &self,
         config: &StoreConfig,
         schema: &'static [TableSpec],
-        told: Told<'_>,
+        progress: Progress<'_>,
     ) -> Result<Repaired, RepairError> {
-        self.run_with(config, Schema::new(schema), &Seams::real(), told)
+        self.run_with(config, Schema::new(schema), &Env::real(), progress)
     }
 
     pub(super) fn run_with(
         &self,
         config: &StoreConfig,
         schema: Schema,
-        seams: &Seams,
-        told: Told<'_>,
+        env: &Env,
+        progress: Progress<'_>,
     ) -> Result<Repaired, RepairError> {
         let data = &config.data;
         let lock = recover::lock(data)?;
@@ -114,7 +114,7 @@ impl Repair<'_> {
         let head = live.heads().find(|(tenant, _)| *tenant == self.tenant);
         let (_, head) = head.ok_or(RepairError::NoTenant(self.tenant))?;
 
-        let differs = match self.sum(&[Source::All(&live)], told) {
+        let differs = match self.sum(&[Source::All(&live)], progress) {
             Ok(alone) => self.differs(&alone, &head),
             // The log opened, so this is a snapshot: what it held may be in the backup.
             Err(error @ OpenError::Damaged { .. }) if self.from.is_some() => {
@@ -133,7 +133,7 @@ impl Repair<'_> {
         };
         if let Some(why) = differs {
             let why = match &backup {
-                Some(_) => self.differs(&self.sum(&sources, told)?, &head),
+                Some(_) => self.differs(&self.sum(&sources, progress)?, &head),
                 None => Some(format!("{why}; a backup was not given")),
             };
             if let Some(why) = why {
@@ -141,7 +141,7 @@ impl Repair<'_> {
                 return Err(RepairError::Differs { tenant, why });
             }
         }
-        let replaced = self.replace(&sources, config, &schema, seams, told)?;
+        let replaced = self.replace(&sources, config, &schema, env, progress)?;
         if !replaced && backup.is_some() {
             return Err(RepairError::NoTables);
         }
@@ -155,12 +155,12 @@ impl Repair<'_> {
     }
 
     /// What the tenant's rows in these directories come to, one laid over the other.
-    fn sum(&self, sources: &[Source<'_>], told: Told<'_>) -> Result<Sum, OpenError> {
+    fn sum(&self, sources: &[Source<'_>], progress: Progress<'_>) -> Result<Sum, OpenError> {
         let mut sum = Sum::default();
         for source in sources {
             // The first of a directory must follow the last of the one below it.
             let mut first = true;
-            source.walk(told, &mut |tenant, change| {
+            source.walk(progress, &mut |tenant, change| {
                 if tenant == self.tenant {
                     sum.add(tenant, &change, self.leaf, &mut first);
                 }
@@ -200,20 +200,20 @@ impl Repair<'_> {
         sources: &[Source<'_>],
         config: &StoreConfig,
         schema: &Schema,
-        seams: &Seams,
-        told: Told<'_>,
+        env: &Env,
+        progress: Progress<'_>,
     ) -> Result<bool, OpenError> {
-        let (data, disk) = (&config.data, &seams.disk);
+        let (data, disk) = (&config.data, &env.disk);
         let io = |error| OpenError::io(data, error);
         let names = disk.list(data).map_err(io)?;
         if TablesAre::among(&names) != TablesAre::Present {
             return Ok(false);
         }
-        settle::doubt_tables(seams, data).map_err(io)?;
+        settle::doubt_tables(env, data).map_err(io)?;
         let write = || -> Result<(), Unusable> {
-            let tables = (seams.open_tables)(&data.join(TABLES), schema, config.table_cache_bytes)?;
+            let tables = (env.open_tables)(&data.join(TABLES), schema, config.table_cache_bytes)?;
             self.clear(tables.as_ref(), schema)?;
-            self.write(sources, tables.as_ref(), told)?;
+            self.write(sources, tables.as_ref(), progress)?;
             Ok(tables.sync()?)
         };
         // sled panics on some of what it does not understand.
@@ -259,13 +259,13 @@ impl Repair<'_> {
         &self,
         sources: &[Source<'_>],
         tables: &dyn Tables,
-        told: Told<'_>,
+        progress: Progress<'_>,
     ) -> Result<(), Unusable> {
         let layout = Layout(tables);
         let mut batch = Generation::default();
         for source in sources {
             let mut stopped = None;
-            source.walk(told, &mut |tenant, change| {
+            source.walk(progress, &mut |tenant, change| {
                 if tenant != self.tenant {
                     return ControlFlow::Continue(());
                 }
@@ -335,10 +335,10 @@ enum Source<'a> {
 }
 
 impl Source<'_> {
-    fn walk(self, told: Told<'_>, visit: Visit<'_>) -> Result<(), OpenError> {
+    fn walk(self, progress: Progress<'_>, visit: Visit<'_>) -> Result<(), OpenError> {
         match self {
-            Self::All(seen) => seen.walk(told, visit),
-            Self::Log(seen) => seen.walk_log(told, visit),
+            Self::All(seen) => seen.walk(progress, visit),
+            Self::Log(seen) => seen.walk_log(progress, visit),
         }
     }
 }

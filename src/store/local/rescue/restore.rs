@@ -8,7 +8,7 @@ use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use super::Told;
+use super::Progress;
 use super::backup::{Backup, BackupError, copy, names, sync_dir};
 use crate::store::OpenError;
 use crate::store::local::disk::Disk;
@@ -81,7 +81,7 @@ impl Restoring {
         from: &Path,
         backup: &Backup,
         without: &[&str],
-        told: Told<'_>,
+        progress: Progress<'_>,
     ) -> Result<(), BackupError> {
         let to = self.dir();
         let total = backup.files.values().map(|file| file.bytes).sum();
@@ -95,7 +95,7 @@ impl Restoring {
                 made.map_err(BackupError::io(dir))?;
             }
             let mut read = |bytes: u64| {
-                told("copying", done + bytes, total);
+                progress("copying", done + bytes, total);
                 Ok(())
             };
             if copy(&source, Some(&target), u64::MAX, &mut read)? != *copied {

@@ -14,7 +14,7 @@ use crate::id::TenantId;
 use crate::store::ledger::Tally;
 use crate::store::local::disk::{Disk, LogFile, len_u64};
 use crate::store::local::log::frame::{HEADER, Kind, Tail, is_shutdown};
-use crate::store::local::log::frames::{Frames, Trouble, go_on};
+use crate::store::local::log::frames::{Frames, LogError, go_on};
 use crate::store::local::log::scan::{LastHead, open_head, records};
 use crate::store::local::schema::{Part, Schema, rank};
 use crate::store::local::tables::layout::{full_key, split_key};
@@ -129,8 +129,8 @@ pub fn list(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<PathBuf>> {
 
 impl Snapshot {
     /// Reads what a snapshot covers, and makes sure that it has an end.
-    pub fn open(disk: &Arc<dyn Disk>, schema: &Schema, path: PathBuf) -> Result<Self, Trouble> {
-        let bytes = disk.len(&path).map_err(Trouble::io(&path))?;
+    pub fn open(disk: &Arc<dyn Disk>, schema: &Schema, path: PathBuf) -> Result<Self, LogError> {
+        let bytes = disk.len(&path).map_err(LogError::io(&path))?;
         let mut rows = Rows::new(disk.clone(), schema, path.clone(), Part::Front);
         let cover = rows.cover()?;
         let Some(cover) = cover
@@ -141,9 +141,9 @@ impl Snapshot {
         let end = bytes.saturating_sub(len_u64(&[0; HEADER]));
         let last = disk
             .read_at(&path, end, HEADER)
-            .map_err(Trouble::io(&path))?;
+            .map_err(LogError::io(&path))?;
         if !is_shutdown(&last, START.segment, end) {
-            return Err(Trouble::Damaged {
+            return Err(LogError::Damaged {
                 path,
                 offset: end,
                 why: "the snapshot does not end",
@@ -158,7 +158,7 @@ impl Snapshot {
         &self,
         disk: &Arc<dyn Disk>,
         schema: &Schema,
-    ) -> Result<HashMap<TenantId, LastHead>, Trouble> {
+    ) -> Result<HashMap<TenantId, LastHead>, LogError> {
         let mut heads = HashMap::new();
         let mut rows = self.rows(disk, schema, Part::Front);
         while let Some(item) = rows.next().transpose()? {
@@ -182,7 +182,7 @@ impl Snapshot {
         &self,
         disk: &Arc<dyn Disk>,
         stopped: &dyn Fn() -> bool,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), LogError> {
         let mut frames = Frames::new(disk.clone(), self.path.clone(), START);
         while frames
             .frame()
@@ -196,7 +196,7 @@ impl Snapshot {
         self.check_end(&frames)
     }
 
-    fn check_end(&self, frames: &Frames) -> Result<(), Trouble> {
+    fn check_end(&self, frames: &Frames) -> Result<(), LogError> {
         if frames.tail().offset == self.bytes {
             Ok(())
         } else {
@@ -211,7 +211,7 @@ impl Snapshot {
         disk: &Arc<dyn Disk>,
         schema: &Schema,
         stopped: &dyn Fn() -> bool,
-    ) -> Result<HashMap<TenantId, LastHead>, Trouble> {
+    ) -> Result<HashMap<TenantId, LastHead>, LogError> {
         let mut rows = self.rows(disk, schema, Part::Whole);
         let mut heads = HashMap::new();
         let mut tallies: HashMap<TenantId, Tally> = HashMap::new();
@@ -406,7 +406,7 @@ impl<'s> Rows<'s> {
     }
 
     /// What the first frame says that the file covers, if it is a snapshot's.
-    fn cover(&mut self) -> Result<Option<Cover>, Trouble> {
+    fn cover(&mut self) -> Result<Option<Cover>, LogError> {
         if let Err(flaw) = self.frames.step()? {
             return Err(self.frames.flawed(flaw));
         }
@@ -421,7 +421,7 @@ impl<'s> Rows<'s> {
     }
 
     /// Reads on to the next frame with rows that are wanted.
-    fn read(&mut self) -> Result<(), Trouble> {
+    fn read(&mut self) -> Result<(), LogError> {
         while !self.ended && self.items.as_slice().is_empty() {
             if let Err(flaw) = self.frames.step()? {
                 return Err(self.frames.flawed(flaw));
@@ -458,7 +458,7 @@ impl<'s> Rows<'s> {
 }
 
 impl Iterator for Rows<'_> {
-    type Item = Result<Item, Trouble>;
+    type Item = Result<Item, LogError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         match self.read() {
@@ -612,7 +612,7 @@ mod tests {
         let why = |items: &[Item]| {
             let written = write(dir.path(), items);
             match written.check(&disk, &schema, &|| false) {
-                Err(Trouble::Damaged { why, .. }) => why,
+                Err(LogError::Damaged { why, .. }) => why,
                 other => panic!("{:?}", other.map(|_| ())),
             }
         };

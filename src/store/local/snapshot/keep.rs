@@ -18,7 +18,7 @@ use crate::store::OpenError;
 use crate::store::local::Shared;
 use crate::store::local::disk::Disk;
 use crate::store::local::log::frame::Tail;
-use crate::store::local::log::frames::{Trouble, go_on};
+use crate::store::local::log::frames::{LogError, go_on};
 use crate::store::local::log::scan::{Base, LastHead, Sealed};
 use crate::store::local::log::segment::Wal;
 use crate::store::local::recover::quarantine;
@@ -74,7 +74,7 @@ pub fn find(wal: &Wal, dir: &Path, schema: &Schema) -> Result<Found, OpenError> 
         });
         match front {
             Ok(snapshot) => found.snapshots.insert(0, snapshot),
-            Err(damage @ Trouble::Damaged { .. }) => {
+            Err(damage @ LogError::Damaged { .. }) => {
                 tracing::error!(%damage, "a snapshot is of no use");
                 found.damaged.push(path);
                 trouble.get_or_insert(damage);
@@ -104,7 +104,7 @@ pub fn set_aside(disk: &dyn Disk, data: &Path, path: &Path, epoch: u32) -> std::
 }
 
 /// What is known of snapshots and of the log that they may take the place of.
-pub struct Keeper {
+pub struct SnapshotManager {
     state: Mutex<State>,
     changed: Condvar,
     stopped: AtomicBool,
@@ -141,14 +141,14 @@ pub(in crate::store) struct FileHold(Arc<Shared>);
 
 impl Drop for FileHold {
     fn drop(&mut self) {
-        self.0.keeper.lock().holds -= 1;
-        self.0.keeper.changed.notify_all();
+        self.0.snapshot_manager.lock().holds -= 1;
+        self.0.snapshot_manager.changed.notify_all();
     }
 }
 
 const NO_PANIC: &str = "no holder of this lock panics";
 
-impl Keeper {
+impl SnapshotManager {
     /// With what a start found.
     pub fn new(mut kept: Vec<Snapshot>, sealed: Vec<Sealed>, applied: Lsn) -> Self {
         kept.drain(..kept.len().saturating_sub(KEPT));
@@ -274,11 +274,11 @@ impl State {
 impl Shared {
     /// Keeps all snapshots and segments where they are, for whoever reads them.
     pub fn hold_files(self: &Arc<Self>) -> FileHold {
-        let keeper = &self.keeper;
+        let snapshot_manager = &self.snapshot_manager;
         let removing = |state: &mut State| state.removing;
-        keeper
+        snapshot_manager
             .changed
-            .wait_while(keeper.lock(), removing)
+            .wait_while(snapshot_manager.lock(), removing)
             .expect(NO_PANIC)
             .holds += 1;
         FileHold(Arc::clone(self))
@@ -294,7 +294,7 @@ pub fn run(shared: &Shared) {
         tracing::debug!(%error, "snapshots are made as if they were urgent");
     }
     loop {
-        match shared.keeper.next(shared.config.snapshot_bytes) {
+        match shared.snapshot_manager.next(shared.config.snapshot_bytes) {
             Turn::Make(end) => make(shared, end),
             Turn::Tidy => tidy(shared),
             Turn::Stop => return,
@@ -305,45 +305,45 @@ pub fn run(shared: &Shared) {
 /// Makes a snapshot that is due. What goes wrong is not the trouble of those who write: it is tried
 /// again.
 fn make(shared: &Shared, end: Sealed) {
-    let (keeper, progress) = (&shared.keeper, &shared.progress);
+    let (snapshot_manager, counters) = (&shared.snapshot_manager, &shared.counters);
     loop {
-        let base = keeper.newest();
+        let base = snapshot_manager.newest();
         let merged = catch_unwind(AssertUnwindSafe(|| merge(shared, base.as_ref(), end)));
         let trouble = match merged {
             Ok(Ok(snapshot)) => {
                 let (lsn, bytes) = (snapshot.cover.lsn.get(), snapshot.bytes);
                 tracing::info!(lsn, bytes, "a snapshot was made");
-                keeper.made(snapshot, end);
-                progress.snapshots_made.fetch_add(1, Ordering::Relaxed);
+                snapshot_manager.made(snapshot, end);
+                counters.snapshots_made.fetch_add(1, Ordering::Relaxed);
                 return;
             }
-            Ok(Err(Trouble::Stopped)) => return,
+            Ok(Err(LogError::Stopped)) => return,
             Ok(Err(trouble)) => Some(trouble),
             Err(_panic) => None,
         };
         let why = trouble.as_ref().map(ToString::to_string);
         let why = why.as_deref().unwrap_or("a panic");
         tracing::error!(why, "no snapshot was made: the log stays as it is");
-        progress.snapshots_failed.fetch_add(1, Ordering::Relaxed);
+        counters.snapshots_failed.fetch_add(1, Ordering::Relaxed);
         match (trouble, base) {
-            (Some(Trouble::Damaged { path, .. }), Some(base)) if path == base.path => {
+            (Some(LogError::Damaged { path, .. }), Some(base)) if path == base.path => {
                 // The one before it, and the log from there, come to the same.
-                keeper.forget(&base);
+                snapshot_manager.forget(&base);
                 let disk = shared.wal.disk.as_ref();
                 if let Err(error) = set_aside(disk, &shared.config.data, &path, shared.epoch) {
                     tracing::warn!(%error, "a damaged snapshot could not be set aside");
                 }
             }
-            _ => return keeper.failed(end),
+            _ => return snapshot_manager.failed(end),
         }
     }
 }
 
 /// Merges `base` and the log behind it up to the end of a segment.
-fn merge(shared: &Shared, base: Option<&Snapshot>, end: Sealed) -> Result<Snapshot, Trouble> {
+fn merge(shared: &Shared, base: Option<&Snapshot>, end: Sealed) -> Result<Snapshot, LogError> {
     let disk = &shared.wal.disk;
     let dir = shared.config.data.join(file::DIR);
-    let stopped = || shared.keeper.is_stopped();
+    let stopped = || shared.snapshot_manager.is_stopped();
     let fold = Fold {
         wal: &shared.wal,
         schema: &shared.schema,
@@ -363,7 +363,7 @@ fn merge(shared: &Shared, base: Option<&Snapshot>, end: Sealed) -> Result<Snapsh
     let cover = Cover::up_to(folded.end);
     let path = file::path(&dir, cover.lsn);
     let new = Unfinished::new(disk, path.with_extension("new"));
-    let io = Trouble::io(new.path());
+    let io = LogError::io(new.path());
     let mut writer =
         Writer::create(disk.as_ref(), new.path(), shared.epoch, Some(cover)).map_err(&io)?;
     for row in folded.rows {
@@ -383,7 +383,7 @@ fn merge(shared: &Shared, base: Option<&Snapshot>, end: Sealed) -> Result<Snapsh
     };
     expected.extend(folded.heads);
     if !same(&heads, &expected) {
-        return Err(Trouble::Damaged {
+        return Err(LogError::Damaged {
             path: made.path,
             offset: 0,
             why: "its heads are not those of the log",
@@ -392,7 +392,7 @@ fn merge(shared: &Shared, base: Option<&Snapshot>, end: Sealed) -> Result<Snapsh
     }
     disk.rename(new.path(), &path)
         .and_then(|()| disk.sync_dir(&dir))
-        .map_err(Trouble::io(&path))?;
+        .map_err(LogError::io(&path))?;
     Ok(Snapshot { path, ..made })
 }
 
@@ -411,13 +411,13 @@ fn tidy(shared: &Shared) {
     if let Err(error) = remove_useless(shared) {
         tracing::warn!(%error, "old snapshots or segments could not be removed");
     }
-    shared.keeper.lock().removing = false;
-    shared.keeper.changed.notify_all();
+    shared.snapshot_manager.lock().removing = false;
+    shared.snapshot_manager.changed.notify_all();
 }
 
 fn remove_useless(shared: &Shared) -> std::io::Result<()> {
     let disk = &shared.wal.disk;
-    let kept = shared.keeper.kept();
+    let kept = shared.snapshot_manager.kept();
     let [older, .., _newest] = kept.as_slice() else {
         return Ok(());
     };

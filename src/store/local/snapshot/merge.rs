@@ -13,11 +13,11 @@ use super::file::{Effect, Item, Rows, Snapshot, Writer};
 use crate::id::TenantId;
 use crate::store::local::disk::Disk;
 use crate::store::local::log::frame::Tail;
-use crate::store::local::log::frames::{LogFrames, Trouble, go_on};
+use crate::store::local::log::frames::{LogFrames, LogError, go_on};
 use crate::store::local::log::scan::{LastHead, records};
 use crate::store::local::log::segment::Wal;
 use crate::store::local::schema::{Part, Schema};
-use crate::store::local::tables::lag::{Generation, Ranges};
+use crate::store::local::tables::memtable::{Generation, Ranges};
 use crate::store::record::{Logged, LoggedBody};
 
 /// How much memory the changes of one run take; little in tests, so that they make runs at all.
@@ -82,7 +82,7 @@ pub struct Folded<'a> {
 
 impl<'a> Fold<'a> {
     /// Reads the log and sets out to merge it with the base.
-    pub fn run(&self) -> Result<Folded<'a>, Trouble> {
+    pub fn run(&self) -> Result<Folded<'a>, LogError> {
         let begin = self.base.map_or(Tail::START, |base| base.cover.tail());
         let mut frames = LogFrames::new(self.wal, begin, self.end);
         let mut heads = HashMap::new();
@@ -152,12 +152,12 @@ impl<'a> Fold<'a> {
     }
 
     /// Writes a run to a file, sorted.
-    fn write_run(&self, number: usize, run: Generation) -> Result<Unfinished, Trouble> {
+    fn write_run(&self, number: usize, run: Generation) -> Result<Unfinished, LogError> {
         let disk = &self.wal.disk;
         let mut path = self.runs.clone().into_os_string();
         path.push(format!("-{number}.new"));
         let file = Unfinished::new(disk, path.into());
-        let io = Trouble::io(file.path());
+        let io = LogError::io(file.path());
         let mut writer = Writer::create(disk.as_ref(), file.path(), 0, None).map_err(&io)?;
         for item in sorted(run) {
             go_on(self.stopped)?;
@@ -210,7 +210,7 @@ fn apart(mut ranges: Ranges) -> Ranges {
 }
 
 /// Effects in order of their places.
-type Source<'a> = Box<dyn Iterator<Item = Result<Item, Trouble>> + Send + 'a>;
+type Source<'a> = Box<dyn Iterator<Item = Result<Item, LogError>> + Send + 'a>;
 
 /// Sources as one: the rows there are in the end, in order of their places.
 pub struct Merge<'a> {
@@ -232,7 +232,7 @@ struct Next {
 
 impl<'a> Merge<'a> {
     /// Of sources that are given the oldest first.
-    fn new(sources: Vec<Source<'a>>) -> Result<Self, Trouble> {
+    fn new(sources: Vec<Source<'a>>) -> Result<Self, LogError> {
         let mut merge = Self {
             next: BinaryHeap::with_capacity(sources.len()),
             sources,
@@ -243,7 +243,7 @@ impl<'a> Merge<'a> {
         Ok(merge)
     }
 
-    fn refill(&mut self, source: usize) -> Result<(), Trouble> {
+    fn refill(&mut self, source: usize) -> Result<(), LogError> {
         let rows = self.sources.get_mut(source);
         if let Some(item) = rows.and_then(Iterator::next).transpose()? {
             self.next.push(Next { item, source });
@@ -252,7 +252,7 @@ impl<'a> Merge<'a> {
     }
 
     /// The next row, if there is one more.
-    fn row(&mut self) -> Result<Option<Item>, Trouble> {
+    fn row(&mut self) -> Result<Option<Item>, LogError> {
         while let Some(Next { item, source }) = self.next.pop() {
             self.refill(source)?;
             if let Effect::GoneTo(_) = item.effect {
@@ -285,7 +285,7 @@ fn covers(range: &Item, row: &Item) -> bool {
 }
 
 impl Iterator for Merge<'_> {
-    type Item = Result<Item, Trouble>;
+    type Item = Result<Item, LogError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.row().transpose()

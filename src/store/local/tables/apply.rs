@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::lag::{Generation, Lag};
+use super::memtable::{Generation, Memtable};
 use super::layout::Layout;
 use super::rebuild::{Erased, Fill};
 use super::replay;
@@ -21,7 +21,7 @@ use crate::store::row::Op;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// The lag between the committer, which fills it, the applier, which drains it, and the readers.
-pub struct Gate {
+pub struct MemtableQueue {
     state: Mutex<State>,
     /// Something for the applier.
     filled: Condvar,
@@ -30,7 +30,7 @@ pub struct Gate {
 }
 
 struct State {
-    lag: Lag,
+    memtable: Memtable,
     /// When the growing generation got its first row.
     since: Option<Instant>,
     end: Option<End>,
@@ -56,12 +56,12 @@ enum Turn {
     End(End),
 }
 
-impl Gate {
+impl MemtableQueue {
     pub fn new(through: Position) -> Self {
-        let lag = Lag::at(through);
+        let memtable = Memtable::at(through);
         Self {
             state: Mutex::new(State {
-                lag,
+                memtable,
                 since: None,
                 end: None,
                 failed: false,
@@ -74,8 +74,8 @@ impl Gate {
     }
 
     /// What looks at the lag does so in here, and briefly: the committer waits for it.
-    pub fn with_lag<R>(&self, look: impl FnOnce(&Lag) -> R) -> R {
-        look(&self.lock().lag)
+    pub fn with_memtable<R>(&self, look: impl FnOnce(&Memtable) -> R) -> R {
+        look(&self.lock().memtable)
     }
 
     /// Whether a write to the tables failed.
@@ -114,7 +114,7 @@ impl Gate {
     pub fn wait_for_room(&self, bytes_max: usize) {
         let full = |state: &mut State| {
             let stuck = state.failed || matches!(state.end, Some(End::Abandon));
-            !stuck && state.lag.bytes() > bytes_max
+            !stuck && state.memtable.bytes() > bytes_max
         };
         drop(self.drained.wait_while(self.lock(), full).expect(NO_PANIC));
     }
@@ -122,7 +122,7 @@ impl Gate {
     /// Takes in what has become durable, up to `through`.
     pub fn absorb(&self, records: Vec<(TenantId, Vec<Op>)>, through: Position) {
         let mut state = self.lock();
-        let growing = state.lag.growing();
+        let growing = state.memtable.growing();
         for (tenant, ops) in records {
             growing.absorb(tenant, ops);
         }
@@ -167,7 +167,7 @@ impl Gate {
             // First what comes rarely: with enough load there are always rows to be applied.
             let turn = if checkpoint.is_some_and(|at| at <= now) {
                 Some(Turn::Checkpoint)
-            } else if apply.is_some_and(|at| at <= now || state.lag.bytes() > bytes) {
+            } else if apply.is_some_and(|at| at <= now || state.memtable.bytes() > bytes) {
                 Some(Turn::Apply)
             } else {
                 None
@@ -193,11 +193,11 @@ impl Gate {
     fn drain(&self) -> Arc<Generation> {
         let mut state = self.lock();
         state.since = None;
-        state.lag.drain()
+        state.memtable.drain()
     }
 
     fn drained(&self) {
-        self.lock().lag.drained();
+        self.lock().memtable.drained();
         self.drained.notify_all();
     }
 
@@ -220,7 +220,7 @@ impl State {
 const NO_PANIC: &str = "no holder of this lock panics";
 
 /// Fails the tables when their thread panics: nothing drains the lag any more.
-struct FailIfPanicked<'a>(&'a Gate);
+struct FailIfPanicked<'a>(&'a MemtableQueue);
 
 impl Drop for FailIfPanicked<'_> {
     fn drop(&mut self) {
@@ -245,19 +245,19 @@ impl Applier {
     /// Applies until told to end.
     pub fn run(mut self) {
         let shared = Arc::clone(&self.shared);
-        let _nobody_waits_in_vain = FailIfPanicked(&shared.gate);
+        let _nobody_waits_in_vain = FailIfPanicked(&shared.memtable_queue);
         let config = &shared.config;
         loop {
             match self
                 .shared
-                .gate
+                .memtable_queue
                 .next(config.tables_every, config.lag_bytes / 2, self.checkpoint)
             {
                 Turn::Apply => self.apply(),
                 Turn::Checkpoint => self.checkpoint(),
                 Turn::Fill(fill) => self.fill(fill),
                 Turn::End(End::Finish) => {
-                    if !self.shared.gate.failed() {
+                    if !self.shared.memtable_queue.failed() {
                         self.apply();
                         self.checkpoint();
                     }
@@ -274,17 +274,17 @@ impl Applier {
         // it did not find in the lag.
         let generation = {
             let _no_read = self.shared.tables.write().expect(NO_PANIC);
-            self.shared.gate.drain()
+            self.shared.memtable_queue.drain()
         };
         if let Some(erased) = &mut self.erased {
             erased.note(&generation);
         }
         match self.with_tables(|tables| replay::apply(Layout(tables), &generation)) {
             Ok(()) => {
-                self.shared.gate.drained();
+                self.shared.memtable_queue.drained();
                 self.applied = generation.through;
                 self.shared
-                    .progress
+                    .counters
                     .applied
                     .store(self.applied.lsn.get(), Ordering::Release);
                 if !generation.is_empty() && self.checkpoint.is_none() {
@@ -317,7 +317,7 @@ impl Applier {
 
     fn end_rebuild(&mut self) {
         self.erased = None;
-        if let Err(error) = unmark_rebuilding(&self.shared.seams, &self.shared.config.data) {
+        if let Err(error) = unmark_rebuilding(&self.shared.env, &self.shared.config.data) {
             tracing::warn!(%error, "the next start will build the tables anew, without need");
         }
         self.shared.rebuilding.store(false, Ordering::Release);
@@ -357,8 +357,8 @@ impl Applier {
     fn fail(&mut self, error: &ReadError) {
         tracing::error!(%error, "the tables cannot be written: writes stop until the next start");
         self.checkpoint = None;
-        self.shared.gate.fail();
-        if let Err(error) = doubt_tables(&self.shared.seams, &self.shared.config.data) {
+        self.shared.memtable_queue.fail();
+        if let Err(error) = doubt_tables(&self.shared.env, &self.shared.config.data) {
             tracing::warn!(%error, "the tables could not be marked as doubtful");
         }
     }

@@ -14,7 +14,7 @@
 #![deny(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 use super::block::{self, Rows};
-use super::lag::Changes;
+use super::memtable::Changes;
 use super::{Change, Pair, Tables};
 use crate::id::TenantId;
 use crate::store::ReadError;
@@ -384,7 +384,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::lag::Generation;
+    use super::super::memtable::Generation;
     use super::super::memory::MemoryTables;
     use super::*;
     use crate::store::row::{Load, Op, open_envelope};

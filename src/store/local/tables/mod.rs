@@ -1,7 +1,7 @@
 //! The tables: every row where a read finds it. They follow the log and can be made from it at any
 //! time.
 //!
-//! A durable row is in the [`lag`] until [`apply`], the thread behind the answers, has brought it to
+//! A durable row is in the [`memtable`] until [`apply`], the thread behind the answers, has brought it to
 //! the tables, and [`read`] looks at both as one. [`layout`] says how rows lie in them, most of them
 //! in [`block`]s. What keeps them stands behind [`Tables`]: [`sled`](mod@sled), or memory in a test.
 //!
@@ -15,7 +15,7 @@
 
 pub mod apply;
 mod block;
-pub mod lag;
+pub mod memtable;
 pub mod layout;
 #[cfg(test)]
 pub mod memory;

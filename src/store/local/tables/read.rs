@@ -35,7 +35,7 @@ impl Shared {
     fn value(&self, table: &TableSpec, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
         let tables = self.tables.read().expect("no holder of this lock panics");
         let tables = tables.as_deref().ok_or(ReadError::Closed)?;
-        if let Some(row) = self.gate.with_lag(|lag| lag.get(table, key)) {
+        if let Some(row) = self.memtable_queue.with_memtable(|memtable| memtable.get(table, key)) {
             return Ok(row);
         }
         // Asked before the tables are: what they do not have then may still have been to come.
@@ -66,8 +66,8 @@ impl Shared {
             return Err(ReadError::Rebuilding);
         }
         let overlay = self
-            .gate
-            .with_lag(|lag| lag.overlay(table, from, to, limit))?;
+            .memtable_queue
+            .with_memtable(|memtable| memtable.overlay(table, from, to, limit))?;
         unpanicked(|| overlay.merge(Layout(tables).rows(table, from, to)?, limit))
     }
 
@@ -75,7 +75,7 @@ impl Shared {
     pub fn count(&self, table: &'static TableSpec) -> Result<Option<u64>, ReadError> {
         let tables = self.tables.read().expect("no holder of this lock panics");
         let tables = tables.as_deref().ok_or(ReadError::Closed)?;
-        if self.gate.with_lag(|lag| lag.concerns(table)) {
+        if self.memtable_queue.with_memtable(|memtable| memtable.concerns(table)) {
             return Ok(None);
         }
         Layout(tables).count(table).map(Some)

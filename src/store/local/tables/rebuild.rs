@@ -10,11 +10,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Tables;
-use super::lag::{Generation, Ranges};
+use super::memtable::{Generation, Ranges};
 use super::layout::Layout;
 use crate::store::local::Shared;
 use crate::store::local::log::frame::Tail;
-use crate::store::local::log::frames::{Trouble, go_on};
+use crate::store::local::log::frames::{LogError, go_on};
 use crate::store::local::log::segment::Wal;
 use crate::store::local::schema::{Part, Schema};
 use crate::store::local::snapshot::keep::FileHold;
@@ -55,25 +55,25 @@ pub enum Fill {
 }
 
 /// Why rows did not come.
-pub enum Halt {
+pub enum RebuildError {
     /// They cannot be read.
-    Trouble(Trouble),
+    LogError(LogError),
     /// They cannot be written.
     Tables(ReadError),
 }
 
-impl From<Trouble> for Halt {
-    fn from(trouble: Trouble) -> Self {
-        Self::Trouble(trouble)
+impl From<LogError> for RebuildError {
+    fn from(trouble: LogError) -> Self {
+        Self::LogError(trouble)
     }
 }
 
 /// Of tables that are built anew.
-impl From<Halt> for OpenError {
-    fn from(halt: Halt) -> Self {
+impl From<RebuildError> for OpenError {
+    fn from(halt: RebuildError) -> Self {
         match halt {
-            Halt::Trouble(trouble) => trouble.into(),
-            Halt::Tables(error) => Self::Rebuild {
+            RebuildError::LogError(trouble) => trouble.into(),
+            RebuildError::Tables(error) => Self::Rebuild {
                 why: error.to_string(),
             },
         }
@@ -88,8 +88,8 @@ impl Origin {
         (wal, schema, data): (&Wal, &Schema, &Path),
         part: Part,
         stopped: &(dyn Fn() -> bool + Sync),
-        take: &mut dyn FnMut(Chunk) -> Result<(), Halt>,
-    ) -> Result<Lsn, Halt> {
+        take: &mut dyn FnMut(Chunk) -> Result<(), RebuildError>,
+    ) -> Result<Lsn, RebuildError> {
         let mut first_trouble = None;
         for base in self.snapshots.iter().rev().map(Some).chain([None]) {
             let fold = Fold {
@@ -104,26 +104,26 @@ impl Origin {
             let whole = base.map_or(Ok(()), |base| base.check_frames(&wal.disk, stopped));
             let shown = whole
                 .and_then(|()| fold.run())
-                .map_err(Halt::from)
+                .map_err(RebuildError::from)
                 .and_then(|folded| show(&fold, folded, take));
             match shown {
                 Ok(()) => return Ok(base.map_or(Lsn::ZERO, |base| base.cover.lsn)),
-                Err(Halt::Trouble(trouble @ Trouble::Damaged { .. })) => {
+                Err(RebuildError::LogError(trouble @ LogError::Damaged { .. })) => {
                     tracing::error!(%trouble, "the tables cannot be built from this");
                     first_trouble.get_or_insert(trouble);
                 }
                 Err(halt) => return Err(halt),
             }
         }
-        Err(first_trouble.unwrap_or(Trouble::Stopped).into())
+        Err(first_trouble.unwrap_or(LogError::Stopped).into())
     }
 }
 
 fn show(
     fold: &Fold<'_>,
     folded: Folded<'_>,
-    take: &mut dyn FnMut(Chunk) -> Result<(), Halt>,
-) -> Result<(), Halt> {
+    take: &mut dyn FnMut(Chunk) -> Result<(), RebuildError>,
+) -> Result<(), RebuildError> {
     let mut chunk: Option<Chunk> = None;
     let mut bytes = 0;
     for item in folded.rows {
@@ -156,11 +156,11 @@ pub(super) fn front(
     schema: &Schema,
     data: &Path,
     tables: &dyn Tables,
-) -> Result<Lsn, Halt> {
+) -> Result<Lsn, RebuildError> {
     origin.rows((wal, schema, data), Part::Front, &|| false, &mut |chunk| {
         Layout(tables)
             .fill(chunk.table, &chunk.rows)
-            .map_err(Halt::Tables)
+            .map_err(RebuildError::Tables)
     })
 }
 
@@ -168,33 +168,33 @@ pub(super) fn front(
 pub fn back(shared: &Shared, origin: &Origin, _hold: FileHold) {
     let began = crate::store::local::stopwatch::now();
     let place = (&shared.wal, &shared.schema, shared.config.data.as_path());
-    let stopped = || shared.gate.ended();
+    let stopped = || shared.memtable_queue.ended();
     let mut offer = |chunk| {
-        if shared.gate.offer(Fill::Rows(chunk)) {
+        if shared.memtable_queue.offer(Fill::Rows(chunk)) {
             Ok(())
         } else {
-            Err(Trouble::Stopped.into())
+            Err(LogError::Stopped.into())
         }
     };
     loop {
         match origin.rows(place, Part::Back, &stopped, &mut offer) {
             Ok(_) => {
-                shared.gate.offer(Fill::Done);
+                shared.memtable_queue.offer(Fill::Done);
                 tracing::info!(took = ?began.elapsed(), "all rows are back in the tables");
                 return;
             }
-            Err(Halt::Trouble(trouble @ Trouble::Io { .. })) => {
+            Err(RebuildError::LogError(trouble @ LogError::Io { .. })) => {
                 tracing::error!(%trouble, "the tables stay unfinished; it is tried again");
-                if !shared.gate.pause(RETRY) {
+                if !shared.memtable_queue.pause(RETRY) {
                     return;
                 }
             }
-            Err(Halt::Trouble(Trouble::Stopped)) => return,
-            Err(Halt::Trouble(trouble)) => {
+            Err(RebuildError::LogError(LogError::Stopped)) => return,
+            Err(RebuildError::LogError(trouble)) => {
                 tracing::error!(%trouble, "the tables stay unfinished: reads of old rows answer `rebuilding`");
                 return;
             }
-            Err(Halt::Tables(_)) => return,
+            Err(RebuildError::Tables(_)) => return,
         }
     }
 }

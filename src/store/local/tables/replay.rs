@@ -3,12 +3,12 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Tables;
-use super::lag::Generation;
+use super::memtable::Generation;
 use super::layout::{Layout, split_key};
 use super::stamp::Stamp;
 use crate::id::{Sequence, TenantId};
 use crate::store::head::Head;
-use crate::store::local::log::frames::{LogFrames, Trouble};
+use crate::store::local::log::frames::{LogFrames, LogError};
 use crate::store::local::log::scan::{Scan, records};
 use crate::store::local::log::segment::Wal;
 use crate::store::local::schema::Schema;
@@ -20,7 +20,7 @@ use crate::store::{OpenError, ReadError};
 const BATCH_BYTES: usize = 8 << 20;
 
 /// Why tables cannot be gone on with.
-pub enum Doubt {
+pub enum CatchUpError {
     /// They are to be built anew from the log.
     Rebuild(String),
     /// The store must not open.
@@ -28,22 +28,22 @@ pub enum Doubt {
 }
 
 /// Of tables that were built anew a moment ago: doing it again would end the same.
-impl From<Doubt> for OpenError {
-    fn from(doubt: Doubt) -> Self {
+impl From<CatchUpError> for OpenError {
+    fn from(doubt: CatchUpError) -> Self {
         match doubt {
-            Doubt::Refuse(error) => error,
-            Doubt::Rebuild(why) => Self::Rebuild { why },
+            CatchUpError::Refuse(error) => error,
+            CatchUpError::Rebuild(why) => Self::Rebuild { why },
         }
     }
 }
 
-impl From<Trouble> for Doubt {
-    fn from(trouble: Trouble) -> Self {
+impl From<LogError> for CatchUpError {
+    fn from(trouble: LogError) -> Self {
         Self::Refuse(trouble.into())
     }
 }
 
-impl From<ReadError> for Doubt {
+impl From<ReadError> for CatchUpError {
     fn from(error: ReadError) -> Self {
         Self::Rebuild(error.to_string())
     }
@@ -56,7 +56,7 @@ pub(super) fn catch_up(
     scan: &Scan,
     schema: &Schema,
     tables: &dyn Tables,
-) -> Result<(), Doubt> {
+) -> Result<(), CatchUpError> {
     let layout = Layout(tables);
     let known = heads(layout)?;
     for (tenant, head) in &known {
@@ -68,7 +68,7 @@ pub(super) fn catch_up(
         {
             let path = wal.path(scan.tail.segment);
             let why = "the tables hold what is not in the log";
-            return Err(Doubt::Refuse(scan.damaged(
+            return Err(CatchUpError::Refuse(scan.damaged(
                 path,
                 scan.tail.offset,
                 None,
@@ -78,17 +78,17 @@ pub(super) fn catch_up(
     }
     if scan.through.lsn == Lsn::ZERO && !empty(tables, schema)? {
         let why = "the log is empty and the tables are not";
-        return Err(Doubt::Refuse(scan.damaged(wal.path(1), 0, None, why)));
+        return Err(CatchUpError::Refuse(scan.damaged(wal.path(1), 0, None, why)));
     }
     let stamp = Stamp::read(tables).map_err(ReadError::from)?;
     if stamp.applied > scan.through.lsn {
         let why = "the tables were synced with what is not in the log";
         let (path, offset) = (wal.path(scan.tail.segment), scan.tail.offset);
-        return Err(Doubt::Refuse(scan.damaged(path, offset, None, why)));
+        return Err(CatchUpError::Refuse(scan.damaged(path, offset, None, why)));
     }
     if stamp.applied < scan.applied || !stamp.whole {
         let why = "they are older than their last sync";
-        return Err(Doubt::Rebuild(why.to_owned()));
+        return Err(CatchUpError::Rebuild(why.to_owned()));
     }
     replay(wal, scan, schema, layout, &known)?;
     check_heads(scan, tables)
@@ -102,7 +102,7 @@ fn replay(
     schema: &Schema,
     layout: Layout<'_>,
     known: &HashMap<TenantId, Sequence>,
-) -> Result<(), Doubt> {
+) -> Result<(), CatchUpError> {
     let after = scan.applied;
     let mut met = HashSet::new();
     let mut batch = Generation::default();
@@ -151,7 +151,7 @@ fn check_known(
     sequence: Sequence,
     head: &[u8],
     known: &HashMap<TenantId, Sequence>,
-) -> Result<(), Doubt> {
+) -> Result<(), CatchUpError> {
     // A log that begins later is one that a restore began.
     let first = sequence == Sequence::FIRST
         && crate::store::local::log::scan::open_head(tenant, head)
@@ -162,30 +162,30 @@ fn check_known(
     if first || reached {
         Ok(())
     } else {
-        Err(Doubt::Rebuild(format!(
+        Err(CatchUpError::Rebuild(format!(
             "the tables lost rows of tenant {tenant}"
         )))
     }
 }
 
 /// The sequence of every head in the tables.
-pub fn heads(layout: Layout<'_>) -> Result<HashMap<TenantId, Sequence>, Doubt> {
+pub fn heads(layout: Layout<'_>) -> Result<HashMap<TenantId, Sequence>, CatchUpError> {
     let mut heads = HashMap::new();
     for row in layout.rows(&HEADS, &[], None)? {
         let (key, value) = row?;
         let (tenant, row) =
-            split_key(&key).ok_or_else(|| Doubt::Rebuild("a head without a tenant".to_owned()))?;
+            split_key(&key).ok_or_else(|| CatchUpError::Rebuild("a head without a tenant".to_owned()))?;
         let stored = open_envelope(tenant, &HEADS, row, &value).map_err(ReadError::from)?;
         let head = Head::decode(&stored.payload)
-            .ok_or_else(|| Doubt::Rebuild(format!("the head of tenant {tenant} is unreadable")))?;
+            .ok_or_else(|| CatchUpError::Rebuild(format!("the head of tenant {tenant} is unreadable")))?;
         heads.insert(tenant, head.sequence);
     }
     Ok(heads)
 }
 
 /// Every tenant's head must be the last that the log has, and there must be no other.
-pub fn check_heads(scan: &Scan, tables: &dyn Tables) -> Result<(), Doubt> {
-    let doubt = |tenant| Doubt::Rebuild(format!("the head of tenant {tenant} is not the log's"));
+pub fn check_heads(scan: &Scan, tables: &dyn Tables) -> Result<(), CatchUpError> {
+    let doubt = |tenant| CatchUpError::Rebuild(format!("the head of tenant {tenant} is not the log's"));
     let mut left: HashMap<_, _> = scan.heads.iter().collect();
     for row in Layout(tables).rows(&HEADS, &[], None)? {
         let (key, value) = row?;
@@ -202,7 +202,7 @@ pub fn check_heads(scan: &Scan, tables: &dyn Tables) -> Result<(), Doubt> {
         .map_or(Ok(()), |tenant| Err(doubt(**tenant)))
 }
 
-fn empty(tables: &dyn Tables, schema: &Schema) -> Result<bool, Doubt> {
+fn empty(tables: &dyn Tables, schema: &Schema) -> Result<bool, CatchUpError> {
     for table in schema.all() {
         if let Some(row) = tables.range(table, &[], None).next() {
             row.map_err(ReadError::from)?;

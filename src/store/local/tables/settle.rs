@@ -4,10 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use super::rebuild::{self, Origin};
-use super::replay::{self, Doubt};
+use super::replay::{self, CatchUpError};
 use super::stamp::Stamp;
 use super::{TableError, Tables};
-use crate::store::local::Seams;
+use crate::store::local::Env;
 use crate::store::local::log::scan::Scan;
 use crate::store::local::log::segment::Wal;
 use crate::store::local::recover::{QUARANTINE, quarantine};
@@ -63,26 +63,26 @@ pub struct Settled {
 }
 
 /// Notes that the tables are not to be trusted at the next start.
-pub fn doubt_tables(seams: &Seams, data: &Path) -> std::io::Result<()> {
-    mark(seams, data, DOUBTFUL)
+pub fn doubt_tables(env: &Env, data: &Path) -> std::io::Result<()> {
+    mark(env, data, DOUBTFUL)
 }
 
 /// Notes that no row is missing in the tables any more.
-pub(super) fn unmark_rebuilding(seams: &Seams, data: &Path) -> std::io::Result<()> {
-    seams.disk.remove(&data.join(REBUILDING))?;
-    seams.disk.sync_dir(data)
+pub(super) fn unmark_rebuilding(env: &Env, data: &Path) -> std::io::Result<()> {
+    env.disk.remove(&data.join(REBUILDING))?;
+    env.disk.sync_dir(data)
 }
 
-fn mark(seams: &Seams, data: &Path, name: &str) -> std::io::Result<()> {
-    seams.disk.create(&data.join(name), &[], 0)?;
-    seams.disk.sync_dir(data)
+fn mark(env: &Env, data: &Path, name: &str) -> std::io::Result<()> {
+    env.disk.create(&data.join(name), &[], 0)?;
+    env.disk.sync_dir(data)
 }
 
 /// A start's tables, and what they are made from.
 pub struct Settle<'a> {
     pub config: &'a StoreConfig,
     pub schema: &'a Schema,
-    pub seams: &'a Seams,
+    pub env: &'a Env,
     pub wal: &'a Wal,
     pub scan: &'a Scan,
     pub origin: &'a Origin,
@@ -93,7 +93,7 @@ impl Settle<'_> {
     /// Opens the tables and brings them to the end of the log; builds them anew if they are missing
     /// or not what the log says.
     pub fn run(&self) -> Result<Settled, OpenError> {
-        let names = self.seams.disk.list(&self.config.data);
+        let names = self.env.disk.list(&self.config.data);
         let names = names.map_err(self.io("."))?;
         let found = TablesAre::among(&names);
         match found {
@@ -114,8 +114,8 @@ impl Settle<'_> {
                         rebuilding: false,
                     });
                 }
-                Err(Doubt::Refuse(error)) => return Err(error),
-                Err(Doubt::Rebuild(why)) => {
+                Err(CatchUpError::Refuse(error)) => return Err(error),
+                Err(CatchUpError::Rebuild(why)) => {
                     tracing::warn!(why, "the tables are built anew from the log");
                     self.set_aside()?;
                 }
@@ -124,7 +124,7 @@ impl Settle<'_> {
         let (tables, known) = self.build()?;
         let rebuilding = self.scan.through.lsn > Lsn::ZERO;
         if !rebuilding {
-            unmark_rebuilding(self.seams, &self.config.data).map_err(self.io(REBUILDING))?;
+            unmark_rebuilding(self.env, &self.config.data).map_err(self.io(REBUILDING))?;
         }
         Ok(Settled {
             tables,
@@ -134,27 +134,27 @@ impl Settle<'_> {
         })
     }
 
-    fn catch_up(&self) -> Result<Box<dyn Tables>, Doubt> {
+    fn catch_up(&self) -> Result<Box<dyn Tables>, CatchUpError> {
         let tables = self
             .open()
-            .map_err(|error| Doubt::Rebuild(error.to_string()))?;
+            .map_err(|error| CatchUpError::Rebuild(error.to_string()))?;
         // sled panics on some of what it does not understand.
         let caught_up = catch_unwind(AssertUnwindSafe(|| {
             replay::catch_up(self.wal, self.scan, self.schema, tables.as_ref())
         }));
-        let panicked = |_| Err(Doubt::Rebuild(TableError::Panicked.to_string()));
+        let panicked = |_| Err(CatchUpError::Rebuild(TableError::Panicked.to_string()));
         caught_up.unwrap_or_else(panicked).map(|()| tables)
     }
 
     /// New tables with what tenants cannot do without.
     fn build(&self) -> Result<(Box<dyn Tables>, Lsn), OpenError> {
         let data = &self.config.data;
-        mark(self.seams, data, REBUILDING).map_err(self.io(REBUILDING))?;
+        mark(self.env, data, REBUILDING).map_err(self.io(REBUILDING))?;
         self.remove(DOUBTFUL)?;
         let built = self.fill();
         if built.is_err() {
             // Half-built tables must not keep the room that the next start needs.
-            let _ = self.seams.disk.remove(&data.join(TABLES));
+            let _ = self.env.disk.remove(&data.join(TABLES));
         }
         built
     }
@@ -181,7 +181,7 @@ impl Settle<'_> {
 
     /// Puts tables that may be of interest to somebody where nobody opens them.
     fn set_aside(&self) -> Result<(), OpenError> {
-        let disk = &self.seams.disk;
+        let disk = &self.env.disk;
         let data = &self.config.data;
         let moved = quarantine(disk.as_ref(), data).and_then(|dir| {
             let aside = dir.join(format!("{TABLES}-{}", self.boot_epoch));
@@ -193,14 +193,14 @@ impl Settle<'_> {
     }
 
     fn remove(&self, name: &str) -> Result<(), OpenError> {
-        self.seams
+        self.env
             .disk
             .remove(&self.at(name))
             .map_err(self.io(name))
     }
 
     fn open(&self) -> Result<Box<dyn Tables>, TableError> {
-        (self.seams.open_tables)(&self.at(TABLES), self.schema, self.config.table_cache_bytes)
+        (self.env.open_tables)(&self.at(TABLES), self.schema, self.config.table_cache_bytes)
     }
 
     fn at(&self, name: &str) -> PathBuf {

@@ -179,9 +179,9 @@ impl Fixture {
     }
 
     /// In another world.
-    pub fn open_in(&mut self, seams: Seams) -> Opened {
+    pub fn open_in(&mut self, env: Env) -> Opened {
         self.kill();
-        let local = Local::open_with(&self.config, &SCHEMA, seams).unwrap();
+        let local = Local::open_with(&self.config, &SCHEMA, env).unwrap();
         let opened = local.opened();
         self.store = Some(Store(Arc::new(local)));
         opened
@@ -753,7 +753,7 @@ fn check_backup(dir: &Path) -> Result<(Backup, ReadOnly), BackupError> {
 fn a_backup_holds_what_was_acknowledged_before_it_and_ends_in_order() {
     let mut f = Fixture::new();
     let at = Timestamp::from_micros(1);
-    let quiet: Told<'_> = &mut |_, _, _| {};
+    let quiet: Progress<'_> = &mut |_, _, _| {};
     fs::write(f.path("secret"), "key").unwrap();
     (0..4).for_each(|_| f.write((0..75).map(|n| n % 3)));
     let elsewhere = tempfile::tempdir().unwrap();
@@ -820,7 +820,7 @@ fn a_backup_of_a_log_with_snapshots_is_the_newest_and_what_is_behind_it() {
         ..config(f.dir.path())
     };
     f.store = Some(Store::open(&small, &SCHEMA).unwrap());
-    let quiet: Told<'_> = &mut |_, _, _| {};
+    let quiet: Progress<'_> = &mut |_, _, _| {};
     let elsewhere = tempfile::tempdir().unwrap();
     let at = Timestamp::MIN;
     let mut nth = 0;
@@ -883,7 +883,7 @@ fn every_flipped_byte_of_a_backup_is_found() {
     f.write([1; 3]);
     let elsewhere = tempfile::tempdir().unwrap();
     let dir = elsewhere.path().join("one");
-    let quiet: Told<'_> = &mut |_, _, _| {};
+    let quiet: Progress<'_> = &mut |_, _, _| {};
     f.store().backup(&dir, Timestamp::MIN, &[], quiet).unwrap();
     for (path, bytes) in files(&dir) {
         for at in (0..bytes.len()).step_by(bytes.len().div_ceil(200)) {
@@ -906,7 +906,7 @@ fn old_backups_go_and_nothing_else_does() {
     f.write([1]);
     let elsewhere = tempfile::tempdir().unwrap();
     let dir = elsewhere.path().to_owned();
-    let quiet: Told<'_> = &mut |_, _, _| {};
+    let quiet: Progress<'_> = &mut |_, _, _| {};
     for (name, at) in [("t1", 1), ("t2", 2), ("t3", 3), ("mine", 0)] {
         let at = Timestamp::from_micros(at);
         f.store().backup(&dir.join(name), at, &[], quiet).unwrap();
@@ -1154,12 +1154,12 @@ impl Disk for FaultyDisk {
 fn open_faulty(f: &mut Fixture) -> (Arc<Faults>, mpsc::Receiver<String>) {
     let faults = Arc::new(Faults::default());
     let (fatal, reported) = mpsc::channel();
-    let seams = Seams {
+    let env = Env {
         disk: Arc::new(FaultyDisk(faults.clone())),
         fatal: Box::new(move |error| drop(fatal.send(error.to_string()))),
-        ..Seams::real()
+        ..Env::real()
     };
-    f.open_in(seams);
+    f.open_in(env);
     (faults, reported)
 }
 
@@ -1324,16 +1324,16 @@ pub(super) fn open_hooked(
     f: &mut Fixture,
     hook: impl Fn(Call, &TableSpec) + Send + Sync + 'static,
 ) {
-    let real = Seams::real();
+    let real = Env::real();
     let hook: Arc<Hook> = Arc::new(hook);
-    let seams = Seams {
+    let env = Env {
         open_tables: Box::new(move |dir, schema, cache| {
             let sled = (real.open_tables)(dir, schema, cache)?;
             Ok(Box::new(HookedTables(Arc::clone(&hook), sled)))
         }),
-        ..Seams::real()
+        ..Env::real()
     };
-    f.open_in(seams);
+    f.open_in(env);
 }
 
 #[test]

@@ -18,16 +18,16 @@ use shuttle::thread;
 use crate::id::TenantId;
 use crate::store::local::log::commit::Inbox;
 use crate::store::local::log::frame::{Position, Tail};
-use crate::store::local::log::segment::{Spare, Wal};
+use crate::store::local::log::segment::{SegmentPreallocator, Wal};
 use crate::store::local::schema::Schema;
-use crate::store::local::snapshot::keep::Keeper;
+use crate::store::local::snapshot::keep::SnapshotManager;
 use crate::store::local::space::Space;
-use crate::store::local::tables::apply::{Applier, Gate};
-use crate::store::local::tables::lag::Lag;
+use crate::store::local::tables::apply::{Applier, MemtableQueue};
+use crate::store::local::tables::memtable::Memtable;
 use crate::store::local::tables::layout::{full_key, tenant_end};
 use crate::store::local::tables::memory::MemoryTables;
 use crate::store::local::tables::{Change, Pair, Pairs, TableError, Tables};
-use crate::store::local::{Progress, RwLock, Seams, Shared};
+use crate::store::local::{Counters, RwLock, Env, Shared};
 use crate::store::row::{Keyed, Load, Op, TableSpec};
 use crate::store::{StoreConfig, record::Lsn};
 use crate::sync::schedules;
@@ -98,27 +98,27 @@ fn shared() -> Arc<Shared> {
         checkpoint_every: Duration::from_secs(3_600),
         ..StoreConfig::new("nowhere")
     };
-    let seams = Seams::real();
+    let env = Env::real();
     let wal = Wal::new(
-        seams.disk.clone(),
+        env.disk.clone(),
         config.data.clone(),
         config.segment_bytes,
     );
     Arc::new(Shared {
         config,
         schema: Schema::new(&SCHEMA),
-        seams,
+        env,
         wal,
         inbox: Inbox::new(),
-        gate: Gate::new(Position::default()),
-        spare: Spare::new(1, 1, None),
+        memtable_queue: MemtableQueue::new(Position::default()),
+        preallocator: SegmentPreallocator::new(1, 1, None),
         space: Space::new(),
         position: std::sync::Mutex::new(Tail::START),
         tables: RwLock::new(Some(Box::new(Slow::default()))),
         rebuilding: AtomicBool::new(false),
-        keeper: Keeper::new(Vec::new(), Vec::new(), Lsn::ZERO),
+        snapshot_manager: SnapshotManager::new(Vec::new(), Vec::new(), Lsn::ZERO),
         epoch: 0,
-        progress: Progress::default(),
+        counters: Counters::default(),
     })
 }
 
@@ -198,15 +198,15 @@ fn what_is_durable_is_always_there_to_be_read() {
             } else {
                 1 << 20
             };
-            shared.gate.wait_for_room(room);
+            shared.memtable_queue.wait_for_room(room);
             let through = Position {
                 lsn: Lsn::new(number),
                 chain: 0,
             };
             let ops = record(number, number == 3);
-            shared.gate.absorb(vec![(TENANT, ops)], through);
+            shared.memtable_queue.absorb(vec![(TENANT, ops)], through);
             shared
-                .progress
+                .counters
                 .durable
                 .store(number, std::sync::atomic::Ordering::Release);
         }
@@ -216,9 +216,9 @@ fn what_is_durable_is_always_there_to_be_read() {
         readers
             .into_iter()
             .for_each(|reader| reader.join().unwrap());
-        shared.gate.finish();
+        shared.memtable_queue.finish();
         applier.join().unwrap();
-        assert_eq!(shared.gate.with_lag(Lag::bytes), 0);
+        assert_eq!(shared.memtable_queue.with_memtable(Memtable::bytes), 0);
         for table in &SCHEMA {
             assert_eq!(version(table, &shared), VERSIONS, "from the tables alone");
         }

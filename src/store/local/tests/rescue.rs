@@ -586,12 +586,12 @@ fn a_salvage_that_is_cut_short_is_taken_up_again() {
         let mut bytes = fs::read(&segment).unwrap();
         bytes[5_000] ^= 1;
         fs::write(&segment, bytes).unwrap();
-        let seams = Seams {
+        let env = Env {
             disk: Arc::new(EndingDisk(operations.into())),
-            ..Seams::real()
+            ..Env::real()
         };
         let config = config(f.dir.path());
-        let found = Salvage::plan_with(&config, &SCHEMA, seams, &mut |_, _, _| {});
+        let found = Salvage::plan_with(&config, &SCHEMA, env, &mut |_, _, _| {});
         let found = found.unwrap().unwrap();
         let report = found.report().clone();
         let ended = found.execute(b"{}", &mut |_, _, _| {});

@@ -168,7 +168,7 @@ fn a_snapshot_is_what_all_records_before_it_come_to() {
                 let ops = record.ops().to_vec();
                 let mark = f.store().append(record, ()).wait().unwrap();
                 log.push((mark.lsn().get(), id, ops));
-                for snapshot in f.store().0.shared().keeper.kept() {
+                for snapshot in f.store().0.shared().snapshot_manager.kept() {
                     let lsn = snapshot.cover.lsn.get();
                     if snapshot.path.exists() && !kept.contains_key(&lsn) {
                         kept.insert(lsn, rows_of(&snapshot));
@@ -202,7 +202,7 @@ fn the_log_goes_only_as_far_as_the_older_of_two_snapshots_covers_it() {
     assert_eq!(segments(&f)[0], 1, "one snapshot is none");
     write_snapshots(&mut f, 4);
     eventually("the log is shortened", || {
-        let kept = f.store().0.shared().keeper.kept();
+        let kept = f.store().0.shared().snapshot_manager.kept();
         segments(&f)[0] == kept[0].cover.segment + 1
     });
     let stats = f.store().stats();
@@ -414,10 +414,10 @@ impl LogFile for WatchedFile {
     }
 }
 
-fn watched(watch: impl Fn(Deed, &Path) -> io::Result<()> + Send + Sync + 'static) -> Seams {
-    Seams {
+fn watched(watch: impl Fn(Deed, &Path) -> io::Result<()> + Send + Sync + 'static) -> Env {
+    Env {
         disk: Arc::new(WatchedDisk(Arc::new(watch))),
-        ..Seams::real()
+        ..Env::real()
     }
 }
 
@@ -568,12 +568,12 @@ impl Tables for Lossy {
 #[test]
 fn tables_that_lose_rows_do_not_lose_them_for_snapshots() {
     let mut f = fixture();
-    let real = Seams::real();
-    f.open_in(Seams {
+    let real = Env::real();
+    f.open_in(Env {
         open_tables: Box::new(move |dir, schema, cache| {
             Ok(Box::new(Lossy((real.open_tables)(dir, schema, cache)?)))
         }),
-        ..Seams::real()
+        ..Env::real()
     });
     write_snapshots(&mut f, 3);
     f.wait_until_applied();
@@ -604,7 +604,7 @@ fn open_slowly(f: &mut Fixture) -> mpsc::Sender<()> {
 fn tenants_are_served_while_their_old_rows_are_on_their_way_back() {
     let mut f = fixture();
     write_snapshots(&mut f, 2);
-    let gate = open_slowly(&mut f);
+    let memtable_queue = open_slowly(&mut f);
     assert!(f.store().stats().rebuilding && f.path("tables.rebuilding").exists());
     let reader = f.store().reader();
     for number in 1..4 {
@@ -629,7 +629,7 @@ fn tenants_are_served_while_their_old_rows_are_on_their_way_back() {
             .unwrap()
             .is_some()
     );
-    drop(gate);
+    drop(memtable_queue);
     f.check();
     assert_eq!(reader.entry(tenant(1), unknown).unwrap(), None);
     assert!(!f.path("tables.rebuilding").exists());
@@ -641,7 +641,7 @@ fn an_old_row_neither_overwrites_nor_revives() {
     write_snapshots(&mut f, 2);
     let id = tenant(1);
     let opening = |number: u64| number.to_be_bytes().to_vec();
-    let gate = open_slowly(&mut f);
+    let memtable_queue = open_slowly(&mut f);
     let changes = vec![
         Op::put(id, &OPENINGS, opening(0), 1, b"newer"),
         Op::Delete {
@@ -659,7 +659,7 @@ fn an_old_row_neither_overwrites_nor_revives() {
     let last = record.ops().len();
     assert_eq!(last, 6);
     f.store().append(record, ()).wait().unwrap();
-    drop(gate);
+    drop(memtable_queue);
     f.wait_until_whole();
     f.wait_until_applied();
     for _ in 0..2 {
@@ -695,10 +695,10 @@ fn a_rebuild_that_is_cut_short_begins_again() {
     write_snapshots(&mut f, 2);
     f.wait_until_applied();
     for orderly in [false, true] {
-        let gate = open_slowly(&mut f);
-        gate.send(()).unwrap();
+        let memtable_queue = open_slowly(&mut f);
+        memtable_queue.send(()).unwrap();
         f.write([1, 2]);
-        drop(gate);
+        drop(memtable_queue);
         if orderly {
             f.close();
         } else {
@@ -721,8 +721,8 @@ fn a_rebuild_that_is_cut_short_begins_again() {
 fn snapshots_and_checkpoints_go_on_during_a_rebuild() {
     let mut f = fixture();
     write_snapshots(&mut f, 2);
-    let gate = open_slowly(&mut f);
-    let feed = gate.clone();
+    let memtable_queue = open_slowly(&mut f);
+    let feed = memtable_queue.clone();
     let done = Arc::new(AtomicBool::new(false));
     let stop = Arc::clone(&done);
     let feeder = std::thread::spawn(move || {
@@ -733,7 +733,7 @@ fn snapshots_and_checkpoints_go_on_during_a_rebuild() {
     write_snapshots(&mut f, 2);
     done.store(true, Ordering::SeqCst);
     feeder.join().unwrap();
-    drop(gate);
+    drop(memtable_queue);
     f.check();
     f.close();
     assert!(!f.open().rebuilt);

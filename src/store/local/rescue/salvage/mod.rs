@@ -16,10 +16,10 @@ use std::path::{Path, PathBuf};
 
 use self::walk::{Walk, ahead};
 use self::write::Writer;
-use super::Told;
+use super::Progress;
 use super::fragments::Ground;
 use crate::id::{Sequence, TenantId};
-use crate::store::local::Seams;
+use crate::store::local::Env;
 use crate::store::local::disk::{Disk, RealDisk, len_u64};
 use crate::store::local::log::frame::{Kind, Tail};
 use crate::store::local::log::segment::{Wal, file_name};
@@ -101,7 +101,7 @@ pub struct SalvageReport {
 pub struct Salvage {
     config: StoreConfig,
     schema: Schema,
-    seams: Seams,
+    env: Env,
     wal: Wal,
     lock: File,
     suspect: Option<(PathBuf, u64)>,
@@ -128,20 +128,20 @@ impl Salvage {
     pub fn plan(
         config: &StoreConfig,
         schema: &'static [TableSpec],
-        told: Told<'_>,
+        progress: Progress<'_>,
     ) -> Result<Option<Self>, OpenError> {
-        Self::plan_with(config, schema, Seams::real(), told)
+        Self::plan_with(config, schema, Env::real(), progress)
     }
 
     pub(in crate::store::local) fn plan_with(
         config: &StoreConfig,
         schema: &'static [TableSpec],
-        seams: Seams,
-        told: Told<'_>,
+        env: Env,
+        progress: Progress<'_>,
     ) -> Result<Option<Self>, OpenError> {
         let schema = Schema::new(schema);
         let data = &config.data;
-        let wal = Wal::new(seams.disk.clone(), data.join(WAL), config.segment_bytes);
+        let wal = Wal::new(env.disk.clone(), data.join(WAL), config.segment_bytes);
         let lock = recover::lock(data)?;
         let refused = match recover::examine(data, &wal, &schema) {
             Ok(_) => None,
@@ -152,7 +152,7 @@ impl Salvage {
             Some(OpenError::Damaged { file, offset, .. }) => Some((file.clone(), *offset)),
             _ => None,
         };
-        let manifest = match recover::load_manifest(data, seams.disk.as_ref()) {
+        let manifest = match recover::load_manifest(data, env.disk.as_ref()) {
             Ok(manifest) => manifest,
             Err(OpenError::Damaged { .. }) => None,
             Err(other) => return Err(other),
@@ -163,14 +163,14 @@ impl Salvage {
         let numbers = numbers.map_err(|error| OpenError::io(&wal.dir, error))?;
         let snapshots = data.join(snapshot::DIR);
         let first = numbers.first().copied();
-        let ground = Ground::find(&seams.disk, &schema, &snapshots, first, told)?;
+        let ground = Ground::find(&env.disk, &schema, &snapshots, first, progress)?;
         let mut walk = Walk::new(&wal, &schema, &ground, suspect.clone(), started);
-        walk.run(told, &mut |_| Ok(()))?;
+        walk.run(progress, &mut |_| Ok(()))?;
         let note = ground.cover.is_some_and(|cover| walk.noted < cover.lsn);
         if note {
             walk.from.get_or_insert(walk.tail);
         }
-        let ahead = ahead(config, &seams, &schema, &walk.tenants);
+        let ahead = ahead(config, &env, &schema, &walk.tenants);
         let refused = match refused {
             Some(error) => error.to_string(),
             None if ahead.is_empty() => return Ok(None),
@@ -181,7 +181,7 @@ impl Salvage {
         }
         let epoch = started.max(walk.tail.epoch).saturating_add(1);
         let quarantine = data.join(QUARANTINE);
-        let taken = seams
+        let taken = env
             .disk
             .list(&quarantine)
             .map_err(|error| OpenError::io(&quarantine, error))?;
@@ -194,7 +194,7 @@ impl Salvage {
         let from = walk.from;
         Ok(Some(Self {
             config: config.clone(),
-            seams,
+            env,
             wal,
             schema,
             lock,
@@ -216,11 +216,11 @@ impl Salvage {
 
     /// Does it. `report` is kept beside what is replaced, as `report.json`. Afterwards no start takes
     /// the directory until what [`Salvage::unfinished`] tells of is done.
-    pub fn execute(self, report: &[u8], told: Told<'_>) -> Result<(), OpenError> {
-        let (disk, data) = (&self.seams.disk, &self.config.data);
+    pub fn execute(self, report: &[u8], progress: Progress<'_>) -> Result<(), OpenError> {
+        let (disk, data) = (&self.env.disk, &self.config.data);
         let aside = &self.report.aside;
         disk.create_dir(aside).map_err(at(aside))?;
-        let made = self.make(told)?;
+        let made = self.make(progress)?;
         // Everything that is replaced, before anything is.
         let old = self.replaced()?;
         let kept = aside.join(WAL);
@@ -263,7 +263,7 @@ impl Salvage {
             disk.rename(&from, &to).map_err(at(&to))?;
             disk.sync_dir(aside).map_err(at(aside))?;
         }
-        self.replace_snapshots(told)?;
+        self.replace_snapshots(progress)?;
         Manifest {
             boot_epoch: self.epoch,
         }
@@ -305,8 +305,8 @@ impl Salvage {
     }
 
     /// Puts snapshots aside that are not whole, and what could be read of one in its place.
-    fn replace_snapshots(&self, told: Told<'_>) -> Result<(), OpenError> {
-        let disk = &self.seams.disk;
+    fn replace_snapshots(&self, progress: Progress<'_>) -> Result<(), OpenError> {
+        let disk = &self.env.disk;
         let rename = |from: &Path, dir: &Path| {
             let to = dir.join(from.file_name().unwrap_or_default());
             disk.rename(from, &to)
@@ -323,7 +323,7 @@ impl Salvage {
         let made = self.report.aside.join(MADE);
         let made =
             self.ground.fragments.as_ref().map(|fragments| {
-                fragments.write(&self.seams, &self.schema, &made, self.epoch, told)
+                fragments.write(&self.env, &self.schema, &made, self.epoch, progress)
             });
         let made = made.transpose()?;
         disk.create_dir(&aside).map_err(at(&aside))?;
@@ -346,11 +346,11 @@ impl Salvage {
     }
 
     /// Makes the new segments and reads them back; their numbers.
-    fn make(&self, told: Told<'_>) -> Result<Vec<u64>, OpenError> {
+    fn make(&self, progress: Progress<'_>) -> Result<Vec<u64>, OpenError> {
         let Some(from) = self.from else {
             return Ok(Vec::new());
         };
-        let disk = &self.seams.disk;
+        let disk = &self.env.disk;
         let dir = self.report.aside.join(MADE);
         disk.create_dir(&dir)
             .map_err(|error| OpenError::io(&dir, error))?;
@@ -366,7 +366,7 @@ impl Salvage {
             ..from
         };
         let segment_bytes = self.config.segment_bytes;
-        let mut writer = Writer::new(&self.seams, &dir, segment_bytes, tail, front);
+        let mut writer = Writer::new(&self.env, &dir, segment_bytes, tail, front);
         let suspect = self.suspect.clone();
         if let Some(cover) = self.ground.cover.filter(|_| self.note) {
             let mut note = Vec::new();
@@ -375,7 +375,7 @@ impl Salvage {
         }
         let (ground, started) = (&self.ground, self.started);
         let mut walk = Walk::new(&self.wal, &self.schema, ground, suspect, started);
-        walk.run(told, &mut |record| writer.add(record))?;
+        walk.run(progress, &mut |record| writer.add(record))?;
         let (made, end) = writer.end()?;
         self.read_back(from, &made, end)?;
         Ok(made)
@@ -391,7 +391,7 @@ impl Salvage {
                 tail = tail.next_segment();
             }
             let path = dir.join(file_name(*number));
-            let bytes = self.seams.disk.read(&path);
+            let bytes = self.env.disk.read(&path);
             let bytes = bytes.map_err(|error| OpenError::io(&path, error))?;
             while let Some(rest) = usize::try_from(tail.offset)
                 .ok()

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use super::{Gap, Loss, SalvageReport, Unreadable, at};
 use crate::id::{Sequence, TenantId};
 use crate::store::cursor::Cursor;
-use crate::store::local::Seams;
+use crate::store::local::Env;
 use crate::store::local::disk::all_zero;
 use crate::store::local::log::frame::{Flaw, Frame, Kind, Tail, find_frame};
 use crate::store::local::log::scan::open_head;
 use crate::store::local::log::segment::Wal;
-use crate::store::local::rescue::Told;
+use crate::store::local::rescue::Progress;
 use crate::store::local::rescue::fragments::Ground;
 use crate::store::local::schema::Schema;
 use crate::store::local::tables::layout::Layout;
@@ -113,13 +113,13 @@ impl<'a> Walk<'a> {
 
     /// Reads it all, and hands `keep` every record that stays behind the place from which on the log
     /// is another.
-    pub fn run(&mut self, told: Told<'_>, keep: Keep<'_>) -> Result<(), OpenError> {
+    pub fn run(&mut self, progress: Progress<'_>, keep: Keep<'_>) -> Result<(), OpenError> {
         let numbers = self.wal.numbers().map_err(at(&self.wal.dir))?;
         let mut expected = self.tail.segment;
         let numbers: Vec<_> = numbers.into_iter().filter(|n| *n >= expected).collect();
         let total = len_u64_of(numbers.len());
         for (done, number) in (0..).zip(numbers) {
-            told("reading the log", done, total);
+            progress("reading the log", done, total);
             let file = self.wal.path(number);
             if number > expected {
                 let at = Tail {
@@ -142,7 +142,7 @@ impl<'a> Walk<'a> {
             }
         }
         self.end();
-        told("reading the log", total, total);
+        progress("reading the log", total, total);
         Ok(())
     }
 
@@ -388,17 +388,17 @@ impl<'a> Walk<'a> {
 /// is synced, so the log had it. Tables that do not open know nothing.
 pub(super) fn ahead(
     config: &StoreConfig,
-    seams: &Seams,
+    env: &Env,
     schema: &Schema,
     tenants: &HashMap<TenantId, Known>,
 ) -> HashMap<TenantId, Sequence> {
-    let names = seams.disk.list(&config.data).unwrap_or_default();
+    let names = env.disk.list(&config.data).unwrap_or_default();
     if TablesAre::among(&names) != TablesAre::Present {
         return HashMap::new();
     }
     let read = || {
         let dir = config.data.join(TABLES);
-        let tables = (seams.open_tables)(&dir, schema, config.table_cache_bytes).ok()?;
+        let tables = (env.open_tables)(&dir, schema, config.table_cache_bytes).ok()?;
         replay::heads(Layout(tables.as_ref())).ok()
     };
     // sled panics on some of what it does not understand.

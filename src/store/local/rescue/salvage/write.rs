@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::store::OpenError;
-use crate::store::local::Seams;
+use crate::store::local::Env;
 use crate::store::local::disk::len_u64;
 use crate::store::local::log::frame::{HEADER, Kind, Tail};
 use crate::store::local::log::segment::file_name;
@@ -13,7 +13,7 @@ const FRAME_BYTES: usize = 256 << 10;
 
 /// Writes records into new segments.
 pub(super) struct Writer<'a> {
-    seams: &'a Seams,
+    env: &'a Env,
     dir: &'a Path,
     segment_bytes: u64,
     tail: Tail,
@@ -28,14 +28,14 @@ pub(super) struct Writer<'a> {
 impl<'a> Writer<'a> {
     /// Of a log that goes on at `tail`, in a segment that begins with `front`.
     pub fn new(
-        seams: &'a Seams,
+        env: &'a Env,
         dir: &'a Path,
         segment_bytes: u64,
         tail: Tail,
         front: Vec<u8>,
     ) -> Self {
         Self {
-            seams,
+            env,
             dir,
             segment_bytes,
             tail,
@@ -74,7 +74,7 @@ impl<'a> Writer<'a> {
         let number = self.tail.segment;
         let path = self.dir.join(file_name(number));
         let len = self.segment_bytes.max(len_u64(&self.segment));
-        let disk = &self.seams.disk;
+        let disk = &self.env.disk;
         disk.create(&path, &self.segment, len)
             .and_then(|_| disk.sync_dir(self.dir))
             .map_err(|error| OpenError::io(&path, error))?;

@@ -189,7 +189,7 @@ fn cost(key: &[u8], value: Option<&Vec<u8>>) -> usize {
 
 /// The generation that grows, and the one that is being written to the tables.
 #[derive(Default)]
-pub struct Lag {
+pub struct Memtable {
     growing: Generation,
     draining: Option<Arc<Generation>>,
 }
@@ -200,7 +200,7 @@ pub struct Overlay {
     gone: Ranges,
 }
 
-impl Lag {
+impl Memtable {
     /// Empty, at this place in the log.
     pub fn at(through: Position) -> Self {
         Self {
@@ -222,7 +222,7 @@ impl Lag {
         self.growing.bytes + self.draining.as_ref().map_or(0, |draining| draining.bytes)
     }
 
-    /// Turns what has grown into what is being drained, and keeps it until [`Lag::drained`].
+    /// Turns what has grown into what is being drained, and keeps it until [`Memtable::drained`].
     pub fn drain(&mut self) -> Arc<Generation> {
         debug_assert!(
             self.draining.is_none(),
@@ -406,25 +406,25 @@ mod tests {
         ) {
             let mut model: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
             let mut base = model.clone();
-            let mut lag = Lag::default();
+            let mut memtable = Memtable::default();
             for step in steps {
                 match step {
                     Step::Put(key, value) => {
                         model.insert(vec![key], vec![value]);
-                        lag.growing().put(&TABLE, vec![key], vec![value]);
+                        memtable.growing().put(&TABLE, vec![key], vec![value]);
                     }
                     Step::Delete(key) => {
                         model.remove([key].as_slice());
-                        lag.growing().delete(&TABLE, vec![key]);
+                        memtable.growing().delete(&TABLE, vec![key]);
                     }
                     Step::DeleteRange(a, b) => {
                         model.retain(|key, _| !(key[0] >= a && key[0] < b));
-                        lag.growing().delete_range(&TABLE, vec![a], vec![b]);
+                        memtable.growing().delete_range(&TABLE, vec![a], vec![b]);
                     }
-                    Step::Drain if lag.draining.is_none() => drop(lag.drain()),
+                    Step::Drain if memtable.draining.is_none() => drop(memtable.drain()),
                     Step::Drain => {}
                     Step::Drained => {
-                        if let Some(full) = lag.draining.clone() {
+                        if let Some(full) = memtable.draining.clone() {
                             for (_, changes) in full.tables() {
                                 base.retain(|key, _| !inside_any(&changes.gone, key));
                                 for (key, value) in changes.rows() {
@@ -434,14 +434,14 @@ mod tests {
                                     };
                                 }
                             }
-                            lag.drained();
+                            memtable.drained();
                         }
                     }
                 }
             }
             for key in 0..40u8 {
                 let key = vec![key];
-                let seen = lag.get(&TABLE, &key).unwrap_or_else(|| base.get(&key).cloned());
+                let seen = memtable.get(&TABLE, &key).unwrap_or_else(|| base.get(&key).cloned());
                 prop_assert_eq!(seen.as_ref(), model.get(&key));
             }
             let (from, to) = (vec![from], to.map(|to| vec![to]));
@@ -449,13 +449,13 @@ mod tests {
             let pairs = |map: BTreeMap<Vec<u8>, Vec<u8>>| {
                 map.into_iter().filter(|(key, _)| inside(key)).collect::<Vec<_>>()
             };
-            let overlay = lag.overlay(&TABLE, &from, to.as_deref(), limit).unwrap();
+            let overlay = memtable.overlay(&TABLE, &from, to.as_deref(), limit).unwrap();
             let merged = overlay.merge(pairs(base).into_iter().map(Ok), limit);
             let mut expected = pairs(model);
             expected.truncate(limit);
             prop_assert_eq!(merged.unwrap(), expected);
-            drop(lag.draining.take());
-            let growing = lag.growing();
+            drop(memtable.draining.take());
+            let growing = memtable.growing();
             let counted: usize = growing.tables().map(|(_, changes)| {
                 let rows = changes.rows.iter().map(|(key, value)| cost(key, value.as_ref()));
                 let gone = changes.gone.iter().map(|(a, b)| ENTRY_BYTES + a.len() + b.len());

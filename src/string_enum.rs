@@ -2,7 +2,7 @@
 
 /// Declares such an enum. Codes are frozen: new values are added, none is renumbered or reused.
 #[macro_export]
-macro_rules! words {
+macro_rules! string_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$value_doc:meta])* $value:ident = $code:literal $word:literal,)+ }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,7 +15,7 @@ macro_rules! words {
             pub const ALL: &'static [Self] = &[$(Self::$value),+];
 
             /// The word that callers read and write.
-            pub const fn word(self) -> &'static str {
+            pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$value => $word,)+
                 }
@@ -29,7 +29,7 @@ macro_rules! words {
             }
 
             /// The value with this word.
-            pub fn from_word(word: &str) -> Option<Self> {
+            pub fn parse(word: &str) -> Option<Self> {
                 match word {
                     $($word => Some(Self::$value),)+
                     _ => None,
@@ -47,14 +47,14 @@ macro_rules! words {
 
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.pad(self.word())
+                f.pad(self.as_str())
             }
         }
 
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 if serializer.is_human_readable() {
-                    serializer.serialize_str(self.word())
+                    serializer.serialize_str(self.as_str())
                 } else {
                     serializer.serialize_u8(self.code())
                 }
@@ -65,7 +65,7 @@ macro_rules! words {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let (value, told) = if deserializer.is_human_readable() {
                     let word = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(deserializer)?;
-                    (Self::from_word(&word), word.into_owned())
+                    (Self::parse(&word), word.into_owned())
                 } else {
                     let code = <u8 as serde::Deserialize>::deserialize(deserializer)?;
                     (Self::from_code(code), code.to_string())

@@ -8,17 +8,17 @@ use crate::store::local::disk::{Disk, LogFile, RealDisk};
 use crate::store::local::log::segment::Wal;
 
 /// A log that is read only.
-pub(super) fn untouched(wal: PathBuf) -> Wal {
-    Wal::new(Arc::new(Untouched { but: None }), wal, 0)
+pub(super) fn read_only_wal(wal: PathBuf) -> Wal {
+    Wal::new(Arc::new(ReadOnlyDisk { but: None }), wal, 0)
 }
 
 /// The disk there is, of which nothing is changed but what is below `but`. What a start would clear
 /// away stays.
-pub(super) struct Untouched {
+pub(super) struct ReadOnlyDisk {
     pub but: Option<PathBuf>,
 }
 
-impl Untouched {
+impl ReadOnlyDisk {
     fn may(&self, path: &Path) -> io::Result<()> {
         if self.but.as_ref().is_some_and(|but| path.starts_with(but)) {
             Ok(())
@@ -28,7 +28,7 @@ impl Untouched {
     }
 }
 
-impl Disk for Untouched {
+impl Disk for ReadOnlyDisk {
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         RealDisk.list(dir)
     }
