@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use arf::decide::evidence::{Counts, Evidence, SetSoFar};
 use arf::decide::intent::{
-    Ask, ChangeScope, Context, Environment, BoundedVec, Intent, Operation, PermissionLevel, ResourceScope,
-    ResourceType, BoundedString,
+    Ask, BoundedString, BoundedVec, ChangeScope, Context, Environment, Intent, Operation,
+    PermissionLevel, ResourceScope, ResourceType,
 };
 use arf::decide::{Rules, counterfactual, decide};
 use arf::number::{Magnitude, Probability};

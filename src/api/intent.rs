@@ -216,7 +216,10 @@ fn context(value: &Value) -> Result<Context, Invalid> {
 
 fn forecast(value: &Value) -> Result<Forecast, Invalid> {
     let mut fields = Fields::of(value)?;
-    let risk_level = fields.required("risk_level", json::string_enum(RiskLevel::ALL, RiskLevel::as_str));
+    let risk_level = fields.required(
+        "risk_level",
+        json::string_enum(RiskLevel::ALL, RiskLevel::as_str),
+    );
     let confidence = fields.required("confidence", json::number(Probability::new));
     fields.finish(|| {
         Some(Forecast {
@@ -256,7 +259,7 @@ mod tests {
     use serde_json::{Map, json};
 
     use super::*;
-    use crate::decide::intent::{BoundedVec, BoundedString};
+    use crate::decide::intent::{BoundedString, BoundedVec};
     use crate::golden;
 
     fn grant() -> Value {
@@ -440,7 +443,8 @@ mod tests {
         }
     }
 
-    fn a_text<const MIN: usize, const MAX: usize>() -> impl Strategy<Value = BoundedString<MIN, MAX>> {
+    fn a_text<const MIN: usize, const MAX: usize>() -> impl Strategy<Value = BoundedString<MIN, MAX>>
+    {
         vec(any::<char>(), MIN..=MAX.min(MIN + 12))
             .prop_map(|text| BoundedString::new(text.into_iter().collect::<String>()).unwrap())
     }

@@ -34,7 +34,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::{Map, Value};
 
 use super::problem::{Code, FieldError, Problem};
-use crate::decide::intent::{BoundedVec, BoundedString};
+use crate::decide::intent::{BoundedString, BoundedVec};
 
 /// How many objects and lists may stand inside each other.
 pub const DEPTH_MAX: usize = 32;
@@ -365,7 +365,9 @@ pub fn boolean(value: &Value) -> Result<bool, Invalid> {
 }
 
 /// Reads a text of `MIN` to `MAX` characters.
-pub fn text<const MIN: usize, const MAX: usize>(value: &Value) -> Result<BoundedString<MIN, MAX>, Invalid> {
+pub fn text<const MIN: usize, const MAX: usize>(
+    value: &Value,
+) -> Result<BoundedString<MIN, MAX>, Invalid> {
     BoundedString::new(string(value)?).map_err(|error| Invalid::because(error.to_string()))
 }
 

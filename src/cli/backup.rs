@@ -93,8 +93,9 @@ impl Args {
         let name = name.ok_or_else(|| usage("is not the name of a backup"))?;
         let parent = dir.parent().unwrap_or(Path::new("/"));
         // What the server says of its own directory is compared with this.
-        let parent = std::fs::canonicalize(parent)
-            .map_err(|error| CliError::with(Exit::Failed, format!("{}: {error}", parent.display())))?;
+        let parent = std::fs::canonicalize(parent).map_err(|error| {
+            CliError::with(Exit::Failed, format!("{}: {error}", parent.display()))
+        })?;
         let parent = parent.to_str().ok_or_else(|| usage("is not a text"))?;
         let key = match self.remote.key()? {
             Some(key) => key,

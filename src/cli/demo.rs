@@ -16,7 +16,7 @@ use crate::id::{IntentId, TenantId};
 use crate::query;
 use crate::store::{ENTRIES, Store, StoreConfig};
 use crate::tenant::command::Caller;
-use crate::tenant::evaluate::{RequestMeta, Evaluate, Evaluated};
+use crate::tenant::evaluate::{Evaluate, Evaluated, RequestMeta};
 use crate::tenant::key::{NewKey, Role, Scope};
 use crate::tenant::lifecycle::FoundTenant;
 use crate::tenant::outcome::RecordOutcome;

@@ -79,7 +79,9 @@ pub fn run(args: &Args) -> CliResult {
         let mut progress = |entries| bar(done + entries, total);
         let mut put = |name, bytes: &[u8]| written.put(&args.out, args.sql, name, bytes);
         if args.sql {
-            script.write(&kept, &mut put, &mut progress).map_err(failed)?;
+            script
+                .write(&kept, &mut put, &mut progress)
+                .map_err(failed)?;
         } else {
             ndjson::write(&kept, &mut put, &mut progress).map_err(failed)?;
         }

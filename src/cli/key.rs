@@ -111,7 +111,8 @@ impl Show {
             let progress = format!("{}: there is no such {what}", file.display());
             CliError::with(Exit::Config, progress)
         };
-        let kept = credentials::kept(&self.data).map_err(|why| CliError::with(Exit::Config, why))?;
+        let kept =
+            credentials::kept(&self.data).map_err(|why| CliError::with(Exit::Config, why))?;
         let kept = kept.ok_or_else(|| absent("file"))?;
         let secret = match self.which {
             Which::Operator => Some(kept.operator_key),

@@ -144,8 +144,8 @@ impl Args {
             return Ok(Exit::Fine);
         }
         // Without it the salvage could not be finished.
-        let key =
-            keyfile::load_signing_key(&self.data).map_err(|why| CliError::with(Exit::Config, why))?;
+        let key = keyfile::load_signing_key(&self.data)
+            .map_err(|why| CliError::with(Exit::Config, why))?;
         let mut report = json!({"damaged": true});
         if let Some(salvage) = planned {
             report = json(salvage.report());

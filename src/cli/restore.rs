@@ -54,7 +54,8 @@ const AT_ONCE: usize = 64;
 pub fn run(args: &Args) -> CliResult {
     let restoring = Restoring::begin(&args.data).map_err(backup::result)?;
     let mut progress = progress::steps();
-    let (made, seen) = Backup::check(&args.backup, TABLES, &mut progress).map_err(backup::result)?;
+    let (made, seen) =
+        Backup::check(&args.backup, TABLES, &mut progress).map_err(backup::result)?;
     seen.check_rows(&mut progress).map_err(damaged)?;
     let logs = follow::logs(&seen, &mut progress).map_err(damaged)?;
     drop(seen);

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use super::category::PerCategory;
 use super::evidence::{Counts, MemorySums, SetSoFar};
 use super::intent::{
-    Ask, ChangeScope, ChangeSet, Context, Environment, BoundedVec, Forecast, Hallucination, Operation,
-    PermissionLevel, ResourceScope, ResourceType, RiskLevel, BoundedString,
+    Ask, BoundedString, BoundedVec, ChangeScope, ChangeSet, Context, Environment, Forecast,
+    Hallucination, Operation, PermissionLevel, ResourceScope, ResourceType, RiskLevel,
 };
 use super::{Evidence, Intent};
 use crate::number::{Magnitude, Probability};
@@ -137,10 +137,11 @@ fn asks() -> impl Strategy<Value = Ask> {
 }
 
 fn contexts() -> impl Strategy<Value = Context> {
-    let forecast = (one_of(RiskLevel::ALL), shares()).prop_map(|(risk_level, confidence)| Forecast {
-        risk_level,
-        confidence,
-    });
+    let forecast =
+        (one_of(RiskLevel::ALL), shares()).prop_map(|(risk_level, confidence)| Forecast {
+            risk_level,
+            confidence,
+        });
     let hallucination =
         (0.0..3.0, -1.0..=1.0, shares()).prop_map(|(entropy, evidence_lift, contradiction)| {
             Hallucination {
@@ -192,7 +193,8 @@ pub fn intents() -> impl Strategy<Value = Intent> {
         .prop_map(
             |(ask, environment, operation, change_set, violations, context)| Intent {
                 change_set,
-                policy_violations: BoundedVec::new(vec![text("no-public-buckets"); violations]).unwrap(),
+                policy_violations: BoundedVec::new(vec![text("no-public-buckets"); violations])
+                    .unwrap(),
                 context,
                 ..intent(ask, environment, operation)
             },

@@ -4,7 +4,7 @@
 use super::category::Category;
 use super::decision::{Action, Epistemic, Interval, Losses};
 use super::evidence::Counts;
-use super::intent::{Intent, BoundedString};
+use super::intent::{BoundedString, Intent};
 use super::policy::{Finding, Findings};
 use super::risk::{Intervals, Risk};
 use super::settings::Settings;

@@ -21,7 +21,9 @@ use super::choice::Case;
 use super::decision::{Action, ChangeKind, Counterfactual, Decision, Difference, number};
 use super::doubt::entropy_for;
 use super::evidence::Evidence;
-use super::intent::{Ask, ChangeScope, Environment, BoundedVec, Intent, Operation, PermissionLevel, BoundedString};
+use super::intent::{
+    Ask, BoundedString, BoundedVec, ChangeScope, Environment, Intent, Operation, PermissionLevel,
+};
 use super::loss::Impact;
 use super::risk::Intervals;
 use super::rules::Rules;

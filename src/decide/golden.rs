@@ -7,7 +7,8 @@ use crate::golden;
 
 use super::arbitrary::{deploy, grant, intent, learned, magnitude, noon, provision, share, text};
 use super::intent::{
-    ChangeScope, Environment, BoundedVec, Forecast, Operation, PermissionLevel, ResourceType, RiskLevel,
+    BoundedVec, ChangeScope, Environment, Forecast, Operation, PermissionLevel, ResourceType,
+    RiskLevel,
 };
 use super::{Counterfactual, Decision, Evidence, Intent, Rules, counterfactual, decide};
 

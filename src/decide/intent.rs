@@ -426,7 +426,9 @@ impl Intent {
     /// The component whose risk is smoothed: kind of name, and name (rules.md 6).
     pub fn component(&self) -> (&'static str, &str) {
         match &self.ask {
-            Ask::ProvisionResource { resource_type, .. } => ("resource_type", resource_type.as_str()),
+            Ask::ProvisionResource { resource_type, .. } => {
+                ("resource_type", resource_type.as_str())
+            }
             Ask::GrantAccess { principal, .. } => ("principal", principal.as_str()),
             Ask::DeployConfig { service_name, .. } => ("service", service_name.as_str()),
         }

@@ -9,8 +9,8 @@ use super::category::Category;
 use super::choice::guarded;
 use super::decision::{Action, ChangeKind, Losses, Need, number};
 use super::intent::{
-    ChangeScope, ChangeSet, Environment, BoundedVec, Forecast, Hallucination, Operation, PermissionLevel,
-    ResourceType, RiskLevel,
+    BoundedVec, ChangeScope, ChangeSet, Environment, Forecast, Hallucination, Operation,
+    PermissionLevel, ResourceType, RiskLevel,
 };
 use super::risk::LEVEL;
 use super::risk::beta::Beta;

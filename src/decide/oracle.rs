@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::choice::guarded;
 use super::decision::{Action, Losses};
 use super::doubt::doubt;
-use super::intent::{Context, BoundedVec, Forecast, Hallucination, RiskLevel};
+use super::intent::{BoundedVec, Context, Forecast, Hallucination, RiskLevel};
 use super::loss::{self, Stakes};
 use super::risk::beta::{Beta, Tail};
 use super::rules::Rules;

@@ -13,7 +13,8 @@ pub type Broken = Option<&'static str>;
 /// Replaces what is not finite before losses are made of it. A risk with a broken part is 1.
 pub fn replace_non_finite(risk: &mut Risk, doubt: &mut Epistemic) -> Broken {
     let mut first = None;
-    let mut replace_non_finite = |name, value: &mut f64, worst| replace(&mut first, name, value, worst);
+    let mut replace_non_finite =
+        |name, value: &mut f64, worst| replace(&mut first, name, value, worst);
     let parts = &mut risk.contributions;
     replace_non_finite("conjugate_alpha", &mut parts.conjugate_alpha, f64::MAX);
     replace_non_finite("conjugate_beta", &mut parts.conjugate_beta, 0.0);

@@ -16,7 +16,6 @@ mod tenant;
 mod threads;
 
 #[cfg(test)]
-#[path = "../../tests/durability/model.rs"]
 mod model;
 #[cfg(test)]
 mod tests;
@@ -43,7 +42,7 @@ use crate::tenant::key::{KeyHash, Scope};
 use admission::{Admission, Limits, Slot};
 use directory::{Directory, Principal};
 use registry::{Lease, Load, Registry};
-use tenant::{PendingReply, Execute, Inspect, Node, TenantActor, ActorStatus};
+use tenant::{ActorStatus, Execute, Inspect, Node, PendingReply, TenantActor};
 use threads::Threads;
 
 pub use threads::ThreadGuard;

@@ -15,7 +15,7 @@ use futures_util::FutureExt;
 use futures_util::future::Shared;
 use tokio::sync::{Notify, oneshot};
 
-use super::tenant::{TenantActor, ActorStatus};
+use super::tenant::{ActorStatus, TenantActor};
 use super::{Unavailable, clock};
 use crate::id::TenantId;
 use crate::sync::atomic::{AtomicUsize, Ordering};

@@ -18,7 +18,7 @@ use crate::query::intents::{self as query, Known};
 use crate::query::{Unreadable, audit};
 use crate::stamp::Stamp;
 use crate::tenant::Tenant;
-use crate::tenant::evaluate::{self, RequestMeta, Evaluate, Evaluated};
+use crate::tenant::evaluate::{self, Evaluate, Evaluated, RequestMeta};
 use crate::tenant::key::Scope;
 use crate::tenant::standing::Standing;
 

@@ -34,7 +34,11 @@ pub async fn own(state: Data<AppState>, http: HttpRequest) -> HttpResponse {
 }
 
 /// `GET /api/v1/admin/tenants/{tenant_id}/usage`: of every key.
-pub async fn of_tenant(state: Data<AppState>, http: HttpRequest, path: Path<String>) -> HttpResponse {
+pub async fn of_tenant(
+    state: Data<AppState>,
+    http: HttpRequest,
+    path: Path<String>,
+) -> HttpResponse {
     answer(&http, async {
         let holder = auth::holder(&state, &http, Scope::Admin)?;
         parameters::none(&http)?;

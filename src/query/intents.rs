@@ -6,13 +6,13 @@ use crate::decide::Action;
 use crate::decide::intent::Environment;
 use crate::id::{DecisionId, IntentId, Sequence, TenantId};
 use crate::store::{ReadError, Reader};
+use crate::string_enum;
 use crate::tenant::Tenant;
 use crate::tenant::intents::IntentRow;
 use crate::tenant::outcome::OutcomeRow;
 use crate::tenant::schema::INTENTS;
 use crate::tenant::standing::Standing;
 use crate::time::Timestamp;
-use crate::string_enum;
 
 /// Rows that one request looks at, at most; a list that was not filled goes on with its cursor.
 const LOOKS_MAX: usize = 100_000;

@@ -189,9 +189,9 @@ pub use ledger::Ledger;
 #[cfg(fuzzing)]
 pub use local::fuzz;
 pub use local::{
-    Backup, BackupError, Change, Copied, FORMAT, Facts, Gap, Loss, ReadOnly, Repair, RepairError,
-    Repaired, Restoring, Salvage, SalvageReport, Survey, TableError, TablesAre, Progress, Unreadable,
-    Visit, backups_in, remove_old_backups,
+    Backup, BackupError, Change, Copied, FORMAT, Facts, Gap, Loss, Progress, ReadOnly, Repair,
+    RepairError, Repaired, Restoring, Salvage, SalvageReport, Survey, TableError, TablesAre,
+    Unreadable, Visit, backups_in, remove_old_backups,
 };
 pub use record::{Lsn, Record};
 pub use row::{Damaged, ENTRIES, Keyed, Load, OPENINGS, Op, Stored, TableSpec, open_envelope};

@@ -135,9 +135,10 @@ impl Command for Evaluate {
         if let Some(set) = &self.intent.change_set {
             let (pseudonymizer, destroys) = (tenant.pseudonymizer(), self.intent.destroys());
             let leaving = leaving.map(|(_, row)| row);
-            let joined = tenant
-                .change_sets
-                .joined(pseudonymizer, set, destroys, stamp.sequence, leaving);
+            let joined =
+                tenant
+                    .change_sets
+                    .joined(pseudonymizer, set, destroys, stamp.sequence, leaving);
             rows.push(joined.into());
         }
         if let Some((oldest, row)) = leaving {
@@ -195,7 +196,11 @@ fn another_intent() -> Refusal {
 }
 
 /// The key that asks and pays, if it is for such intents.
-fn authorize_key<'a>(tenant: &'a Tenant, stamp: &Stamp, intent: &Intent) -> Result<&'a KeyRow, Refusal> {
+fn authorize_key<'a>(
+    tenant: &'a Tenant,
+    stamp: &Stamp,
+    intent: &Intent,
+) -> Result<&'a KeyRow, Refusal> {
     let key = stamp
         .caller
         .and_then(|key| tenant.keys.active(key, stamp.at));
@@ -262,7 +267,12 @@ fn moved(
 
 /// What goes when an intent goes: its row, its outcome, its place in its set (unless the new intent
 /// joins that very set, which has taken both into account).
-fn leave(oldest: Sequence, row: &IntentRow, joined: Option<Pseudonym>, tenant: &Tenant) -> Vec<Edit> {
+fn leave(
+    oldest: Sequence,
+    row: &IntentRow,
+    joined: Option<Pseudonym>,
+    tenant: &Tenant,
+) -> Vec<Edit> {
     let mut rows = vec![Gone::IntentRow(oldest).into()];
     rows.extend(
         row.outcome

@@ -10,8 +10,8 @@ use super::schema::TableRow;
 use crate::decide::intent::{Environment, IntentType, Operation};
 use crate::decide::{Action, Category};
 use crate::id::{KeyId, Pseudonym, Sequence};
-use crate::time::Timestamp;
 use crate::string_enum;
+use crate::time::Timestamp;
 
 string_enum!(
     /// What a reviewer answered.

@@ -18,8 +18,8 @@ use crate::audit::Fact;
 use crate::decide::intent::BoundedString;
 use crate::id::{KeyId, TenantId};
 use crate::stamp::Stamp;
-use crate::time::Timestamp;
 use crate::string_enum;
+use crate::time::Timestamp;
 
 string_enum!(
     /// Something a key may be allowed to do.

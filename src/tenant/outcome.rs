@@ -18,8 +18,8 @@ use crate::decide::settings::SelfReported;
 use crate::decide::{Action, Category, Counts};
 use crate::id::{IntentId, KeyId, Pseudonym, Sequence};
 use crate::stamp::Stamp;
-use crate::time::Timestamp;
 use crate::string_enum;
+use crate::time::Timestamp;
 
 string_enum!(
     /// Why an outcome moved no count.

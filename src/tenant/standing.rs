@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::intents::{IntentRow, Verdict};
 use crate::decide::{Action, Settings};
-use crate::time::Timestamp;
 use crate::string_enum;
+use crate::time::Timestamp;
 
 string_enum!(
     /// Where a decided intent stands.

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::Tenant;
 use super::claims::Claims;
 use super::command::{Caller, Command, NoChange, Refusal};
-use super::evaluate::{RequestMeta, Decided, Evaluate, Evaluated, dry_run};
+use super::evaluate::{Decided, Evaluate, Evaluated, RequestMeta, dry_run};
 use super::key::{CreateKey, Granted, NewKey, RevokeKey, Rights, Role, RotateKey, Scope, Scopes};
 use super::lifecycle::FoundTenant;
 use super::outcome::{NotLearned, RecordOutcome, Recorded};
@@ -17,7 +17,9 @@ use super::restore::{FormerLogRow, Restore};
 use super::schema::{Edit, Row};
 use super::standing::{Standing, State};
 use super::usage::Tier;
-use crate::decide::intent::{Ask, ChangeScope, ChangeSet, Context, Environment, BoundedVec, Intent, BoundedString};
+use crate::decide::intent::{
+    Ask, BoundedString, BoundedVec, ChangeScope, ChangeSet, Context, Environment, Intent,
+};
 use crate::decide::settings::SelfReported;
 use crate::decide::{Action, Category, Rules};
 use crate::id::{IntentId, KeyId, Sequence, TenantId};
@@ -305,7 +307,12 @@ fn asked_under_another_set_an_intent_moves_until_its_outcome_is_in() {
     world.decide("a", in_set("one", None));
     world.decide("b", in_set("one", None));
     let pseudonymizer = world.tenant.pseudonymizer().clone();
-    let set = |id| super::change_set::name(&pseudonymizer, in_set(id, None).change_set.as_ref().unwrap());
+    let set = |id| {
+        super::change_set::name(
+            &pseudonymizer,
+            in_set(id, None).change_set.as_ref().unwrap(),
+        )
+    };
     let (one, two) = (set("one"), set("two"));
 
     let before = world.next;

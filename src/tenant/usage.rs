@@ -8,8 +8,8 @@ use super::Tenant;
 use super::command::Refusal;
 use super::schema::TableRow;
 use crate::id::{KeyId, Sequence};
-use crate::time::{Month, Timestamp};
 use crate::string_enum;
+use crate::time::{Month, Timestamp};
 
 string_enum!(
     /// What a key may use and how long its tenant's openings are kept.

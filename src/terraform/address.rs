@@ -4,14 +4,15 @@ use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
-use crate::decide::intent::{ResourceScope, BoundedString};
+use crate::decide::intent::{BoundedString, ResourceScope};
 
 /// How many characters an intent has for an address.
 const CHARS_MAX: usize = 1_024;
 
 /// The address as a name. Too long, it ends in a hash of the whole, so that no two become one.
 pub(super) fn name<const MIN: usize>(address: &str) -> BoundedString<MIN, CHARS_MAX> {
-    BoundedString::new(cut(address)).expect("a plan's addresses are not too short, and this one was cut")
+    BoundedString::new(cut(address))
+        .expect("a plan's addresses are not too short, and this one was cut")
 }
 
 /// The address as a scope: `/` and its parts, as in `/module/a/aws_iam_role/ci/eu%2Fwest`. Instance

@@ -12,7 +12,9 @@ use super::permission::permission;
 use super::plan::Resource;
 use super::region::{Regions, region};
 use super::size::size;
-use crate::decide::intent::{Ask, ChangeScope, Context, Environment, BoundedVec, Intent, Operation, BoundedString};
+use crate::decide::intent::{
+    Ask, BoundedString, BoundedVec, ChangeScope, Context, Environment, Intent, Operation,
+};
 
 const CHANGED_FIELDS_MAX: usize = 64;
 const CHANGED_FIELD_CHARS_MAX: usize = 128;
@@ -129,7 +131,9 @@ fn changed_fields(
             .collect::<String>()
     };
     let sorted: BTreeSet<_> = changed.map(cut).collect();
-    let texts = sorted.into_iter().filter_map(|name| BoundedString::new(name).ok());
+    let texts = sorted
+        .into_iter()
+        .filter_map(|name| BoundedString::new(name).ok());
     BoundedVec::new(texts.take(CHANGED_FIELDS_MAX).collect()).expect("no more were taken")
 }
 

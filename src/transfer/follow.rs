@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::audit::verify::{Follower, Strays};
 use crate::id::TenantId;
-use crate::store::{Change, ENTRIES, OpenError, ReadOnly, Progress};
+use crate::store::{Change, ENTRIES, OpenError, Progress, ReadOnly};
 use crate::tenant::restore::FormerLogRow;
 
 /// A log that does not hold.
@@ -35,7 +35,10 @@ pub enum BadLog {
 }
 
 /// Follows them all. What each came to: the name, size and root of the log that its tenant has.
-pub fn logs(seen: &ReadOnly, progress: Progress<'_>) -> Result<BTreeMap<TenantId, FormerLogRow>, BadLog> {
+pub fn logs(
+    seen: &ReadOnly,
+    progress: Progress<'_>,
+) -> Result<BTreeMap<TenantId, FormerLogRow>, BadLog> {
     let mut followers: BTreeMap<TenantId, (u64, Follower)> = BTreeMap::new();
     let mut broken = None;
     seen.walk(

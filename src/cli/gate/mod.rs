@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::remote::Remote;
 use super::{CliError, CliResult, Exit, print};
 use crate::decide::Action;
-use crate::decide::intent::{ChangeSet, Environment, BoundedString};
+use crate::decide::intent::{BoundedString, ChangeSet, Environment};
 use crate::decide::settings::Enforcement;
 use crate::terraform::{Change, GateKey, Plan};
 
@@ -166,12 +166,18 @@ impl Args {
     }
 
     /// The change set that everything is asked under.
-    fn change_set(&self, id: BoundedString<1, 64>, changes: &[Change<'_>]) -> Result<ChangeSet, CliError> {
+    fn change_set(
+        &self,
+        id: BoundedString<1, 64>,
+        changes: &[Change<'_>],
+    ) -> Result<ChangeSet, CliError> {
         let usage = |flag: &str, why: &dyn std::fmt::Display| {
             CliError::with(Exit::Usage, format!("{flag} {why}"))
         };
         let id = match &self.change_set {
-            Some(given) => BoundedString::new(given.as_str()).map_err(|why| usage("--change-set", &why))?,
+            Some(given) => {
+                BoundedString::new(given.as_str()).map_err(|why| usage("--change-set", &why))?
+            }
             None => id,
         };
         let url = self.url.as_deref().map(BoundedString::new).transpose();

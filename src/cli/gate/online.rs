@@ -10,7 +10,7 @@ use super::super::{CliError, Exit};
 use super::report::{Item, Readiness, Report};
 use crate::client::{Answer, Client, NoAnswer};
 use crate::decide::decision::Reason;
-use crate::decide::intent::{ChangeSet, Intent, BoundedString};
+use crate::decide::intent::{BoundedString, ChangeSet, Intent};
 use crate::decide::settings::Enforcement;
 use crate::decide::{Action, Category, Rules};
 use crate::engine::clock;

@@ -28,6 +28,8 @@ mod manifest;
 mod recover;
 mod rescue;
 mod schema;
+#[cfg(test)]
+mod simulation;
 mod snapshot;
 mod space;
 mod stopwatch;
@@ -66,8 +68,8 @@ use tables::sled::SledTables;
 
 pub use manifest::FORMAT;
 pub use rescue::{
-    Backup, BackupError, Change, Copied, Facts, Gap, Loss, ReadOnly, Repair, RepairError, Repaired,
-    Restoring, Salvage, SalvageReport, Survey, Progress, Unreadable, Visit, backups_in,
+    Backup, BackupError, Change, Copied, Facts, Gap, Loss, Progress, ReadOnly, Repair, RepairError,
+    Repaired, Restoring, Salvage, SalvageReport, Survey, Unreadable, Visit, backups_in,
     remove_old_backups,
 };
 pub use tables::TableError;
@@ -231,13 +233,21 @@ impl Local {
             env,
             inbox: Inbox::new(),
             memtable_queue: MemtableQueue::new(scan.through),
-            preallocator: SegmentPreallocator::new(tail.segment + 1, wal.segment_bytes, preallocator),
+            preallocator: SegmentPreallocator::new(
+                tail.segment + 1,
+                wal.segment_bytes,
+                preallocator,
+            ),
             space: Space::new(),
             wal,
             position: Mutex::new(tail),
             tables: RwLock::new(Some(settled.tables)),
             rebuilding: AtomicBool::new(settled.rebuilding),
-            snapshot_manager: SnapshotManager::new(origin.snapshots.clone(), scan.sealed, scan.applied),
+            snapshot_manager: SnapshotManager::new(
+                origin.snapshots.clone(),
+                scan.sealed,
+                scan.applied,
+            ),
             epoch: tail.epoch,
             counters,
         });
@@ -268,10 +278,16 @@ impl Local {
             helpers.push(spawn(config, "arf-rebuild", back)?);
         }
         let filler = Arc::clone(&shared);
-        let fill = move || filler.preallocator.run(&filler.wal, || filler.look_at_space());
+        let fill = move || {
+            filler
+                .preallocator
+                .run(&filler.wal, || filler.look_at_space())
+        };
         helpers.push(spawn(config, "arf-segments", fill)?);
         let snapshot_manager = Arc::clone(&shared);
-        helpers.push(spawn(config, "arf-snapshots", move || keep::run(&snapshot_manager))?);
+        helpers.push(spawn(config, "arf-snapshots", move || {
+            keep::run(&snapshot_manager)
+        })?);
         let running = Running {
             committer: spawn(config, "arf-commit", move || committer.run())?,
             applier: spawn(config, "arf-tables", move || applier.run())?,
@@ -378,7 +394,10 @@ impl Shared {
 
     /// Finds out whether there is room for what writes bring with them.
     fn look_at_space(&self) {
-        let snapshot = self.snapshot_manager.newest().map_or(0, |newest| newest.bytes);
+        let snapshot = self
+            .snapshot_manager
+            .newest()
+            .map_or(0, |newest| newest.bytes);
         self.space
             .look(self.env.disk.as_ref(), &self.config, snapshot);
     }

@@ -275,7 +275,9 @@ impl Committer {
         loop {
             match self.shared.inbox.next(!self.sealed) {
                 Turn::Write(group) => {
-                    self.shared.memtable_queue.wait_for_room(self.shared.config.lag_bytes);
+                    self.shared
+                        .memtable_queue
+                        .wait_for_room(self.shared.config.lag_bytes);
                     self.commit(group)?;
                 }
                 Turn::Seal => {

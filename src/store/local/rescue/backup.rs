@@ -27,8 +27,8 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use super::Progress;
-use super::readonly::{ReadOnly, newest_whole};
 use super::read_only_disk::read_only_wal;
+use super::readonly::{ReadOnly, newest_whole};
 use crate::store::local::Shared;
 use crate::store::local::disk::{Disk as _, RealDisk, len_u64};
 use crate::store::local::log::frame::{HEADER, Kind, Tail};
@@ -366,11 +366,13 @@ impl Source<'_> {
             }
             Err(error) => return Err(BackupError::io(&unfinished)(error)),
         }
-        let made = self.fill(&unfinished, made_at, progress).and_then(|backup| {
-            fs::rename(&unfinished, &dir).map_err(BackupError::io(&dir))?;
-            sync_dir(dir.parent().unwrap_or(Path::new("/")))?;
-            Ok(backup)
-        });
+        let made = self
+            .fill(&unfinished, made_at, progress)
+            .and_then(|backup| {
+                fs::rename(&unfinished, &dir).map_err(BackupError::io(&dir))?;
+                sync_dir(dir.parent().unwrap_or(Path::new("/")))?;
+                Ok(backup)
+            });
         if made.is_err() {
             // Half a backup must not keep the room that the next one needs.
             let _ = fs::remove_dir_all(&unfinished);
@@ -381,7 +383,12 @@ impl Source<'_> {
         made
     }
 
-    fn fill(&self, dir: &Path, made_at: Timestamp, progress: Progress<'_>) -> Result<Backup, BackupError> {
+    fn fill(
+        &self,
+        dir: &Path,
+        made_at: Timestamp,
+        progress: Progress<'_>,
+    ) -> Result<Backup, BackupError> {
         let lens = self.files(progress)?;
         let total: u64 = lens.iter().map(|(_, len)| len).sum();
         let free = RealDisk.free(dir).map_err(BackupError::io(dir))?;

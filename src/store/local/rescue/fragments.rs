@@ -379,8 +379,9 @@ mod tests {
         items.iter().for_each(|item| writer.push(item).unwrap());
         writer.finish().unwrap();
         let whole = std::fs::read(&path).unwrap();
-        let read =
-            |progress: Progress<'_>| Fragments::read(env.disk.as_ref(), &schema, &path, progress).unwrap();
+        let read = |progress: Progress<'_>| {
+            Fragments::read(env.disk.as_ref(), &schema, &path, progress).unwrap()
+        };
         assert_eq!(read(&mut |_, _, _| {}).unwrap().whole.len(), 4_000);
 
         // In the second frame of rows, in the middle of the heads; and in the last of all.

@@ -13,12 +13,12 @@
 
 mod backup;
 mod fragments;
+mod read_only_disk;
 mod readonly;
 mod repair;
 pub(super) mod restore;
 pub mod salvage;
 mod survey;
-mod read_only_disk;
 
 pub use backup::{Backup, BackupError, Copied, backups_in, remove_old_backups};
 pub use readonly::{Change, Facts, ReadOnly, Visit};

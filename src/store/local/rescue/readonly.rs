@@ -21,7 +21,7 @@ use crate::store::ledger::Ledger;
 use crate::store::local::disk::{Disk as _, RealDisk, len_u64};
 use crate::store::local::log::commit::Inbox;
 use crate::store::local::log::frame::Tail;
-use crate::store::local::log::frames::{LogFrames, LogError};
+use crate::store::local::log::frames::{LogError, LogFrames};
 use crate::store::local::log::scan::{Scan, open_head, records};
 use crate::store::local::log::segment::{SegmentPreallocator, Wal};
 use crate::store::local::manifest;
@@ -32,7 +32,7 @@ use crate::store::local::snapshot::{self, Effect, Item, Snapshot};
 use crate::store::local::space::Space;
 use crate::store::local::tables::apply::MemtableQueue;
 use crate::store::local::tables::layout::{Layout, split_key};
-use crate::store::local::tables::rebuild::{Chunk, RebuildError, Origin};
+use crate::store::local::tables::rebuild::{Chunk, Origin, RebuildError};
 use crate::store::local::tables::replay;
 use crate::store::local::tables::settle::TABLES;
 use crate::store::local::{Counters, Env, Shared};
@@ -248,7 +248,11 @@ impl ReadOnly {
     }
 
     /// The same of all the log there is, and of nothing before it.
-    pub(super) fn walk_log(&self, progress: Progress<'_>, visit: Visit<'_>) -> Result<(), OpenError> {
+    pub(super) fn walk_log(
+        &self,
+        progress: Progress<'_>,
+        visit: Visit<'_>,
+    ) -> Result<(), OpenError> {
         let numbers = self.wal.numbers();
         let numbers = numbers.map_err(|error| OpenError::io(&self.wal.dir, error))?;
         let oldest = self.snapshots.first().map(|oldest| oldest.cover.tail());

@@ -13,7 +13,7 @@ use super::file::{Effect, Item, Rows, Snapshot, Writer};
 use crate::id::TenantId;
 use crate::store::local::disk::Disk;
 use crate::store::local::log::frame::Tail;
-use crate::store::local::log::frames::{LogFrames, LogError, go_on};
+use crate::store::local::log::frames::{LogError, LogFrames, go_on};
 use crate::store::local::log::scan::{LastHead, records};
 use crate::store::local::log::segment::Wal;
 use crate::store::local::schema::{Part, Schema};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::memtable::{Generation, Memtable};
 use super::layout::Layout;
+use super::memtable::{Generation, Memtable};
 use super::rebuild::{Erased, Fill};
 use super::replay;
 use super::settle::{doubt_tables, unmark_rebuilding};
@@ -248,11 +248,11 @@ impl Applier {
         let _nobody_waits_in_vain = FailIfPanicked(&shared.memtable_queue);
         let config = &shared.config;
         loop {
-            match self
-                .shared
-                .memtable_queue
-                .next(config.tables_every, config.lag_bytes / 2, self.checkpoint)
-            {
+            match self.shared.memtable_queue.next(
+                config.tables_every,
+                config.lag_bytes / 2,
+                self.checkpoint,
+            ) {
                 Turn::Apply => self.apply(),
                 Turn::Checkpoint => self.checkpoint(),
                 Turn::Fill(fill) => self.fill(fill),

@@ -384,8 +384,8 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::memtable::Generation;
     use super::super::memory::MemoryTables;
+    use super::super::memtable::Generation;
     use super::*;
     use crate::store::row::{Load, Op, open_envelope};
 

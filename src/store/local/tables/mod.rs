@@ -15,10 +15,10 @@
 
 pub mod apply;
 mod block;
-pub mod memtable;
 pub mod layout;
 #[cfg(test)]
 pub mod memory;
+pub mod memtable;
 mod read;
 pub mod rebuild;
 pub mod replay;

@@ -35,7 +35,10 @@ impl Shared {
     fn value(&self, table: &TableSpec, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
         let tables = self.tables.read().expect("no holder of this lock panics");
         let tables = tables.as_deref().ok_or(ReadError::Closed)?;
-        if let Some(row) = self.memtable_queue.with_memtable(|memtable| memtable.get(table, key)) {
+        if let Some(row) = self
+            .memtable_queue
+            .with_memtable(|memtable| memtable.get(table, key))
+        {
             return Ok(row);
         }
         // Asked before the tables are: what they do not have then may still have been to come.
@@ -75,7 +78,10 @@ impl Shared {
     pub fn count(&self, table: &'static TableSpec) -> Result<Option<u64>, ReadError> {
         let tables = self.tables.read().expect("no holder of this lock panics");
         let tables = tables.as_deref().ok_or(ReadError::Closed)?;
-        if self.memtable_queue.with_memtable(|memtable| memtable.concerns(table)) {
+        if self
+            .memtable_queue
+            .with_memtable(|memtable| memtable.concerns(table))
+        {
             return Ok(None);
         }
         Layout(tables).count(table).map(Some)

@@ -10,8 +10,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Tables;
-use super::memtable::{Generation, Ranges};
 use super::layout::Layout;
+use super::memtable::{Generation, Ranges};
 use crate::store::local::Shared;
 use crate::store::local::log::frame::Tail;
 use crate::store::local::log::frames::{LogError, go_on};

@@ -3,12 +3,12 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Tables;
-use super::memtable::Generation;
 use super::layout::{Layout, split_key};
+use super::memtable::Generation;
 use super::stamp::Stamp;
 use crate::id::{Sequence, TenantId};
 use crate::store::head::Head;
-use crate::store::local::log::frames::{LogFrames, LogError};
+use crate::store::local::log::frames::{LogError, LogFrames};
 use crate::store::local::log::scan::{Scan, records};
 use crate::store::local::log::segment::Wal;
 use crate::store::local::schema::Schema;
@@ -78,7 +78,12 @@ pub(super) fn catch_up(
     }
     if scan.through.lsn == Lsn::ZERO && !empty(tables, schema)? {
         let why = "the log is empty and the tables are not";
-        return Err(CatchUpError::Refuse(scan.damaged(wal.path(1), 0, None, why)));
+        return Err(CatchUpError::Refuse(scan.damaged(
+            wal.path(1),
+            0,
+            None,
+            why,
+        )));
     }
     let stamp = Stamp::read(tables).map_err(ReadError::from)?;
     if stamp.applied > scan.through.lsn {
@@ -173,11 +178,12 @@ pub fn heads(layout: Layout<'_>) -> Result<HashMap<TenantId, Sequence>, CatchUpE
     let mut heads = HashMap::new();
     for row in layout.rows(&HEADS, &[], None)? {
         let (key, value) = row?;
-        let (tenant, row) =
-            split_key(&key).ok_or_else(|| CatchUpError::Rebuild("a head without a tenant".to_owned()))?;
+        let (tenant, row) = split_key(&key)
+            .ok_or_else(|| CatchUpError::Rebuild("a head without a tenant".to_owned()))?;
         let stored = open_envelope(tenant, &HEADS, row, &value).map_err(ReadError::from)?;
-        let head = Head::decode(&stored.payload)
-            .ok_or_else(|| CatchUpError::Rebuild(format!("the head of tenant {tenant} is unreadable")))?;
+        let head = Head::decode(&stored.payload).ok_or_else(|| {
+            CatchUpError::Rebuild(format!("the head of tenant {tenant} is unreadable"))
+        })?;
         heads.insert(tenant, head.sequence);
     }
     Ok(heads)
@@ -185,7 +191,8 @@ pub fn heads(layout: Layout<'_>) -> Result<HashMap<TenantId, Sequence>, CatchUpE
 
 /// Every tenant's head must be the last that the log has, and there must be no other.
 pub fn check_heads(scan: &Scan, tables: &dyn Tables) -> Result<(), CatchUpError> {
-    let doubt = |tenant| CatchUpError::Rebuild(format!("the head of tenant {tenant} is not the log's"));
+    let doubt =
+        |tenant| CatchUpError::Rebuild(format!("the head of tenant {tenant} is not the log's"));
     let mut left: HashMap<_, _> = scan.heads.iter().collect();
     for row in Layout(tables).rows(&HEADS, &[], None)? {
         let (key, value) = row?;

@@ -193,10 +193,7 @@ impl Settle<'_> {
     }
 
     fn remove(&self, name: &str) -> Result<(), OpenError> {
-        self.env
-            .disk
-            .remove(&self.at(name))
-            .map_err(self.io(name))
+        self.env.disk.remove(&self.at(name)).map_err(self.io(name))
     }
 
     fn open(&self) -> Result<Box<dyn Tables>, TableError> {

@@ -24,8 +24,6 @@ use crate::time::Timestamp;
 #[cfg(feature = "shuttle")]
 mod races;
 mod rescue;
-#[path = "../../../../tests/durability/simulated/mod.rs"]
-mod simulated;
 mod snapshots;
 
 pub(super) static SCHEMA: [TableSpec; 3] = [

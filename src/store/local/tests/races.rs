@@ -23,11 +23,11 @@ use crate::store::local::schema::Schema;
 use crate::store::local::snapshot::keep::SnapshotManager;
 use crate::store::local::space::Space;
 use crate::store::local::tables::apply::{Applier, MemtableQueue};
-use crate::store::local::tables::memtable::Memtable;
 use crate::store::local::tables::layout::{full_key, tenant_end};
 use crate::store::local::tables::memory::MemoryTables;
+use crate::store::local::tables::memtable::Memtable;
 use crate::store::local::tables::{Change, Pair, Pairs, TableError, Tables};
-use crate::store::local::{Counters, RwLock, Env, Shared};
+use crate::store::local::{Counters, Env, RwLock, Shared};
 use crate::store::row::{Keyed, Load, Op, TableSpec};
 use crate::store::{StoreConfig, record::Lsn};
 use crate::sync::schedules;
@@ -99,11 +99,7 @@ fn shared() -> Arc<Shared> {
         ..StoreConfig::new("nowhere")
     };
     let env = Env::real();
-    let wal = Wal::new(
-        env.disk.clone(),
-        config.data.clone(),
-        config.segment_bytes,
-    );
+    let wal = Wal::new(env.disk.clone(), config.data.clone(), config.segment_bytes);
     Arc::new(Shared {
         config,
         schema: Schema::new(&SCHEMA),

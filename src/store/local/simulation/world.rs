@@ -342,7 +342,8 @@ impl World {
         side.progress.push((self.order, payload));
         let number = side.progress.len();
         let durable = self.store().append(Record::side(id, vec![op]), ());
-        self.waiting.push((durable, Progress::Side((id, key), number)));
+        self.waiting
+            .push((durable, Progress::Side((id, key), number)));
     }
 
     /// Waits, within bounds, until something has been brought about.

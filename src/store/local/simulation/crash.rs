@@ -76,7 +76,8 @@ fn history(seed: u64, root: &Path, shown: &Shown, lie: Lie, progress: &Progress)
     let panics = world.machine.panics();
     assert!(panics.is_empty(), "{panics:?}");
     progress.seeds.fetch_add(1, Ordering::Relaxed);
-    progress.acknowledged
+    progress
+        .acknowledged
         .fetch_add(world.acknowledged, Ordering::Relaxed);
 }
 
@@ -100,7 +101,8 @@ fn start(world: &mut World, progress: &Progress) {
     let opened = world
         .open()
         .unwrap_or_else(|error| panic!("the start refuses: {error}"));
-    progress.rebuilt
+    progress
+        .rebuilt
         .fetch_add(u64::from(opened.rebuilt), Ordering::Relaxed);
     world.settle();
 }

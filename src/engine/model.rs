@@ -24,7 +24,7 @@ use crate::decide::{Action, Category};
 use crate::id::{IntentId, KeyId, Sequence};
 use crate::query::audit;
 use crate::store::{ENTRIES, StoreConfig};
-use crate::tenant::evaluate::{RequestMeta, Evaluate, Evaluated, dry_run};
+use crate::tenant::evaluate::{Evaluate, Evaluated, RequestMeta, dry_run};
 use crate::tenant::key::{CreateKey, Granted, NewKey, RevokeKey, Role, RotateKey, Secret};
 use crate::tenant::lifecycle::FoundTenant;
 use crate::tenant::outcome::RecordOutcome;

@@ -1,7 +1,7 @@
 //! The part of the fault suite that stands inside of the process: a simulated disk under the store.
 //!
-//! Part of the crate's own tests (`src/store/local/tests/mod.rs` names it): the seams it takes the place
-//! of, `Disk` and `Tables`, are private to the store.
+//! `cargo test --release --lib simulation` runs it. It stands here and not under `tests/`, because the
+//! interfaces that it implements, `Disk` and `Tables`, are private to the store.
 //!
 //! - `crash`: whatever a crash at any operation leaves, and a crash of the start after it, nothing
 //!   acknowledged is lost and nothing is there by half.
