@@ -3,6 +3,9 @@
 //! durability. All in one run, in turns, because absolute times drift; the ratio counts.
 //!
 //! The clients are keep-alive connections on one thread, each with one request under way.
+//!
+//! `ARF_BASELINE=/path/to/another/arf` measures that binary as well, in the same rounds, and prints the
+//! ratio of the two: `ARF_ROUNDS=7 ARF_BASELINE=... cargo bench --bench service`.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -31,37 +34,57 @@ const ROUND: Duration = Duration::from_millis(1_000);
 const CONNECTIONS: [usize; 2] = [1, 64];
 
 fn main() {
-    let rounds = if std::env::args().any(|argument| argument == "--bench") {
-        ROUNDS
-    } else {
-        1
+    let rounds = match std::env::var("ARF_ROUNDS") {
+        Ok(rounds) => rounds.parse().expect("ARF_ROUNDS is an integer"),
+        Err(_) if std::env::args().any(|argument| argument == "--bench") => ROUNDS,
+        Err(_) => 1,
     };
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let server = Server::start(&folder.path().join("db"));
-    let targets = [
-        (echo(), evaluation("/", &server.key)),
-        (
-            server.address.clone(),
-            evaluation("/api/v1/intents/evaluate", &server.key),
-        ),
-    ];
+    let baseline = std::env::var_os("ARF_BASELINE").map(|binary| {
+        let data = folder.path().join("baseline");
+        Server::start_binary(Path::new(&binary), &data)
+    });
+    let evaluate = |server: &Server| {
+        let request = evaluation("/api/v1/intents/evaluate", &server.key);
+        (server.address.clone(), request)
+    };
+    let mut targets = vec![(echo(), evaluation("/", &server.key)), evaluate(&server)];
+    targets.extend(baseline.as_ref().map(evaluate));
 
     println!("medians of {rounds} rounds of {ROUND:?}");
-    println!("connections  fdatasync/s  echo/s  evaluate/s  ratio to echo");
+    println!(
+        "connections  fdatasync/s  echo/s  evaluate/s  ratio to echo  baseline/s  ratio to baseline"
+    );
     for connections in CONNECTIONS {
-        let mut rates: [Vec<f64>; 4] = Default::default();
-        for _ in 0..rounds {
+        let mut rates: [Vec<f64>; 6] = Default::default();
+        for round in 0..rounds {
             let synced = syncs(folder.path());
-            let [echoed, evaluated] = targets
-                .each_ref()
-                .map(|(to, what)| rate(to, what, connections));
-            let round = [synced, echoed, evaluated, evaluated / echoed];
+            // In turns: none is always the first, or behind the same other.
+            let mut measured = vec![f64::NAN; targets.len()];
+            for turn in 0..targets.len() {
+                let turn = (turn + round) % targets.len();
+                let (address, request) = &targets[turn];
+                measured[turn] = rate(address, request, connections);
+            }
+            let [echoed, evaluated] = [measured[0], measured[1]];
+            let other = measured.get(2).copied().unwrap_or(f64::NAN);
+            let round = [
+                synced,
+                echoed,
+                evaluated,
+                evaluated / echoed,
+                other,
+                evaluated / other,
+            ];
             for (all, one) in rates.iter_mut().zip(round) {
                 all.push(one);
             }
         }
-        let [synced, echoed, evaluated, ratio] = rates.map(median);
-        println!("{connections:>11} {synced:>12.0} {echoed:>7.0} {evaluated:>11.0} {ratio:>14.3}");
+        let [synced, echoed, evaluated, ratio, other, to_other] = rates.map(median);
+        println!(
+            "{connections:>11} {synced:>12.0} {echoed:>7.0} {evaluated:>11.0} {ratio:>14.3} {other:>11.0} {to_other:>18.3}"
+        );
     }
 }
 

@@ -39,7 +39,12 @@ impl Drop for Server {
 impl Server {
     /// The real binary on this data folder, once it listens.
     pub fn start(data: &Path) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_arf"));
+        Self::start_binary(Path::new(env!("CARGO_BIN_EXE_arf")), data)
+    }
+
+    /// The same of another binary, as one to compare with.
+    pub fn start_binary(binary: &Path, data: &Path) -> Self {
+        let mut command = Command::new(binary);
         command
             .args([
                 "serve",
