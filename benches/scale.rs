@@ -28,10 +28,10 @@ use arf::store::{Store, StoreConfig};
 use arf::tenant::Tenant;
 use arf::tenant::command::{Caller, Change, Command, Plan};
 use arf::tenant::intents::{IntentRow, OutcomeMark};
-use arf::tenant::key::{NewKey, Role, Scope};
+use arf::tenant::key::{KeySpec, Role, Scope};
 use arf::tenant::lifecycle::FoundTenant;
 use arf::tenant::outcome::OutcomeRow;
-use arf::tenant::schema::{Edit, INTENTS, Row, TABLES};
+use arf::tenant::schema::{INTENTS, Mutation, Row, TABLES};
 use arf::tenant::usage::Tier;
 use futures_util::StreamExt as _;
 
@@ -176,7 +176,7 @@ async fn found(engine: &Engine, tenant: TenantId) {
         tier: Tier::Pro,
         retention_days: None,
         created_by: None,
-        keys: vec![NewKey::with_role(Tier::Pro, Role::Ci)],
+        keys: vec![KeySpec::with_role(Tier::Pro, Role::Ci)],
         service: "arf.invalid".into(),
         public_key: "key".into(),
     };
@@ -262,7 +262,7 @@ impl Command for Fill {
             bytes[8..].copy_from_slice(&mix(number).to_be_bytes());
             Pseudonym::from_bytes(bytes)
         };
-        let mut rows: Vec<Edit> = Vec::new();
+        let mut rows: Vec<Mutation> = Vec::new();
         for number in self.first..self.first + FILL {
             // Not the sequences of their commands, but as dense as those of evaluations are.
             let outcome = arf::id::Sequence::new((1 << 32) + number);
@@ -288,7 +288,7 @@ impl Command for Fill {
                 risk: 0.1,
                 blend: 0.1,
                 created_at: stamp.at,
-                reviewed: None,
+                review: None,
                 outcome: mark,
             };
             let sequence = arf::id::Sequence::new((1 << 31) + number);

@@ -17,7 +17,7 @@ use crate::stamp::Stamp;
 use crate::store::keyfile::{self, KeyFileError};
 use crate::tenant::Tenant;
 use crate::tenant::command::{Caller, Refusal};
-use crate::tenant::key::{NewKey, Role, Scope, Secret};
+use crate::tenant::key::{KeySpec, Role, Scope, Secret};
 use crate::tenant::lifecycle::FoundTenant;
 use crate::tenant::usage::Tier;
 
@@ -96,7 +96,7 @@ pub fn kept(data: &Path) -> Result<Option<Kept>, BadCredentials> {
 }
 
 /// A key that will administer: written to the file of `data` first, to be made after.
-pub fn make_operator_key(data: &Path) -> Result<NewKey, BadCredentials> {
+pub fn make_operator_key(data: &Path) -> Result<KeySpec, BadCredentials> {
     let secret = Secret::new(Tier::Enterprise, &clock::random());
     let written = Written {
         operator_key: secret.reveal().to_owned(),
@@ -105,9 +105,9 @@ pub fn make_operator_key(data: &Path) -> Result<NewKey, BadCredentials> {
         reviewer_key: None,
     };
     write_written(data, &written)?;
-    Ok(NewKey {
-        given: Some((KeyId::random(clock::random()), secret)),
-        ..NewKey::with_role(Tier::Enterprise, Role::Operator)
+    Ok(KeySpec {
+        preset: Some((KeyId::random(clock::random()), secret)),
+        ..KeySpec::with_role(Tier::Enterprise, Role::Operator)
     })
 }
 
@@ -173,11 +173,11 @@ impl Credentials {
     /// Founds what a first start founds, in this order: tenant zero, then `default`. Whichever exists
     /// already is left as it is.
     async fn found(&self, engine: &Engine, service: &str) -> Result<(), BadCredentials> {
-        let key = |role, secret: &Secret| NewKey {
-            given: Some((KeyId::random(clock::random()), secret.clone())),
-            ..NewKey::with_role(Tier::Enterprise, role)
+        let key = |role, secret: &Secret| KeySpec {
+            preset: Some((KeyId::random(clock::random()), secret.clone())),
+            ..KeySpec::with_role(Tier::Enterprise, role)
         };
-        let reviewer = NewKey {
+        let reviewer = KeySpec {
             owner: Some(BoundedString::new("first-reviewer").expect("it is short")),
             ..key(Role::Reviewer, &self.reviewer_key)
         };

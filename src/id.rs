@@ -247,7 +247,7 @@ impl Pseudonymizer {
     }
 
     /// The name of an array of texts, as `["intent", deterministic_id]`.
-    pub fn name(&self, parts: &[&str]) -> Pseudonym {
+    pub fn pseudonym(&self, parts: &[&str]) -> Pseudonym {
         let array = serde_json::to_vec(parts).expect("an array of texts is JSON");
         self.digest(&array)
     }
@@ -266,7 +266,7 @@ impl Pseudonymizer {
 
 impl fmt::Debug for Pseudonymizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Namer(secret)")
+        f.write_str("Pseudonymizer(secret)")
     }
 }
 
@@ -305,11 +305,11 @@ mod tests {
     fn names_differ_by_every_part_and_by_tenant() {
         let (one, two) = (Pseudonymizer::new(&[1; 32]), Pseudonymizer::new(&[2; 32]));
         let names = [
-            one.name(&["intent", "a"]),
-            one.name(&["intent", "b"]),
-            one.name(&["requester", "a"]),
-            one.name(&["intent", "a", ""]),
-            two.name(&["intent", "a"]),
+            one.pseudonym(&["intent", "a"]),
+            one.pseudonym(&["intent", "b"]),
+            one.pseudonym(&["requester", "a"]),
+            one.pseudonym(&["intent", "a", ""]),
+            two.pseudonym(&["intent", "a"]),
         ];
         for (i, a) in names.iter().enumerate() {
             assert!(names[i + 1..].iter().all(|b| a != b));

@@ -21,7 +21,7 @@ use crate::decide::{Action, Category};
 use crate::engine::Receipt;
 use crate::id::{DecisionId, IntentId};
 use crate::query::audit::Found;
-use crate::tenant::evaluate::Decided;
+use crate::tenant::evaluate::DecidedIntent;
 use crate::tenant::standing::{Standing, State};
 use crate::time::Timestamp;
 
@@ -67,7 +67,11 @@ pub struct NotShown(pub &'static str);
 
 impl View {
     /// Of a decision just made.
-    pub fn fresh(decided: Decided, receipt: Option<&Receipt>, trace_id: Option<String>) -> Self {
+    pub fn fresh(
+        decided: DecidedIntent,
+        receipt: Option<&Receipt>,
+        trace_id: Option<String>,
+    ) -> Self {
         let entry = receipt.map(|receipt| {
             let audit = AuditView {
                 index: receipt.index,
@@ -77,7 +81,7 @@ impl View {
             };
             (receipt.decision_id, audit)
         });
-        let Decided {
+        let DecidedIntent {
             id,
             intent,
             decision,

@@ -9,12 +9,12 @@ use crate::decide::intent::{Environment, IntentType};
 use crate::id::KeyId;
 use crate::tenant::Tenant;
 use crate::tenant::claims::Claims;
-use crate::tenant::key::{Granted, KeyRow, NewKey, Rights, Role, Scope, Scopes};
+use crate::tenant::key::{IssuedKey, KeyRow, KeySpec, Rights, Role, Scope, Scopes};
 use crate::tenant::usage::Tier;
 use crate::time::Timestamp;
 
 /// Reads the body that asks for a key.
-pub fn create(bytes: &[u8]) -> Result<NewKey, Problem> {
+pub fn create(bytes: &[u8]) -> Result<KeySpec, Problem> {
     json::parse(bytes, |value| {
         let mut fields = Fields::of(value)?;
         let tier = fields.required("tier", json::string_enum(Tier::ALL, Tier::as_str));
@@ -34,14 +34,14 @@ pub fn create(bytes: &[u8]) -> Result<NewKey, Problem> {
             (role, None) => Rights::Role(role.unwrap_or(Role::Ci)),
         };
         fields.finish(|| {
-            Some(NewKey {
+            Some(KeySpec {
                 tier: tier?,
                 rights,
                 name,
                 owner,
                 expires_at,
                 claims: claims.unwrap_or_default(),
-                given: None,
+                preset: None,
             })
         })
     })
@@ -95,8 +95,8 @@ pub struct Made {
     key: String,
 }
 
-impl From<&Granted> for Made {
-    fn from(granted: &Granted) -> Self {
+impl From<&IssuedKey> for Made {
+    fn from(granted: &IssuedKey) -> Self {
         Self {
             key_id: granted.key_id,
             role: granted.role,

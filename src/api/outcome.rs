@@ -7,7 +7,7 @@ use super::problem::Problem;
 use crate::decide::intent::BoundedString;
 use crate::decide::{Category, Settings, posterior};
 use crate::id::IntentId;
-use crate::tenant::outcome::{NotLearned, RecordOutcome, Recorded};
+use crate::tenant::outcome::{NotLearned, RecordOutcome, RecordedOutcome};
 
 /// Reads a report and its `Idempotency-Key`, which is another way to say `idempotency_key`.
 pub fn record(bytes: &[u8], header: Option<&str>) -> Result<RecordOutcome, Problem> {
@@ -61,7 +61,7 @@ pub struct Answer {
 
 impl Answer {
     /// What came of the report on `id`.
-    pub fn new(id: IntentId, recorded: &Recorded, settings: &Settings) -> Self {
+    pub fn new(id: IntentId, recorded: &RecordedOutcome, settings: &Settings) -> Self {
         let posterior = posterior(recorded.category, &recorded.counts, settings);
         Self {
             message: "Outcome recorded",

@@ -7,7 +7,7 @@ use super::key::Made;
 use super::problem::Problem;
 use crate::decide::intent::BoundedString;
 use crate::id::TenantId;
-use crate::tenant::key::{Granted, NewKey, Role};
+use crate::tenant::key::{IssuedKey, KeySpec, Role};
 use crate::tenant::lifecycle::AccountRow;
 use crate::tenant::usage::Tier;
 use crate::time::Timestamp;
@@ -25,8 +25,8 @@ pub struct NewTenant {
 
 impl NewTenant {
     /// The keys it is founded with: one for its pipelines.
-    pub fn keys(&self) -> Vec<NewKey> {
-        vec![NewKey::with_role(self.tier, Role::Ci)]
+    pub fn keys(&self) -> Vec<KeySpec> {
+        vec![KeySpec::with_role(self.tier, Role::Ci)]
     }
 }
 
@@ -56,7 +56,7 @@ pub struct Founded {
 
 impl Founded {
     /// The answer.
-    pub fn new(tenant_id: TenantId, granted: &[Granted]) -> Self {
+    pub fn new(tenant_id: TenantId, granted: &[IssuedKey]) -> Self {
         Self {
             tenant_id,
             keys: granted.iter().map(Made::from).collect(),

@@ -16,8 +16,8 @@ use crate::id::{IntentId, TenantId};
 use crate::query;
 use crate::store::{ENTRIES, Store, StoreConfig};
 use crate::tenant::command::Caller;
-use crate::tenant::evaluate::{Evaluate, Evaluated, RequestMeta};
-use crate::tenant::key::{NewKey, Role, Scope};
+use crate::tenant::evaluate::{Evaluate, Evaluation, RequestMeta};
+use crate::tenant::key::{KeySpec, Role, Scope};
 use crate::tenant::lifecycle::FoundTenant;
 use crate::tenant::outcome::RecordOutcome;
 use crate::tenant::schema::TABLES;
@@ -85,7 +85,7 @@ impl Demo {
             tier: Tier::Enterprise,
             retention_days: None,
             created_by: None,
-            keys: vec![NewKey::with_role(Tier::Enterprise, Role::Ci)],
+            keys: vec![KeySpec::with_role(Tier::Enterprise, Role::Ci)],
             service: "arf.invalid".to_owned(),
             public_key: engine.signer().public_key().to_string(),
         };
@@ -150,16 +150,16 @@ impl Demo {
     async fn evaluate(&self, ask: &Value) -> Result<(IntentId, Decision), CliError> {
         let request = ask.to_string().into_bytes();
         let ParsedIntent { intent, id } = intent::evaluate(&request, None).map_err(failed)?;
-        let came = RequestMeta {
+        let meta = RequestMeta {
             at: clock::now(),
             trace_id: None,
             endpoint: "demo",
         };
-        let command = Evaluate::new(intent, id, request, came);
+        let command = Evaluate::new(intent, id, request, meta);
         let committed = self.engine.execute(TENANT, self.caller, command, 0).await;
         match committed.map_err(failed)?.reply {
-            Evaluated::Decided(decided) => Ok((decided.id, decided.decision)),
-            Evaluated::Replayed { .. } => Err(failed("the story asks under the same id twice")),
+            Evaluation::Decided(decided) => Ok((decided.id, decided.decision)),
+            Evaluation::Replayed { .. } => Err(failed("the story asks under the same id twice")),
         }
     }
 

@@ -12,7 +12,7 @@ use super::{CliError, CliResult, Exit, line, progress};
 use crate::id::TenantId;
 use crate::store::{OpenError, ReadOnly};
 use crate::tenant::schema::TABLES;
-use crate::transfer::{Failed, Kept, ndjson, sql};
+use crate::transfer::{ExportError, StoredTenant, ndjson, sql};
 
 /// Write everything that is stored to files that others read: one file of JSON lines for each table, or a script for PostgreSQL
 ///
@@ -75,7 +75,7 @@ pub fn run(args: &Args) -> CliResult {
             let why = format!("tenant {tenant}: its head is in the log and not in its rows");
             CliError::with(Exit::Damaged, why)
         })?;
-        let kept = Kept::new(*tenant, claim, &reader).map_err(failed)?;
+        let kept = StoredTenant::new(*tenant, claim, &reader).map_err(failed)?;
         let mut progress = |entries| bar(done + entries, total);
         let mut put = |name, bytes: &[u8]| written.put(&args.out, args.sql, name, bytes);
         if args.sql {
@@ -144,12 +144,12 @@ fn opened(error: OpenError) -> CliError {
     }
 }
 
-fn failed(why: Failed) -> CliError {
+fn failed(why: ExportError) -> CliError {
     match why {
-        Failed::Read(_) | Failed::Row { .. } | Failed::Damaged { .. } => {
+        ExportError::Read(_) | ExportError::Row { .. } | ExportError::Damaged { .. } => {
             CliError::with(Exit::Damaged, why)
         }
-        Failed::TooMany(_) | Failed::Output(_) => CliError::with(Exit::Failed, why),
+        ExportError::TooMany(_) | ExportError::Output(_) => CliError::with(Exit::Failed, why),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::id::TenantId;
 use crate::store::keyfile::{self, KeyFileError, SIGNING_KEY};
 use crate::store::{Backup, Restoring, Store, StoreConfig};
 use crate::tenant::command::Caller;
-use crate::tenant::key::{Granted, NewKey};
+use crate::tenant::key::{IssuedKey, KeySpec};
 use crate::tenant::restore::{FormerLogRow, Restore};
 use crate::tenant::schema::TABLES;
 use crate::transfer::follow;
@@ -139,8 +139,8 @@ pub(super) fn go_on(
     signer: Signer,
     logs: BTreeMap<TenantId, FormerLogRow>,
     keep_keys: bool,
-    mut operator: Option<NewKey>,
-) -> Result<Option<Granted>, CliError> {
+    mut operator: Option<KeySpec>,
+) -> Result<Option<IssuedKey>, CliError> {
     let public_key = signer.public_key().to_string();
     actix::System::new().block_on(async {
         let store = Store::open(store, TABLES).map_err(failed)?;

@@ -11,7 +11,7 @@ use crate::id::{KeyId, TenantId};
 use crate::store::{ReadError, Reader};
 use crate::tenant::command::Caller;
 use crate::tenant::key::{KeyHash, KeyRow, Scopes};
-use crate::tenant::schema::{API_KEYS, Edit, Gone, Row};
+use crate::tenant::schema::{API_KEYS, Mutation, Row, RowId};
 use crate::time::Timestamp;
 
 /// What a good key opens.
@@ -71,27 +71,27 @@ impl Directory {
     }
 
     /// Takes in changed rows of `tenant`, once they are durable.
-    pub fn fold(&self, tenant: TenantId, rows: &[Edit]) {
+    pub fn fold(&self, tenant: TenantId, rows: &[Mutation]) {
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
         for edit in rows {
             match edit {
-                Edit::Put(Row::KeyRow(hash, row)) => {
+                Mutation::Put(Row::KeyRow(hash, row)) => {
                     keys.insert(*hash, (tenant, row.clone()));
                 }
-                Edit::Delete(Gone::KeyRow(hash)) => {
+                Mutation::Delete(RowId::KeyRow(hash)) => {
                     keys.remove(hash);
                 }
-                Edit::Put(_) | Edit::Delete(_) => {}
+                Mutation::Put(_) | Mutation::Delete(_) => {}
             }
         }
     }
 
     /// True if `rows` hold anything for [`Self::fold`].
-    pub fn concerns(rows: &[Edit]) -> bool {
+    pub fn concerns(rows: &[Mutation]) -> bool {
         rows.iter().any(|edit| {
             matches!(
                 edit,
-                Edit::Put(Row::KeyRow(..)) | Edit::Delete(Gone::KeyRow(..))
+                Mutation::Put(Row::KeyRow(..)) | Mutation::Delete(RowId::KeyRow(..))
             )
         })
     }

@@ -24,8 +24,8 @@ use crate::decide::{Action, Category};
 use crate::id::{IntentId, KeyId, Sequence};
 use crate::query::audit;
 use crate::store::{ENTRIES, StoreConfig};
-use crate::tenant::evaluate::{Evaluate, Evaluated, RequestMeta, dry_run};
-use crate::tenant::key::{CreateKey, Granted, NewKey, RevokeKey, Role, RotateKey, Secret};
+use crate::tenant::evaluate::{Evaluate, Evaluation, RequestMeta, dry_run};
+use crate::tenant::key::{CreateKey, IssuedKey, KeySpec, RevokeKey, Role, RotateKey, Secret};
 use crate::tenant::lifecycle::FoundTenant;
 use crate::tenant::outcome::RecordOutcome;
 use crate::tenant::schema::TABLES;
@@ -184,7 +184,7 @@ struct Model {
 }
 
 struct ModelKey {
-    granted: Granted,
+    granted: IssuedKey,
     role: Role,
     live: bool,
     used: u64,
@@ -208,7 +208,7 @@ struct Known {
 /// What an evaluation comes to.
 #[derive(Debug, PartialEq)]
 enum Asked {
-    Decided(u64),
+    DecidedIntent(u64),
     Replayed(u64, bool),
     Stopped(Code),
 }
@@ -279,7 +279,7 @@ impl Model {
             outcome: None,
         };
         self.intents.insert(ask.id, known);
-        Asked::Decided(at)
+        Asked::DecidedIntent(at)
     }
 
     fn report(&mut self, report: Report) -> Reported {
@@ -412,12 +412,12 @@ fn command(ask: Ask) -> Evaluate {
     }
     let request = serde_json::to_vec(&body).unwrap();
     let parsed = intent::evaluate(&request, None).unwrap();
-    let came = RequestMeta {
+    let meta = RequestMeta {
         at: clock::now(),
         trace_id: None,
         endpoint: "a test",
     };
-    Evaluate::new(parsed.intent, parsed.id, request, came)
+    Evaluate::new(parsed.intent, parsed.id, request, meta)
 }
 
 fn name(id: u8) -> IntentId {
@@ -453,7 +453,7 @@ impl Node {
         self.run(done).map_err(|stopped| code(&stopped))
     }
 
-    async fn send(&self, tenant: u8, ask: Ask) -> Result<Committed<Evaluated>, Stopped> {
+    async fn send(&self, tenant: u8, ask: Ask) -> Result<Committed<Evaluation>, Stopped> {
         let caller = self.caller(tenant, ask.key);
         self.engine()
             .execute(tenant_id(tenant), caller, command(ask), 100)
@@ -474,20 +474,20 @@ impl Node {
     }
 
     /// Compares an answer with the model's.
-    fn evaluated(&mut self, tenant: u8, ask: Ask, done: Result<Committed<Evaluated>, Stopped>) {
+    fn evaluated(&mut self, tenant: u8, ask: Ask, done: Result<Committed<Evaluation>, Stopped>) {
         let (asked, answer) = match done {
             Err(stopped) => (Asked::Stopped(code(&stopped)), None),
             Ok(Committed {
-                reply: Evaluated::Decided(decided),
+                reply: Evaluation::Decided(decided),
                 receipt,
                 ..
             }) => {
                 let receipt = receipt.expect("a decision has an entry");
                 let answer = told(&View::fresh(*decided, Some(&receipt), None));
-                (Asked::Decided(receipt.index), Some(answer))
+                (Asked::DecidedIntent(receipt.index), Some(answer))
             }
             Ok(Committed {
-                reply: Evaluated::Replayed { decided, standing },
+                reply: Evaluation::Replayed { decided, standing },
                 ..
             }) => {
                 let closed = standing.state == State::Closed;
@@ -535,14 +535,14 @@ impl Node {
         &mut self,
         tenant: u8,
         ask: Ask,
-        done: Result<Committed<Evaluated>, Stopped>,
+        done: Result<Committed<Evaluation>, Stopped>,
         nth: usize,
     ) {
         let model = &mut self.tenants[usize::from(tenant)];
         let unknown = !model.intents.contains_key(&ask.id);
         match done {
             Ok(Committed {
-                reply: Evaluated::Replayed { decided, .. },
+                reply: Evaluation::Replayed { decided, .. },
                 ..
             }) if unknown => {
                 // It was in the log: as the next one of its tenant, for what is lost is a suffix.
@@ -553,7 +553,7 @@ impl Node {
                 let expected = model.evaluate(ask, action);
                 assert_eq!(
                     expected,
-                    Asked::Decided(decided.get()),
+                    Asked::DecidedIntent(decided.get()),
                     "ask {nth} of {ask:?}"
                 );
                 model.intents.get_mut(&ask.id).unwrap().answer = Some(answer);
@@ -574,7 +574,7 @@ impl Node {
         self.open = Some(open(&self.folder));
     }
 
-    fn grant(&mut self, tenant: u8, granted: Granted, role: Role) {
+    fn grant(&mut self, tenant: u8, granted: IssuedKey, role: Role) {
         let key = ModelKey {
             granted,
             role,
@@ -593,7 +593,7 @@ impl Node {
                     tier: Tier::Enterprise,
                     retention_days: None,
                     created_by: None,
-                    keys: vec![NewKey::with_role(Tier::Enterprise, Role::Ci)],
+                    keys: vec![KeySpec::with_role(Tier::Enterprise, Role::Ci)],
                     service: "arf.invalid".into(),
                     public_key: "key".into(),
                 };
@@ -637,7 +637,7 @@ impl Node {
             }
             Step::Report(tenant, report) => self.report(tenant, report),
             Step::CreateKey(tenant, role) => {
-                let done = self.execute(tenant, CreateKey(NewKey::with_role(Tier::Pro, role)));
+                let done = self.execute(tenant, CreateKey(KeySpec::with_role(Tier::Pro, role)));
                 let model = &mut self.tenants[usize::from(tenant)];
                 if model.founded() {
                     model.entry();

@@ -26,7 +26,7 @@ use crate::tenant::Tenant;
 use crate::tenant::command::{Caller, Change, Command, NoChange, Refusal};
 use crate::tenant::key::Scope;
 use crate::tenant::lifecycle;
-use crate::tenant::schema::{Edit, Row};
+use crate::tenant::schema::{Mutation, Row};
 use crate::time::Timestamp;
 
 /// Resolves when everything that was appended so far is durable and the directory knows of it.
@@ -231,7 +231,7 @@ impl TenantActor {
         let signer = &self.node.signer;
         // Founding begins a log, and so does a restore; one whose first entry cannot be made does not
         // begin.
-        let mut begun = lifecycle::log_begun_by(&rows, stamp.sequence).map(|origin| {
+        let mut begun = lifecycle::new_log_origin(&rows, stamp.sequence).map(|origin| {
             let (tenant, origin) = (self.tenant.id, origin.to_owned());
             Log::begin(origin, tenant, stamp.sequence, signer.clone())
         });
@@ -285,7 +285,7 @@ impl TenantActor {
     fn settle(
         &mut self,
         durable: impl Future<Output = Result<Mark, Lost>> + Send + 'static,
-        rows: Vec<Edit>,
+        rows: Vec<Mutation>,
     ) -> Settled {
         let changes_keys = Directory::concerns(&rows);
         let before = self
@@ -344,7 +344,7 @@ fn absorb(
 ) -> Result<(), Box<dyn std::error::Error>> {
     let stored = open_envelope(tenant.id, table, key, envelope)?;
     let row = Row::decode(table, stored.version, key, &stored.payload)?;
-    tenant.absorb(&Edit::Put(row));
+    tenant.absorb(&Mutation::Put(row));
     Ok(())
 }
 

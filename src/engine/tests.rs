@@ -12,7 +12,7 @@ use crate::decide::intent::BoundedString;
 use crate::id::Sequence;
 use crate::store::StoreConfig;
 use crate::tenant::command::{Change, Plan};
-use crate::tenant::key::{CreateKey, Granted, NewKey, RevokeKey, Role, RotateKey, Scope};
+use crate::tenant::key::{CreateKey, IssuedKey, KeySpec, RevokeKey, Role, RotateKey, Scope};
 use crate::tenant::lifecycle::FoundTenant;
 use crate::tenant::restore::{FormerLogRow, Restore};
 use crate::tenant::schema::TABLES;
@@ -45,14 +45,14 @@ fn found() -> FoundTenant {
         tier: Tier::Enterprise,
         retention_days: None,
         created_by: None,
-        keys: vec![NewKey::with_role(Tier::Enterprise, Role::Ci)],
+        keys: vec![KeySpec::with_role(Tier::Enterprise, Role::Ci)],
         service: "arf.invalid".into(),
         public_key: "key".into(),
     }
 }
 
 /// Founds the tenant of these tests, and gives its first key.
-async fn founded(engine: &Engine) -> Granted {
+async fn founded(engine: &Engine) -> IssuedKey {
     let founded = engine.execute(TENANT, Caller::Node, found(), 0);
     founded.await.unwrap().reply.remove(0)
 }
@@ -244,7 +244,7 @@ fn the_directory_knows_a_key_before_its_maker_is_answered_and_forgets_it_likewis
         let engine = engine(&folder);
         let _seat = engine.join_thread();
         let kept = founded(&engine).await.hash;
-        let create = CreateKey(NewKey::with_role(Tier::Free, Role::Agent));
+        let create = CreateKey(KeySpec::with_role(Tier::Free, Role::Agent));
         let made = engine.execute(TENANT, Caller::Node, create, 0);
         let made = made.await.unwrap().reply;
         let holder = engine.holder(made.hash).expect("it is known");
@@ -271,7 +271,7 @@ fn a_key_that_is_rotated_and_revoked_at_once_is_good_for_nothing() {
         let _seat = engine.join_thread();
         founded(&engine).await;
         for _ in 0..40 {
-            let create = CreateKey(NewKey::with_role(Tier::Free, Role::Agent));
+            let create = CreateKey(KeySpec::with_role(Tier::Free, Role::Agent));
             let made = engine.execute(TENANT, Caller::Node, create, 0);
             let made = made.await.unwrap().reply;
             // All in one group or in several, and polled in an order of their own.

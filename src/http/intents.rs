@@ -18,7 +18,7 @@ use crate::query::intents::{self as query, Known};
 use crate::query::{Unreadable, audit};
 use crate::stamp::Stamp;
 use crate::tenant::Tenant;
-use crate::tenant::evaluate::{self, Evaluate, Evaluated, RequestMeta};
+use crate::tenant::evaluate::{self, Evaluate, Evaluation, RequestMeta};
 use crate::tenant::key::Scope;
 use crate::tenant::standing::Standing;
 
@@ -32,7 +32,7 @@ enum Form {
 /// `POST /api/v1/intents/evaluate`
 pub async fn evaluate(state: Data<AppState>, http: HttpRequest, payload: Payload) -> HttpResponse {
     let watch = clock::stopwatch();
-    let came = RequestMeta {
+    let meta = RequestMeta {
         at: clock::now(),
         trace_id: trace::trace_id(&http),
         endpoint: "POST /api/v1/intents/evaluate",
@@ -43,7 +43,7 @@ pub async fn evaluate(state: Data<AppState>, http: HttpRequest, payload: Payload
         let request = body::read(&http, payload).await?;
         let key = header::text(&http, "idempotency-key")?;
         let ParsedIntent { intent, id } = intent::evaluate(&request, key)?;
-        let ask = Evaluate::new(intent, id, request, came);
+        let ask = Evaluate::new(intent, id, request, meta);
         let form = match header::prefers_minimal(&http) {
             true => Form::Minimal,
             false => Form::Whole,
@@ -68,13 +68,13 @@ async fn decide(state: &AppState, holder: Principal, ask: Evaluate, form: Form) 
         .execute(holder.tenant, holder.caller(), ask, bytes)
         .await?;
     match committed.reply {
-        Evaluated::Decided(decided) => {
+        Evaluation::Decided(decided) => {
             state.metrics.decided(&decided.decision, committed.planning);
             let standing = decided.standing;
             let view = View::fresh(*decided, committed.receipt.as_ref(), trace_id);
             render(&view, standing, false, form)
         }
-        Evaluated::Replayed { decided, standing } => {
+        Evaluation::Replayed { decided, standing } => {
             let view = stored(state, holder.tenant, decided).await?;
             render(&view, standing, true, form)
         }

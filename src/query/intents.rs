@@ -75,7 +75,7 @@ impl Known {
 
 /// The intent with this id.
 pub fn by_id(tenant: &Tenant, id: &IntentId, at: Timestamp) -> Option<Known> {
-    let name = tenant.pseudonymizer().name(&["intent", id.as_str()]);
+    let name = tenant.pseudonymizer().pseudonym(&["intent", id.as_str()]);
     let (sequence, row) = tenant.intents().by_id(name)?;
     Some(Known::new(tenant, sequence, row, at))
 }
@@ -91,7 +91,7 @@ pub fn list(
     let change_set = filter
         .change_set
         .as_ref()
-        .map(|id| tenant.pseudonymizer().name(&["change_set_id", id]));
+        .map(|id| tenant.pseudonymizer().pseudonym(&["change_set_id", id]));
     let passes = |row: &IntentRow| {
         let recorded = if row.outcome.is_some() {
             OutcomeFilter::Recorded

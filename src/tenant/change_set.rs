@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Tenant;
 use super::intents::IntentRow;
-use super::schema::{Edit, Gone, Row, TableRow};
+use super::schema::{Mutation, Row, RowId, TableRow};
 use crate::decide::intent::ChangeSet;
 use crate::decide::{PerCategory, SetSoFar};
 use crate::id::{Pseudonym, Pseudonymizer, Sequence};
@@ -49,7 +49,7 @@ pub fn name(pseudonymizer: &Pseudonymizer, set: &ChangeSet) -> Pseudonym {
         .revision
         .as_ref()
         .map_or("", |revision| revision.as_str());
-    pseudonymizer.name(&["change_set", set.id.as_str(), revision])
+    pseudonymizer.pseudonym(&["change_set", set.id.as_str(), revision])
 }
 
 impl ChangeSets {
@@ -83,7 +83,7 @@ impl ChangeSets {
     ) -> Row {
         let key = name(pseudonymizer, set);
         let mut row = self.get(key).copied().unwrap_or_else(|| ChangeSetRow {
-            id: pseudonymizer.name(&["change_set_id", set.id.as_str()]),
+            id: pseudonymizer.pseudonym(&["change_set_id", set.id.as_str()]),
             last: sequence,
             items: 0,
             deletes: 0,
@@ -99,12 +99,12 @@ impl ChangeSets {
     }
 
     /// The set that `intent` belongs to after it left; gone with its last item.
-    pub fn left(&self, intent: &IntentRow) -> Option<Edit> {
+    pub fn left(&self, intent: &IntentRow) -> Option<Mutation> {
         let key = intent.change_set?;
         let mut row = *self.get(key)?;
         row.remove(intent);
         Some(if row.items == 0 {
-            Gone::ChangeSetRow(key).into()
+            RowId::ChangeSetRow(key).into()
         } else {
             Row::ChangeSetRow(key, row).into()
         })

@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use super::Tenant;
 use super::key::Scope;
-use super::schema::Edit;
+use super::schema::Mutation;
 use crate::audit::Fact;
 use crate::id::{KeyId, TenantId};
 use crate::stamp::Stamp;
@@ -32,7 +32,7 @@ pub type Plan<R> = Result<Change<R>, NoChange<R>>;
 #[derive(Debug)]
 pub struct Change<R> {
     /// The rows that become different.
-    pub rows: Vec<Edit>,
+    pub rows: Vec<Mutation>,
     /// What the audit log will say about it.
     pub fact: Fact,
     /// What the caller gets once it is durable.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 
 use super::Tenant;
-use super::schema::{Edit, Gone, Row, TableRow};
+use super::schema::{Mutation, Row, RowId, TableRow};
 use crate::id::{Pseudonym, Sequence};
 use crate::number::Probability;
 
@@ -40,7 +40,12 @@ impl Components {
     }
 
     /// The component after a decision; the one untouched for longest makes room for a new one.
-    pub fn decided(&self, component: Pseudonym, smoothed: Probability, at: Sequence) -> Vec<Edit> {
+    pub fn decided(
+        &self,
+        component: Pseudonym,
+        smoothed: Probability,
+        at: Sequence,
+    ) -> Vec<Mutation> {
         let mut rows =
             vec![Row::ComponentRow(component, ComponentRow { smoothed, last: at }).into()];
         if !self.rows.contains_key(&component) && self.rows.len() >= COMPONENTS_MAX {
@@ -48,7 +53,7 @@ impl Components {
                 self.by_last
                     .values()
                     .next()
-                    .map(|&oldest| Gone::ComponentRow(oldest).into()),
+                    .map(|&oldest| RowId::ComponentRow(oldest).into()),
             );
         }
         rows

@@ -9,7 +9,7 @@ use super::change_set;
 use super::command::{Change, Command, NoChange, Plan, Refusal};
 use super::intents::IntentRow;
 use super::key::{KeyRow, Scope};
-use super::schema::{Edit, Gone, Row};
+use super::schema::{Mutation, Row, RowId};
 use super::standing::Standing;
 use super::usage::UsageLogRow;
 use crate::audit::Fact;
@@ -30,7 +30,7 @@ pub struct Evaluate {
     canonical: Vec<u8>,
     /// The request as sent, to the byte.
     request: Vec<u8>,
-    came: RequestMeta,
+    meta: RequestMeta,
 }
 
 /// How a request came.
@@ -46,19 +46,19 @@ pub struct RequestMeta {
 
 impl Evaluate {
     /// Asks about `intent` under `id`, or under one made for it; `request` is the text as sent.
-    pub fn new(intent: Intent, id: Option<IntentId>, request: Vec<u8>, came: RequestMeta) -> Self {
+    pub fn new(intent: Intent, id: Option<IntentId>, request: Vec<u8>, meta: RequestMeta) -> Self {
         Self {
             canonical: intent.canonical(),
             intent,
             id,
             request,
-            came,
+            meta,
         }
     }
 
     /// The trace it is a part of.
     pub fn trace_id(&self) -> Option<String> {
-        self.came.trace_id.clone()
+        self.meta.trace_id.clone()
     }
 
     /// How long the request is.
@@ -69,9 +69,9 @@ impl Evaluate {
 
 /// What an evaluation comes to.
 #[derive(Debug, Clone)]
-pub enum Evaluated {
+pub enum Evaluation {
     /// A decision, made just now.
-    Decided(Box<Decided>),
+    Decided(Box<DecidedIntent>),
     /// The decision was made before; its text is in the opening of that entry.
     Replayed {
         /// The entry of the decision.
@@ -83,7 +83,7 @@ pub enum Evaluated {
 
 /// A decision with what it was made about.
 #[derive(Debug, Clone)]
-pub struct Decided {
+pub struct DecidedIntent {
     /// The id it is known by.
     pub id: IntentId,
     /// What was asked.
@@ -99,13 +99,13 @@ pub struct Decided {
 }
 
 impl Command for Evaluate {
-    type Reply = Evaluated;
+    type Reply = Evaluation;
     const SCOPE: Scope = Scope::Decide;
 
-    fn apply(self, tenant: &Tenant, stamp: &Stamp) -> Plan<Evaluated> {
+    fn apply(self, tenant: &Tenant, stamp: &Stamp) -> Plan<Evaluation> {
         let key = authorize_key(tenant, stamp, &self.intent)?;
-        let names = Names::of(&self, tenant.pseudonymizer(), stamp);
-        if let Some((sequence, row)) = tenant.intents.by_id(names.id_name) {
+        let names = Pseudonyms::of(&self, tenant.pseudonymizer(), stamp);
+        if let Some((sequence, row)) = tenant.intents.by_id(names.intent_id) {
             return self.again(sequence, row, &names, tenant, stamp);
         }
         let usage = tenant.usage.spend(key.key_id, key.tier, stamp.at)?;
@@ -117,7 +117,7 @@ impl Command for Evaluate {
 
         let row = names.row(&self.intent, &decision, key, stamp);
         let standing = Standing::of(&row, &tenant.rules.settings, stamp.at);
-        let mut rows: Vec<Edit> = vec![
+        let mut rows: Vec<Mutation> = vec![
             Row::IntentRow(stamp.sequence, row).into(),
             Row::KeyUsageRow(key.key_id, usage).into(),
             Row::UsageLogRow(stamp.sequence, self.usage_log(key, stamp)).into(),
@@ -151,7 +151,7 @@ impl Command for Evaluate {
             counterfactual.as_ref(),
             tenant,
         );
-        let decided = Decided {
+        let decided = DecidedIntent {
             id: names.id,
             intent: self.intent,
             decision,
@@ -162,16 +162,16 @@ impl Command for Evaluate {
         Ok(Change {
             rows,
             fact,
-            reply: Evaluated::Decided(Box::new(decided)),
+            reply: Evaluation::Decided(Box::new(decided)),
         })
     }
 }
 
 /// What `ask` would be answered, without writing, learning or quota.
-pub fn dry_run(ask: Evaluate, tenant: &Tenant, stamp: &Stamp) -> Result<Decided, Refusal> {
+pub fn dry_run(ask: Evaluate, tenant: &Tenant, stamp: &Stamp) -> Result<DecidedIntent, Refusal> {
     let key = authorize_key(tenant, stamp, &ask.intent)?;
-    let names = Names::of(&ask, tenant.pseudonymizer(), stamp);
-    let known = tenant.intents.by_id(names.id_name);
+    let names = Pseudonyms::of(&ask, tenant.pseudonymizer(), stamp);
+    let known = tenant.intents.by_id(names.intent_id);
     if known.is_some_and(|(_, row)| row.digest != names.digest) {
         return Err(another_intent());
     }
@@ -181,7 +181,7 @@ pub fn dry_run(ask: Evaluate, tenant: &Tenant, stamp: &Stamp) -> Result<Decided,
         ..
     } = judge(&ask.intent, &names, tenant, stamp.at);
     let row = names.row(&ask.intent, &decision, key, stamp);
-    Ok(Decided {
+    Ok(DecidedIntent {
         id: names.id,
         intent: ask.intent,
         decision,
@@ -218,7 +218,7 @@ struct Assessment {
 }
 
 /// Gathers the evidence and decides.
-fn judge(intent: &Intent, names: &Names, tenant: &Tenant, at: Timestamp) -> Assessment {
+fn judge(intent: &Intent, names: &Pseudonyms, tenant: &Tenant, at: Timestamp) -> Assessment {
     let evidence = Evidence {
         counts: tenant.learning.all_counts(),
         smoothed: tenant.components.smoothed(names.component),
@@ -250,17 +250,17 @@ fn moved(
     sequence: Sequence,
     row: &IntentRow,
     set: &ChangeSet,
-    names: &Names,
+    names: &Pseudonyms,
     tenant: &Tenant,
     stamp: &Stamp,
-) -> Vec<Edit> {
+) -> Vec<Mutation> {
     let row_now = IntentRow {
         change_set: names.change_set,
         ..*row
     };
     let (sets, pseudonymizer) = (&tenant.change_sets, tenant.pseudonymizer());
     let joined = sets.joined(pseudonymizer, set, row.destroys(), stamp.sequence, None);
-    let mut rows: Vec<Edit> = vec![Row::IntentRow(sequence, row_now).into(), joined.into()];
+    let mut rows: Vec<Mutation> = vec![Row::IntentRow(sequence, row_now).into(), joined.into()];
     rows.extend(sets.left(row));
     rows
 }
@@ -272,11 +272,11 @@ fn leave(
     row: &IntentRow,
     joined: Option<Pseudonym>,
     tenant: &Tenant,
-) -> Vec<Edit> {
-    let mut rows = vec![Gone::IntentRow(oldest).into()];
+) -> Vec<Mutation> {
+    let mut rows = vec![RowId::IntentRow(oldest).into()];
     rows.extend(
         row.outcome
-            .map(|outcome| Gone::OutcomeRow(outcome.sequence).into()),
+            .map(|outcome| RowId::OutcomeRow(outcome.sequence).into()),
     );
     if row.change_set != joined {
         rows.extend(tenant.change_sets.left(row));
@@ -291,14 +291,14 @@ impl Evaluate {
         &self,
         sequence: Sequence,
         row: &IntentRow,
-        names: &Names,
+        names: &Pseudonyms,
         tenant: &Tenant,
         stamp: &Stamp,
-    ) -> Plan<Evaluated> {
+    ) -> Plan<Evaluation> {
         if row.digest != names.digest {
             return Err(another_intent().into());
         }
-        let recalled = Evaluated::Replayed {
+        let recalled = Evaluation::Replayed {
             decided: sequence,
             standing: Standing::of(row, &tenant.rules.settings, stamp.at),
         };
@@ -318,12 +318,12 @@ impl Evaluate {
     }
 
     fn usage_log(&self, key: &KeyRow, stamp: &Stamp) -> UsageLogRow {
-        let processing = stamp.at.since(self.came.at);
+        let processing = stamp.at.since(self.meta.at);
         UsageLogRow {
             key: key.key_id,
             tier: key.tier,
             at: stamp.at,
-            endpoint: self.came.endpoint.to_owned(),
+            endpoint: self.meta.endpoint.to_owned(),
             status: 200,
             error: None,
             processing_us: u64::try_from(processing.as_micros()).unwrap_or(u64::MAX),
@@ -333,7 +333,7 @@ impl Evaluate {
     /// What the audit log says of the decision (rules.md 15).
     fn fact(
         &self,
-        names: &Names,
+        names: &Pseudonyms,
         evidence: &Evidence,
         decision: &Decision,
         counterfactual: Option<&Counterfactual>,
@@ -357,7 +357,7 @@ impl Evaluate {
             .field("imported", decision.evidence.imported)
             .field("memory_success_rate", decision.memory.success_rate)
             .field("memory_weight", decision.memory.weight)
-            .field("trace_id", self.came.trace_id.clone())
+            .field("trace_id", self.meta.trace_id.clone())
             .field("rules", rules.version)
             .field("policies", hash(rules.hashes.policies))
             .field("settings", hash(rules.hashes.settings))
@@ -366,7 +366,7 @@ impl Evaluate {
             .private("request", self.request.as_slice())
             .private(
                 "intent",
-                json(&Asked {
+                json(&IdentifiedIntent {
                     deterministic_id: &names.id,
                     intent: &self.intent,
                 }),
@@ -382,7 +382,7 @@ impl Evaluate {
 
 /// The intent with id and change set, as the opening keeps it: a valid request again.
 #[derive(Serialize)]
-struct Asked<'a> {
+struct IdentifiedIntent<'a> {
     deterministic_id: &'a IntentId,
     #[serde(flatten)]
     intent: &'a Intent,
@@ -393,9 +393,9 @@ fn json<T: Serialize>(value: &T) -> Vec<u8> {
 }
 
 /// An intent's texts as rows hold them.
-struct Names {
+struct Pseudonyms {
     id: IntentId,
-    id_name: Pseudonym,
+    intent_id: Pseudonym,
     digest: Pseudonym,
     change_set: Option<Pseudonym>,
     component: Pseudonym,
@@ -403,7 +403,7 @@ struct Names {
     memory: Pseudonym,
 }
 
-impl Names {
+impl Pseudonyms {
     fn of(ask: &Evaluate, pseudonymizer: &Pseudonymizer, stamp: &Stamp) -> Self {
         let intent = &ask.intent;
         let id = ask.id.clone().unwrap_or_else(|| {
@@ -430,22 +430,22 @@ impl Names {
                 .map(|field| field.as_str()),
         );
         Self {
-            id_name: pseudonymizer.name(&["intent", id.as_str()]),
+            intent_id: pseudonymizer.pseudonym(&["intent", id.as_str()]),
             digest: pseudonymizer.digest(&ask.canonical),
             change_set: intent
                 .change_set
                 .as_ref()
                 .map(|set| change_set::name(pseudonymizer, set)),
-            component: pseudonymizer.name(&["component", kind, component]),
-            requester: pseudonymizer.name(&["requester", requester]),
-            memory: pseudonymizer.name(&memory),
+            component: pseudonymizer.pseudonym(&["component", kind, component]),
+            requester: pseudonymizer.pseudonym(&["requester", requester]),
+            memory: pseudonymizer.pseudonym(&memory),
             id,
         }
     }
 
     fn row(&self, intent: &Intent, decision: &Decision, key: &KeyRow, stamp: &Stamp) -> IntentRow {
         IntentRow {
-            id: self.id_name,
+            id: self.intent_id,
             digest: self.digest,
             change_set: self.change_set,
             component: self.component,
@@ -461,7 +461,7 @@ impl Names {
             risk: decision.risk_score,
             blend: decision.contributions.blend,
             created_at: stamp.at,
-            reviewed: None,
+            review: None,
             outcome: None,
         }
     }

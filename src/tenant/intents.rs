@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::Tenant;
-use super::ordered::Ordered;
 use super::schema::TableRow;
+use super::sequence_map::SequenceMap;
 use crate::decide::intent::{Environment, IntentType, Operation};
 use crate::decide::{Action, Category};
 use crate::id::{KeyId, Pseudonym, Sequence};
@@ -25,7 +25,7 @@ string_enum!(
 
 /// A person has answered an escalated intent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reviewed {
+pub struct Review {
     /// What the reviewer answered.
     pub verdict: Verdict,
     /// When.
@@ -79,7 +79,7 @@ pub struct IntentRow {
     /// When it was decided.
     pub created_at: Timestamp,
     /// A person's verdict.
-    pub reviewed: Option<Reviewed>,
+    pub review: Option<Review>,
     /// How it turned out.
     pub outcome: Option<OutcomeMark>,
 }
@@ -94,7 +94,7 @@ impl IntentRow {
 /// The intents of a tenant.
 #[derive(Debug, Default)]
 pub struct Intents {
-    rows: Ordered<IntentRow>,
+    rows: SequenceMap<IntentRow>,
     by_id: HashMap<Pseudonym, Sequence>,
 }
 

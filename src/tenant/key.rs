@@ -12,7 +12,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use super::Tenant;
 use super::claims::Claims;
 use super::command::{Change, Command, NoChange, Plan, Refusal};
-use super::schema::{Edit, Gone, Row, RowKey, TableRow};
+use super::schema::{Mutation, Row, RowId, RowKey, TableRow};
 use super::usage::Tier;
 use crate::audit::Fact;
 use crate::decide::intent::BoundedString;
@@ -286,7 +286,7 @@ impl TableRow for KeyRow {
 
 /// A key to be made.
 #[derive(Debug, Clone)]
-pub struct NewKey {
+pub struct KeySpec {
     /// What it may use.
     pub tier: Tier,
     /// What it may do.
@@ -300,7 +300,7 @@ pub struct NewKey {
     /// What it is for.
     pub claims: Claims,
     /// The key as it was made before anything was logged: at a first start only.
-    pub given: Option<(KeyId, Secret)>,
+    pub preset: Option<(KeyId, Secret)>,
 }
 
 /// What a new key may do.
@@ -314,7 +314,7 @@ pub enum Rights {
 
 /// A key that was made: the only place where its secret is, until it was shown.
 #[derive(Debug, Clone)]
-pub struct Granted {
+pub struct IssuedKey {
     /// The key.
     pub key_id: KeyId,
     /// Its bundle.
@@ -325,7 +325,7 @@ pub struct Granted {
     pub secret: Secret,
 }
 
-impl NewKey {
+impl KeySpec {
     /// A key for `tenant` with the usual rights and nothing special.
     pub fn with_role(tier: Tier, role: Role) -> Self {
         let rights = Rights::Role(role);
@@ -336,17 +336,17 @@ impl NewKey {
             owner: None,
             expires_at: None,
             claims: Claims::default(),
-            given: None,
+            preset: None,
         }
     }
 
     /// Makes the key, the `nth` of its command.
-    pub(super) fn grant(
+    pub(super) fn issue(
         self,
         tenant: TenantId,
         stamp: &Stamp,
         nth: usize,
-    ) -> Result<(Granted, KeyRow), Refusal> {
+    ) -> Result<(IssuedKey, KeyRow), Refusal> {
         let (role, scopes) = match self.rights {
             Rights::Role(role) => (Some(role), role.scopes()),
             Rights::Scopes(scopes) => (None, scopes),
@@ -370,7 +370,7 @@ impl NewKey {
         if self.expires_at.is_some_and(|end| end <= stamp.at) {
             return Err(invalid("/expires_at", "must be in the future"));
         }
-        let (key_id, secret) = self.given.unwrap_or_else(|| {
+        let (key_id, secret) = self.preset.unwrap_or_else(|| {
             let id = stamp.uuid_v7(&format!("key id {nth}"));
             let secret = Secret::new(self.tier, &stamp.derive(&format!("key {nth}")));
             (KeyId::from_bytes(id.into_bytes()), secret)
@@ -387,7 +387,7 @@ impl NewKey {
             owner: self.owner.map(String::from),
         };
         Ok((
-            Granted {
+            IssuedKey {
                 key_id,
                 role,
                 hash: secret.hash(),
@@ -417,22 +417,22 @@ fn json(claims: &Claims) -> Vec<u8> {
 
 /// Makes a key.
 #[derive(Debug, Clone)]
-pub struct CreateKey(pub NewKey);
+pub struct CreateKey(pub KeySpec);
 
 impl Command for CreateKey {
-    type Reply = Granted;
+    type Reply = IssuedKey;
     const SCOPE: Scope = Scope::Admin;
 
-    fn apply(self, tenant: &Tenant, stamp: &Stamp) -> Plan<Granted> {
+    fn apply(self, tenant: &Tenant, stamp: &Stamp) -> Plan<IssuedKey> {
         let claims = Some(self.0.claims.clone()).filter(|claims| !claims.is_empty());
-        let (granted, row) = self.0.grant(tenant.id, stamp, 0)?;
+        let (issued, row) = self.0.issue(tenant.id, stamp, 0)?;
         let fact = fact("created", &row, claims.as_ref());
-        let mut rows = vec![Row::KeyRow(granted.hash, row).into()];
-        rows.extend(claims.map(|claims| Row::Claims(granted.key_id, claims).into()));
+        let mut rows = vec![Row::KeyRow(issued.hash, row).into()];
+        rows.extend(claims.map(|claims| Row::Claims(issued.key_id, claims).into()));
         Ok(Change {
             rows,
             fact,
-            reply: granted,
+            reply: issued,
         })
     }
 }
@@ -464,7 +464,7 @@ impl Command for RevokeKey {
         };
         let fact = fact("revoked", &row, tenant.keys.claims(row.key_id));
         Ok(Change {
-            rows: vec![Edit::Put(Row::KeyRow(hash, row))],
+            rows: vec![Mutation::Put(Row::KeyRow(hash, row))],
             fact,
             reply: (),
         })
@@ -476,10 +476,10 @@ impl Command for RevokeKey {
 pub struct RotateKey(pub KeyId);
 
 impl Command for RotateKey {
-    type Reply = Granted;
+    type Reply = IssuedKey;
     const SCOPE: Scope = Scope::Admin;
 
-    fn apply(self, tenant: &Tenant, stamp: &Stamp) -> Plan<Granted> {
+    fn apply(self, tenant: &Tenant, stamp: &Stamp) -> Plan<IssuedKey> {
         let (old, row) = tenant.keys.find(self.0).ok_or(Refusal::NotFound("key"))?;
         if !row.is_good(stamp.at) {
             let message = "the key is revoked or expired, and stays so".to_owned();
@@ -487,21 +487,21 @@ impl Command for RotateKey {
             return Err(Refusal::Invalid { pointer, message }.into());
         }
         let secret = Secret::new(row.tier, &stamp.derive("key"));
-        let granted = Granted {
+        let issued = IssuedKey {
             key_id: row.key_id,
             role: row.role,
             hash: secret.hash(),
             secret,
         };
         let rows = vec![
-            Row::KeyRow(granted.hash, row.clone()).into(),
-            Gone::KeyRow(old).into(),
+            Row::KeyRow(issued.hash, row.clone()).into(),
+            RowId::KeyRow(old).into(),
         ];
         let fact = fact("rotated", row, tenant.keys.claims(row.key_id));
         Ok(Change {
             rows,
             fact,
-            reply: granted,
+            reply: issued,
         })
     }
 }

@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::Tenant;
 use super::command::{Change, Command, Plan, Refusal};
-use super::key::{Granted, NewKey, Scope};
-use super::schema::{Edit, Row, TableRow};
+use super::key::{IssuedKey, KeySpec, Scope};
+use super::schema::{Mutation, Row, TableRow};
 use super::usage::Tier;
 use crate::audit::{self, Fact};
 use crate::decide::intent::BoundedString;
@@ -60,12 +60,12 @@ impl TableRow for AccountRow {
 }
 
 /// The name of the log that these rows of the command `at` begin: they found a tenant, or restore it.
-pub fn log_begun_by(rows: &[Edit], at: Sequence) -> Option<&str> {
+pub fn new_log_origin(rows: &[Mutation], at: Sequence) -> Option<&str> {
     rows.iter().find_map(|edit| match edit {
-        Edit::Put(Row::AccountRow((), account)) if account.log_base == at => {
+        Mutation::Put(Row::AccountRow((), account)) if account.log_base == at => {
             Some(account.log.as_str())
         }
-        Edit::Put(_) | Edit::Delete(_) => None,
+        Mutation::Put(_) | Mutation::Delete(_) => None,
     })
 }
 
@@ -81,7 +81,7 @@ pub struct FoundTenant {
     /// By whom.
     pub created_by: Option<BoundedString<1, 128>>,
     /// Its first keys.
-    pub keys: Vec<NewKey>,
+    pub keys: Vec<KeySpec>,
     /// What the log's name begins with.
     pub service: String,
     /// The node's public signing key, in base64: entries verify with it from the first on.
@@ -89,7 +89,7 @@ pub struct FoundTenant {
 }
 
 impl Command for FoundTenant {
-    type Reply = Vec<Granted>;
+    type Reply = Vec<IssuedKey>;
     const SCOPE: Scope = Scope::Admin;
     const FOUNDS: bool = true;
 
@@ -109,13 +109,13 @@ impl Command for FoundTenant {
             log_base: stamp.sequence,
             name_secret: stamp.derive("names"),
         };
-        let grants = self
+        let issued = self
             .keys
             .into_iter()
             .enumerate()
-            .map(|(nth, key)| key.grant(tenant.id, stamp, nth))
+            .map(|(nth, key)| key.issue(tenant.id, stamp, nth))
             .collect::<Result<Vec<_>, _>>()?;
-        let founded_with: Vec<_> = grants
+        let founded_with: Vec<_> = issued
             .iter()
             .map(|(_, key)| json!({"key_id": key.key_id, "tier": key.tier, "scopes": key.scopes}))
             .collect();
@@ -131,11 +131,11 @@ impl Command for FoundTenant {
             );
         let mut rows = vec![Row::AccountRow((), account).into()];
         rows.extend(
-            grants
+            issued
                 .iter()
-                .map(|(granted, key)| Row::KeyRow(granted.hash, key.clone()).into()),
+                .map(|(issued, key)| Row::KeyRow(issued.hash, key.clone()).into()),
         );
-        let reply = grants.into_iter().map(|(granted, _)| granted).collect();
+        let reply = issued.into_iter().map(|(issued, _)| issued).collect();
         Ok(Change { rows, fact, reply })
     }
 }

@@ -16,10 +16,10 @@ pub mod intents;
 pub mod key;
 pub mod learning;
 pub mod lifecycle;
-mod ordered;
 pub mod outcome;
 pub mod restore;
 pub mod schema;
+mod sequence_map;
 pub mod standing;
 pub mod usage;
 
@@ -40,7 +40,7 @@ use learning::Learning;
 use lifecycle::Account;
 use outcome::Outcomes;
 use restore::FormerLogRow;
-use schema::Edit;
+use schema::Mutation;
 use usage::Usage;
 
 /// A tenant's state: all that its commands can see.
@@ -81,10 +81,10 @@ impl Tenant {
     }
 
     /// The one mutator: takes a changed row into the state.
-    pub fn absorb(&mut self, edit: &Edit) {
+    pub fn absorb(&mut self, edit: &Mutation) {
         match edit {
-            Edit::Put(row) => row.absorb(self),
-            Edit::Delete(gone) => gone.absorb(self),
+            Mutation::Put(row) => row.absorb(self),
+            Mutation::Delete(gone) => gone.absorb(self),
         }
     }
 

@@ -10,8 +10,8 @@ use super::command::{Change, Command, NoChange, Plan, Refusal};
 use super::intents::{IntentRow, OutcomeMark, Verdict};
 use super::key::Scope;
 use super::learning::{BetaRow, Contribution};
-use super::ordered::Ordered;
-use super::schema::{Edit, Row, TableRow};
+use super::schema::{Mutation, Row, TableRow};
+use super::sequence_map::SequenceMap;
 use crate::audit::Fact;
 use crate::decide::intent::BoundedString;
 use crate::decide::settings::SelfReported;
@@ -55,7 +55,7 @@ pub struct OutcomeRow {
 /// The outcomes of a tenant.
 #[derive(Debug, Default)]
 pub struct Outcomes {
-    rows: Ordered<OutcomeRow>,
+    rows: SequenceMap<OutcomeRow>,
     by_idempotency_key: HashMap<Pseudonym, Sequence>,
 }
 
@@ -113,7 +113,7 @@ pub struct RecordOutcome {
 
 /// What came of an outcome.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Recorded {
+pub struct RecordedOutcome {
     /// The sequence it is recorded under.
     pub outcome: Sequence,
     /// The category it counts in.
@@ -127,12 +127,12 @@ pub struct Recorded {
 }
 
 impl Command for RecordOutcome {
-    type Reply = Recorded;
+    type Reply = RecordedOutcome;
     const SCOPE: Scope = Scope::Outcome;
 
-    fn apply(self, tenant: &Tenant, stamp: &Stamp) -> Plan<Recorded> {
+    fn apply(self, tenant: &Tenant, stamp: &Stamp) -> Plan<RecordedOutcome> {
         let pseudonymizer = tenant.pseudonymizer();
-        let id = pseudonymizer.name(&["intent", self.id.as_str()]);
+        let id = pseudonymizer.pseudonym(&["intent", self.id.as_str()]);
         let (sequence, intent) = tenant
             .intents
             .by_id(id)
@@ -144,13 +144,13 @@ impl Command for RecordOutcome {
         let idempotency_key = self
             .idempotency_key
             .as_ref()
-            .map(|key| pseudonymizer.name(&["outcome", key.as_str()]));
+            .map(|key| pseudonymizer.pseudonym(&["outcome", key.as_str()]));
         self.check_idempotency_key(idempotency_key, sequence, tenant)?;
         if let Some(outcome) = intent.outcome {
             return Err(self.recall(outcome, intent.category, tenant));
         }
 
-        let lesson = Lesson::of(intent, self.success, reporter, tenant);
+        let lesson = LearningUpdate::of(intent, self.success, reporter, tenant);
         let learned = lesson.not_learned.is_none();
         let mark = OutcomeMark {
             sequence: stamp.sequence,
@@ -165,7 +165,7 @@ impl Command for RecordOutcome {
             recorded_at: stamp.at,
             idempotency_key,
         };
-        let mut rows: Vec<Edit> = vec![
+        let mut rows: Vec<Mutation> = vec![
             Row::OutcomeRow(stamp.sequence, row).into(),
             Row::IntentRow(
                 sequence,
@@ -191,7 +191,7 @@ impl Command for RecordOutcome {
         Ok(Change {
             rows,
             fact: self.fact(sequence, intent, &lesson, tenant),
-            reply: Recorded {
+            reply: RecordedOutcome {
                 outcome: stamp.sequence,
                 category: intent.category,
                 counts: lesson.counts,
@@ -221,12 +221,17 @@ impl RecordOutcome {
     }
 
     /// The intent has an outcome: the same one is a replay, the other one a conflict.
-    fn recall(&self, mark: OutcomeMark, category: Category, tenant: &Tenant) -> NoChange<Recorded> {
+    fn recall(
+        &self,
+        mark: OutcomeMark,
+        category: Category,
+        tenant: &Tenant,
+    ) -> NoChange<RecordedOutcome> {
         if mark.success != self.success {
             return Refusal::OutcomeConflict.into();
         }
         let row = tenant.outcomes.get(mark.sequence);
-        NoChange::Replay(Recorded {
+        NoChange::Replay(RecordedOutcome {
             outcome: mark.sequence,
             category,
             counts: tenant.learning.counts(category),
@@ -235,7 +240,13 @@ impl RecordOutcome {
         })
     }
 
-    fn fact(&self, of: Sequence, intent: &IntentRow, lesson: &Lesson, tenant: &Tenant) -> Fact {
+    fn fact(
+        &self,
+        of: Sequence,
+        intent: &IntentRow,
+        lesson: &LearningUpdate,
+        tenant: &Tenant,
+    ) -> Fact {
         Fact::new("outcome")
             .field("of", tenant.decision_id(of).to_string())
             .field("success", self.success)
@@ -261,13 +272,13 @@ impl RecordOutcome {
 }
 
 /// What one outcome teaches.
-struct Lesson {
+struct LearningUpdate {
     not_learned: Option<NotLearned>,
     counts: Counts,
     change_set: Option<(Pseudonym, ChangeSetRow)>,
 }
 
-impl Lesson {
+impl LearningUpdate {
     fn of(intent: &IntentRow, success: bool, reporter: KeyId, tenant: &Tenant) -> Self {
         let counts = tenant.learning.counts(intent.category);
         let self_reported = reporter == intent.caller;
@@ -281,8 +292,8 @@ impl Lesson {
             return nothing(NotLearned::Denied);
         }
         if intent
-            .reviewed
-            .is_some_and(|reviewed| reviewed.verdict == Verdict::Deny)
+            .review
+            .is_some_and(|review| review.verdict == Verdict::Deny)
         {
             return nothing(NotLearned::NotAllowed);
         }

@@ -11,9 +11,9 @@ use serde_json::json;
 
 use super::Tenant;
 use super::command::{Change, Command, Plan, Refusal};
-use super::key::{Granted, KeyRow, NewKey, Scope};
+use super::key::{IssuedKey, KeyRow, KeySpec, Scope};
 use super::lifecycle::AccountRow;
-use super::schema::{Edit, Row, TableRow};
+use super::schema::{Mutation, Row, TableRow};
 use crate::audit::{self, Fact};
 use crate::id::Sequence;
 use crate::stamp::Stamp;
@@ -49,13 +49,13 @@ pub struct Restore {
     /// Keys stay as they are.
     pub keep_keys: bool,
     /// A key that is made: the way back in, where no other is good.
-    pub key: Option<NewKey>,
+    pub key: Option<KeySpec>,
     /// The node's public signing key, in base64: entries of the next log verify with it.
     pub public_key: String,
 }
 
 impl Command for Restore {
-    type Reply = Option<Granted>;
+    type Reply = Option<IssuedKey>;
     const SCOPE: Scope = Scope::Admin;
 
     fn apply(self, tenant: &Tenant, stamp: &Stamp) -> Plan<Self::Reply> {
@@ -76,12 +76,12 @@ impl Command for Restore {
             log_base: stamp.sequence,
             ..account.clone()
         };
-        let granted = self.key.map(|key| key.grant(tenant.id, stamp, 0));
-        let granted = granted.transpose()?;
-        let made = granted
+        let issued = self.key.map(|key| key.issue(tenant.id, stamp, 0));
+        let issued = issued.transpose()?;
+        let made = issued
             .iter()
             .map(|(_, key)| json!({"key_id": key.key_id, "tier": key.tier, "scopes": key.scopes}));
-        let mut rows: Vec<Edit> = vec![
+        let mut rows: Vec<Mutation> = vec![
             Row::FormerLogRow(account.log_base, self.prior.clone()).into(),
             Row::AccountRow((), next).into(),
         ];
@@ -91,7 +91,7 @@ impl Command for Restore {
                 is_active: false,
                 ..key.clone()
             };
-            Edit::from(Row::KeyRow(hash, key))
+            Mutation::from(Row::KeyRow(hash, key))
         });
         rows.extend(ended);
         let fact = Fact::new("genesis")
@@ -112,11 +112,11 @@ impl Command for Restore {
                 "created_by",
                 account.created_by.as_deref().map(str::as_bytes),
             );
-        let made = granted
+        let made = issued
             .iter()
-            .map(|(granted, key)| Row::KeyRow(granted.hash, key.clone()).into());
+            .map(|(issued, key)| Row::KeyRow(issued.hash, key.clone()).into());
         rows.extend(made);
-        let reply = granted.map(|(granted, _)| granted);
+        let reply = issued.map(|(issued, _)| issued);
         Ok(Change { rows, fact, reply })
     }
 }

@@ -43,7 +43,7 @@ pub trait TableRow: Serialize + DeserializeOwned {
 /// Bytes of a table that are not one of its rows.
 #[derive(Debug, Error)]
 #[error("a row of `{table}` (version {version}) cannot be read: {why}")]
-pub struct BadRow {
+pub struct RowError {
     table: &'static str,
     version: u16,
     why: String,
@@ -70,7 +70,7 @@ macro_rules! tables {
 
         /// The key of a row of any table that is deleted.
         #[derive(Debug, Clone)]
-        pub enum Gone {
+        pub enum RowId {
             $(#[doc = concat!("Of `", $name, "`.")] $row(<$row as TableRow>::Key),)+
         }
 
@@ -83,8 +83,8 @@ macro_rules! tables {
             }
 
             /// Reads a row back; `version` is the schema version its envelope names.
-            pub fn decode(table: &TableSpec, version: u16, key: &[u8], payload: &[u8]) -> Result<Self, BadRow> {
-                let bad = |why: &dyn std::fmt::Display| BadRow { table: table.name, version, why: why.to_string() };
+            pub fn decode(table: &TableSpec, version: u16, key: &[u8], payload: &[u8]) -> Result<Self, RowError> {
+                let bad = |why: &dyn std::fmt::Display| RowError { table: table.name, version, why: why.to_string() };
                 if version != 1 {
                     return Err(bad(&"this version is unknown here"));
                 }
@@ -105,7 +105,7 @@ macro_rules! tables {
             }
         }
 
-        impl Gone {
+        impl RowId {
             /// Takes the row out of the state.
             pub(super) fn absorb(&self, tenant: &mut Tenant) {
                 match self {
@@ -138,14 +138,14 @@ tables! {
 
 /// A row that becomes different.
 #[derive(Debug, Clone)]
-pub enum Edit {
+pub enum Mutation {
     /// It is now this.
     Put(Row),
     /// It is gone.
-    Delete(Gone),
+    Delete(RowId),
 }
 
-impl Edit {
+impl Mutation {
     /// The effect as the log stores it: absolute, so replay needs neither clock nor today's code.
     pub fn op(&self, tenant: TenantId) -> Op {
         match self {
@@ -155,14 +155,14 @@ impl Edit {
     }
 }
 
-impl From<Row> for Edit {
+impl From<Row> for Mutation {
     fn from(row: Row) -> Self {
         Self::Put(row)
     }
 }
 
-impl From<Gone> for Edit {
-    fn from(gone: Gone) -> Self {
+impl From<RowId> for Mutation {
+    fn from(gone: RowId) -> Self {
         Self::Delete(gone)
     }
 }
@@ -224,7 +224,7 @@ mod tests {
     use crate::number::Probability;
     use crate::store::open_envelope;
     use crate::tenant::change_set::Tally;
-    use crate::tenant::intents::{OutcomeMark, Reviewed, Verdict};
+    use crate::tenant::intents::{OutcomeMark, Review, Verdict};
     use crate::tenant::key::{KeyHash, Role};
     use crate::tenant::outcome::NotLearned;
     use crate::tenant::usage::Tier;
@@ -296,7 +296,7 @@ mod tests {
                     risk: 0.25,
                     blend: 1.0 / 6.0,
                     created_at: at(5),
-                    reviewed: Some(Reviewed {
+                    review: Some(Review {
                         verdict: Verdict::Approve,
                         at: at(6),
                     }),

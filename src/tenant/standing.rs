@@ -55,7 +55,7 @@ impl Standing {
             state: State::Denied,
             expires_at: None,
         };
-        match (row.action, row.reviewed) {
+        match (row.action, row.review) {
             (Action::Approve, _) => {
                 lasting(State::Approved, row.created_at, settings.approvals.ttl())
             }
@@ -63,8 +63,8 @@ impl Standing {
             (Action::Escalate, None) => {
                 lasting(State::Pending, row.created_at, settings.reviews.ttl())
             }
-            (Action::Escalate, Some(reviewed)) => match reviewed.verdict {
-                Verdict::Approve => lasting(State::Approved, reviewed.at, settings.approvals.ttl()),
+            (Action::Escalate, Some(review)) => match review.verdict {
+                Verdict::Approve => lasting(State::Approved, review.at, settings.approvals.ttl()),
                 Verdict::Deny => denied,
             },
         }

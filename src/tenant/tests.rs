@@ -9,12 +9,14 @@ use proptest::prelude::*;
 use super::Tenant;
 use super::claims::Claims;
 use super::command::{Caller, Command, NoChange, Refusal};
-use super::evaluate::{Decided, Evaluate, Evaluated, RequestMeta, dry_run};
-use super::key::{CreateKey, Granted, NewKey, RevokeKey, Rights, Role, RotateKey, Scope, Scopes};
+use super::evaluate::{DecidedIntent, Evaluate, Evaluation, RequestMeta, dry_run};
+use super::key::{
+    CreateKey, IssuedKey, KeySpec, RevokeKey, Rights, Role, RotateKey, Scope, Scopes,
+};
 use super::lifecycle::FoundTenant;
-use super::outcome::{NotLearned, RecordOutcome, Recorded};
+use super::outcome::{NotLearned, RecordOutcome, RecordedOutcome};
 use super::restore::{FormerLogRow, Restore};
-use super::schema::{Edit, Row};
+use super::schema::{Mutation, Row};
 use super::standing::{Standing, State};
 use super::usage::Tier;
 use crate::decide::intent::{
@@ -32,7 +34,7 @@ const ID: TenantId = TenantId::from_bytes([1; 16]);
 struct World {
     tenant: Tenant,
     /// Every row that was put, as the tables would hold it.
-    rows: BTreeMap<(u8, Vec<u8>), Edit>,
+    rows: BTreeMap<(u8, Vec<u8>), Mutation>,
     next: Sequence,
     at: Timestamp,
     agent: KeyId,
@@ -79,13 +81,13 @@ fn in_set(id: &str, revision: Option<&str>) -> Intent {
 }
 
 fn ask(id: &str, intent: Intent) -> Evaluate {
-    let came = RequestMeta {
+    let meta = RequestMeta {
         at: Timestamp::MIN,
         trace_id: None,
         endpoint: "test",
     };
     let id = IntentId::parse(id).unwrap();
-    Evaluate::new(intent, Some(id), b"{}".to_vec(), came)
+    Evaluate::new(intent, Some(id), b"{}".to_vec(), meta)
 }
 
 fn report(id: &str, success: bool) -> RecordOutcome {
@@ -118,15 +120,15 @@ impl World {
             retention_days: None,
             created_by: None,
             keys: vec![
-                NewKey::with_role(tier, Role::Ci),
-                NewKey::with_role(tier, Role::Ci),
+                KeySpec::with_role(tier, Role::Ci),
+                KeySpec::with_role(tier, Role::Ci),
             ],
             service: "arf.invalid".into(),
             public_key: "key".into(),
         };
-        let granted = world.run(None, found).unwrap();
-        world.agent = granted[0].key_id;
-        world.reporter = granted[1].key_id;
+        let issued = world.run(None, found).unwrap();
+        world.agent = issued[0].key_id;
+        world.reporter = issued[1].key_id;
         world
     }
 
@@ -144,8 +146,8 @@ impl World {
                     let op = edit.op(ID);
                     let row = (op.table().id, op.key().to_vec());
                     match edit {
-                        Edit::Put(_) => self.rows.insert(row, edit.clone()),
-                        Edit::Delete(_) => self.rows.remove(&row),
+                        Mutation::Put(_) => self.rows.insert(row, edit.clone()),
+                        Mutation::Delete(_) => self.rows.remove(&row),
                     };
                 }
                 self.next = self.next.next();
@@ -156,18 +158,18 @@ impl World {
         }
     }
 
-    fn ask(&mut self, id: &str, intent: Intent) -> Evaluated {
+    fn ask(&mut self, id: &str, intent: Intent) -> Evaluation {
         self.run(Some(self.agent), ask(id, intent)).unwrap()
     }
 
-    fn decide(&mut self, id: &str, intent: Intent) -> Decided {
+    fn decide(&mut self, id: &str, intent: Intent) -> DecidedIntent {
         match self.ask(id, intent) {
-            Evaluated::Decided(decided) => *decided,
-            Evaluated::Replayed { .. } => panic!("`{id}` was asked before"),
+            Evaluation::Decided(decided) => *decided,
+            Evaluation::Replayed { .. } => panic!("`{id}` was asked before"),
         }
     }
 
-    fn report(&mut self, id: &str, success: bool) -> Recorded {
+    fn report(&mut self, id: &str, success: bool) -> RecordedOutcome {
         self.run(Some(self.reporter), report(id, success)).unwrap()
     }
 
@@ -214,7 +216,7 @@ fn asking_again_recalls_and_another_intent_conflicts() {
         world.tenant.usage.used(world.agent, world.at.month()),
     );
     let again = world.ask("a", deploy("web"));
-    assert!(matches!(again, Evaluated::Replayed { decided, .. } if decided == Sequence::new(1)));
+    assert!(matches!(again, Evaluation::Replayed { decided, .. } if decided == Sequence::new(1)));
     let conflict = world
         .run(Some(world.agent), ask("a", deploy("other")))
         .unwrap_err();
@@ -251,7 +253,7 @@ fn a_used_up_quota_refuses_new_intents_and_still_recalls() {
     ));
     assert!(matches!(
         world.ask("7", deploy("web")),
-        Evaluated::Replayed { .. }
+        Evaluation::Replayed { .. }
     ));
     assert_eq!(world.decide_by_reporter("other key"), Action::Escalate);
     world.at = world.at.month().end();
@@ -267,8 +269,8 @@ impl World {
             .run(Some(self.reporter), ask(id, deploy("web")))
             .unwrap()
         {
-            Evaluated::Decided(decided) => decided.decision.action,
-            Evaluated::Replayed { .. } => panic!("`{id}` was asked before"),
+            Evaluation::Decided(decided) => decided.decision.action,
+            Evaluation::Replayed { .. } => panic!("`{id}` was asked before"),
         }
     }
 }
@@ -318,7 +320,7 @@ fn asked_under_another_set_an_intent_moves_until_its_outcome_is_in() {
     let before = world.next;
     assert!(matches!(
         world.ask("a", in_set("two", None)),
-        Evaluated::Replayed { .. }
+        Evaluation::Replayed { .. }
     ));
     assert_eq!(world.next, before.next(), "a move is an entry");
     assert_eq!(world.tenant.change_sets.so_far(one).intents, 1);
@@ -397,9 +399,9 @@ fn keys_are_checked_in_order_and_say_what_they_may() {
     let mut world = World::new(Tier::Enterprise);
     let create = |role, owner: Option<&str>| {
         let owner = owner.map(text);
-        CreateKey(NewKey {
+        CreateKey(KeySpec {
             owner,
-            ..NewKey::with_role(Tier::Free, role)
+            ..KeySpec::with_role(Tier::Free, role)
         })
     };
     let invalid = |refusal| matches!(refusal, Refusal::Invalid { .. });
@@ -409,22 +411,22 @@ fn keys_are_checked_in_order_and_say_what_they_may() {
     assert!(invalid(
         world.run(None, create(Role::Operator, None)).unwrap_err()
     ));
-    let none = NewKey {
+    let none = KeySpec {
         rights: Rights::Scopes(Scopes::of(&[])),
-        ..NewKey::with_role(Tier::Free, Role::Ci)
+        ..KeySpec::with_role(Tier::Free, Role::Ci)
     };
     assert!(invalid(world.run(None, CreateKey(none)).unwrap_err()));
 
-    let auditor: Granted = world.run(None, create(Role::Auditor, None)).unwrap();
+    let auditor: IssuedKey = world.run(None, create(Role::Auditor, None)).unwrap();
     let forbidden = world
         .run(Some(auditor.key_id), ask("a", deploy("web")))
         .unwrap_err();
     assert_eq!(forbidden, Refusal::Forbidden(Scope::Decide));
 
     let end = world.at.plus(Duration::from_secs(60));
-    let brief = NewKey {
+    let brief = KeySpec {
         expires_at: Some(end),
-        ..NewKey::with_role(Tier::Free, Role::Agent)
+        ..KeySpec::with_role(Tier::Free, Role::Agent)
     };
     let brief = world.run(None, CreateKey(brief)).unwrap().key_id;
     assert!(world.run(Some(brief), ask("b", deploy("web"))).is_ok());
@@ -453,7 +455,7 @@ fn keys_are_checked_in_order_and_say_what_they_may() {
 #[test]
 fn a_rotated_key_keeps_everything_but_its_secret() {
     let mut world = World::new(Tier::Free);
-    let create = CreateKey(NewKey::with_role(Tier::Free, Role::Ci));
+    let create = CreateKey(KeySpec::with_role(Tier::Free, Role::Ci));
     let made = world.run(None, create).unwrap();
     let usage = |world: &World| world.tenant.usage.used(made.key_id, world.at.month());
     world
@@ -486,8 +488,8 @@ fn a_key_with_claims_is_for_the_intents_they_name() {
         requesters: vec!["agent*".into()],
         intent_types: Vec::new(),
     };
-    let agent = NewKey::with_role(Tier::Free, Role::Agent);
-    let made = world.run(None, CreateKey(NewKey { claims, ..agent }));
+    let agent = KeySpec::with_role(Tier::Free, Role::Agent);
+    let made = world.run(None, CreateKey(KeySpec { claims, ..agent }));
     let made = made.unwrap().key_id;
     let key = Some(made);
     let mut prod_target = deploy("web");
@@ -530,16 +532,16 @@ fn a_key_with_claims_reports_only_on_the_intents_they_name() {
     };
     world.decide("a", deploy("web"));
     for claims in [of_dev, of_agents.clone()] {
-        let ci = NewKey::with_role(Tier::Free, Role::Ci);
-        let made = world.run(None, CreateKey(NewKey { claims, ..ci }));
+        let ci = KeySpec::with_role(Tier::Free, Role::Ci);
+        let made = world.run(None, CreateKey(KeySpec { claims, ..ci }));
         let refused = world.run(Some(made.unwrap().key_id), report("a", true));
         assert!(matches!(refused, Err(Refusal::ClaimNotAllowed(_))));
     }
     assert_eq!(world.tenant.learning.counts(Category::Default).trials, 0);
 
-    let ci = NewKey::with_role(Tier::Free, Role::Ci);
+    let ci = KeySpec::with_role(Tier::Free, Role::Ci);
     let claims = of_agents;
-    let made = world.run(None, CreateKey(NewKey { claims, ..ci }));
+    let made = world.run(None, CreateKey(KeySpec { claims, ..ci }));
     let key = Some(made.unwrap().key_id);
     world.run(key, ask("own", deploy("web"))).unwrap();
     assert!(world.run(key, report("own", true)).is_ok());
@@ -549,7 +551,7 @@ fn a_key_with_claims_reports_only_on_the_intents_they_name() {
 fn the_last_key_that_administers_stays() {
     let mut zero = World::new(Tier::Enterprise);
     zero.tenant.id = TenantId::ZERO;
-    let operator = || CreateKey(NewKey::with_role(Tier::Enterprise, Role::Operator));
+    let operator = || CreateKey(KeySpec::with_role(Tier::Enterprise, Role::Operator));
     let first = zero.run(None, operator()).unwrap().key_id;
     let refused = zero.run(None, RevokeKey(first)).unwrap_err();
     assert!(matches!(refused, Refusal::Invalid { .. }));
@@ -628,7 +630,7 @@ fn a_restored_tenant_has_another_log_and_no_keys_and_knows_its_old_entries() {
     assert_ne!(genesis, ids[1]);
     assert_eq!(world.tenant.sequence_of(genesis), Some(lost));
     let again = world.ask("a", deploy("web"));
-    assert!(matches!(again, Evaluated::Replayed { decided, .. } if decided == old));
+    assert!(matches!(again, Evaluation::Replayed { decided, .. } if decided == old));
 
     // Once more, and now every key goes.
     let command = restore(&world, false);

@@ -12,7 +12,7 @@ use crate::tenant::restore::FormerLogRow;
 
 /// A log that does not hold.
 #[derive(Debug, Error)]
-pub enum BadLog {
+pub enum AuditLogError {
     /// It cannot be read.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -38,7 +38,7 @@ pub enum BadLog {
 pub fn logs(
     seen: &ReadOnly,
     progress: Progress<'_>,
-) -> Result<BTreeMap<TenantId, FormerLogRow>, BadLog> {
+) -> Result<BTreeMap<TenantId, FormerLogRow>, AuditLogError> {
     let mut followers: BTreeMap<TenantId, (u64, Follower)> = BTreeMap::new();
     let mut broken = None;
     seen.walk(
@@ -53,7 +53,7 @@ pub fn logs(
             let (index, follower) = followers.entry(tenant).or_default();
             if let Err(why) = follower.entry(&stored.payload) {
                 let index = *index;
-                broken = Some(BadLog::Entry { tenant, index, why });
+                broken = Some(AuditLogError::Entry { tenant, index, why });
                 return ControlFlow::Break(());
             }
             *index += 1;
@@ -73,7 +73,7 @@ pub fn logs(
                 && (last.sequence, base) == (head.sequence, head.log_base.get())
                 && (follower.root(), last.at) == (head.root, head.at)
         });
-        let log = last.ok_or(BadLog::Head { tenant })?.log.clone();
+        let log = last.ok_or(AuditLogError::Head { tenant })?.log.clone();
         let (size, root) = (follower.size(), follower.root());
         logs.insert(tenant, FormerLogRow { log, size, root });
     }

@@ -1,6 +1,6 @@
 //! Rows on their way out of a node: as NDJSON, one file a table, and as a script for PostgreSQL.
 //!
-//! A [`Kept`] is one tenant read and checked: its hot rows against its head, every entry against the
+//! A [`StoredTenant`] is one tenant read and checked: its hot rows against its head, every entry against the
 //! one before it and all of them against the root, every opening against the commitments of its
 //! entry. [`ndjson`] and [`sql`] write one down. What does not add up ends the export: a file that
 //! has less in it than it seems to would be worse than none.
@@ -27,18 +27,18 @@ use std::io;
 
 use thiserror::Error;
 
-pub use tenant::Kept;
+pub use tenant::StoredTenant;
 
 use crate::id::{Sequence, TenantId};
 use crate::store::ReadError;
-use crate::tenant::schema::BadRow;
+use crate::tenant::schema::RowError;
 
 /// Where a line goes: the file or section, and the line with its end.
 pub type Out<'a> = &'a mut dyn FnMut(&'static str, &[u8]) -> io::Result<()>;
 
 /// Why an export ends early.
 #[derive(Debug, Error)]
-pub enum Failed {
+pub enum ExportError {
     /// What is stored is damaged.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -48,7 +48,7 @@ pub enum Failed {
         /// Whose.
         tenant: TenantId,
         /// What is wrong with it.
-        source: BadRow,
+        source: RowError,
     },
     /// Rows that do not fit together.
     #[error("tenant {tenant}, {what} {sequence}: {why}")]
@@ -70,7 +70,7 @@ pub enum Failed {
     Output(#[from] io::Error),
 }
 
-impl Failed {
+impl ExportError {
     fn damaged(
         tenant: TenantId,
         what: &'static str,
@@ -89,7 +89,7 @@ impl Failed {
 /// Whether the texts behind an entry's commitments are still there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Opened {
+enum OpeningState {
     /// They are.
     Kept,
     /// They were erased: what came from them is null.

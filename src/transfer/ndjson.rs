@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::tenant::Step;
-use super::{Failed, Kept, Opened, Out};
+use super::tenant::LogEntry;
+use super::{ExportError, OpeningState, Out, StoredTenant};
 use crate::decide::intent::{Environment, IntentType, Operation};
 use crate::decide::{Action, Category, PerCategory, Rules, posterior};
 use crate::id::{DecisionId, KeyId, Pseudonym, Sequence, TenantId};
@@ -119,7 +119,7 @@ struct IntentLine<'a> {
     decision: Option<Box<RawValue>>,
     counterfactual: Option<Box<RawValue>>,
     justification: Option<&'a str>,
-    opening: Opened,
+    opening: OpeningState,
     id_name: Pseudonym,
     digest: Pseudonym,
     component: Pseudonym,
@@ -142,7 +142,7 @@ struct OutcomeLine<'a> {
     recorded_at: Timestamp,
     reporter: KeyId,
     idempotency_key_name: Option<Pseudonym>,
-    opening: Opened,
+    opening: OpeningState,
 }
 
 #[derive(Serialize)]
@@ -226,7 +226,7 @@ struct EntryLine<'a> {
     memory_weight: Option<&'a Value>,
     counterfactual: Option<Box<RawValue>>,
     trace_id: Option<&'a Value>,
-    opening: Opened,
+    opening: OpeningState,
     entry: String,
 }
 
@@ -246,7 +246,11 @@ struct PartLine<'a> {
 }
 
 /// Writes a whole tenant; `told` hears of every entry that is done.
-pub fn write(tenant: &Kept<'_>, out: Out<'_>, told: &mut dyn FnMut(u64)) -> Result<(), Failed> {
+pub fn write(
+    tenant: &StoredTenant<'_>,
+    out: Out<'_>,
+    told: &mut dyn FnMut(u64),
+) -> Result<(), ExportError> {
     account(tenant, out)?;
     keys(tenant, out)?;
     let texts = entries(tenant, out, told)?;
@@ -270,13 +274,13 @@ pub fn write(tenant: &Kept<'_>, out: Out<'_>, told: &mut dyn FnMut(u64)) -> Resu
     })
 }
 
-fn line(out: Out<'_>, file: &'static str, line: &impl Serialize) -> Result<(), Failed> {
+fn line(out: Out<'_>, file: &'static str, line: &impl Serialize) -> Result<(), ExportError> {
     let mut bytes = serde_json::to_vec(line).map_err(std::io::Error::from)?;
     bytes.push(b'\n');
     Ok(out(file, &bytes)?)
 }
 
-fn account(tenant: &Kept<'_>, out: Out<'_>) -> Result<(), Failed> {
+fn account(tenant: &StoredTenant<'_>, out: Out<'_>) -> Result<(), ExportError> {
     let (row, head) = (&tenant.account, &tenant.head);
     line(
         out,
@@ -308,7 +312,7 @@ fn account(tenant: &Kept<'_>, out: Out<'_>) -> Result<(), Failed> {
     Ok(())
 }
 
-fn keys(tenant: &Kept<'_>, out: Out<'_>) -> Result<(), Failed> {
+fn keys(tenant: &StoredTenant<'_>, out: Out<'_>) -> Result<(), ExportError> {
     for (hash, row) in &tenant.keys {
         let usage = tenant.key_usage.get(&row.key_id);
         let key = KeyLine {
@@ -353,7 +357,11 @@ struct Texts {
 }
 
 /// Entries, openings, and the rows of the intents and outcomes that they tell of.
-fn entries(tenant: &Kept<'_>, out: Out<'_>, told: &mut dyn FnMut(u64)) -> Result<Texts, Failed> {
+fn entries(
+    tenant: &StoredTenant<'_>,
+    out: Out<'_>,
+    told: &mut dyn FnMut(u64),
+) -> Result<Texts, ExportError> {
     let mut texts = Texts::default();
     let (mut intents, mut outcomes, mut done) = (0, 0, 0);
     tenant.entries(&mut |step| {
@@ -388,8 +396,8 @@ fn entries(tenant: &Kept<'_>, out: Out<'_>, told: &mut dyn FnMut(u64)) -> Result
                 created_at: row.created_at,
                 caller: row.caller,
                 change_set: row.change_set,
-                verdict: row.reviewed.map(|reviewed| reviewed.verdict),
-                verdict_at: row.reviewed.map(|reviewed| reviewed.at),
+                verdict: row.review.map(|review| review.verdict),
+                verdict_at: row.review.map(|review| review.at),
                 outcome_sequence: row.outcome.map(|outcome| outcome.sequence),
                 payload: json("request")?,
                 intent: json("intent")?,
@@ -457,7 +465,7 @@ impl Texts {
     }
 
     /// The texts of the change set that an entry names.
-    fn read_change_set(&mut self, step: &Step, set: Option<&Value>) {
+    fn read_change_set(&mut self, step: &LogEntry, set: Option<&Value>) {
         let name = step.entry.field("change_set").and_then(Value::as_str);
         if let (Some(name), Some(set)) = (name, set) {
             self.change_sets.insert(name.to_owned(), set.clone());
@@ -465,7 +473,7 @@ impl Texts {
     }
 }
 
-fn entry(tenant: &Kept<'_>, step: &Step, out: Out<'_>) -> Result<(), Failed> {
+fn entry(tenant: &StoredTenant<'_>, step: &LogEntry, out: Out<'_>) -> Result<(), ExportError> {
     let entry = &step.entry;
     let field = |name| entry.field(name);
     let entry_line = EntryLine {
@@ -510,7 +518,7 @@ fn entry(tenant: &Kept<'_>, step: &Step, out: Out<'_>) -> Result<(), Failed> {
 }
 
 /// What a tenant learned, and what it learned about.
-fn learned(tenant: &Kept<'_>, texts: &Texts, out: Out<'_>) -> Result<(), Failed> {
+fn learned(tenant: &StoredTenant<'_>, texts: &Texts, out: Out<'_>) -> Result<(), ExportError> {
     let settings = &Rules::built_in().settings;
     for (&category, row) in &tenant.beta {
         let posterior = posterior(category, &row.counts, settings);
@@ -561,10 +569,10 @@ fn learned(tenant: &Kept<'_>, texts: &Texts, out: Out<'_>) -> Result<(), Failed>
 
 /// A part of the opening that is JSON, on one line and otherwise to the letter.
 pub(super) fn json(
-    tenant: &Kept<'_>,
-    step: &Step,
+    tenant: &StoredTenant<'_>,
+    step: &LogEntry,
     name: &'static str,
-) -> Result<Option<Box<RawValue>>, Failed> {
+) -> Result<Option<Box<RawValue>>, ExportError> {
     let Some(part) = step.opening.as_ref().and_then(|opening| opening.part(name)) else {
         return Ok(None);
     };
@@ -575,7 +583,11 @@ pub(super) fn json(
 }
 
 /// A part of the opening that is JSON, to be looked into.
-fn value(tenant: &Kept<'_>, step: &Step, name: &'static str) -> Result<Option<Value>, Failed> {
+fn value(
+    tenant: &StoredTenant<'_>,
+    step: &LogEntry,
+    name: &'static str,
+) -> Result<Option<Value>, ExportError> {
     let bad = |_| tenant.damaged("opening", step.sequence, &format!("`{name}` is not JSON"));
     let part = step.opening.as_ref().and_then(|opening| opening.part(name));
     part.map(|part| serde_json::from_slice(part).map_err(bad))

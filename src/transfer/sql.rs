@@ -21,8 +21,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::ndjson::{hex, json};
-use super::tenant::Step;
-use super::{Failed, Kept, Out};
+use super::tenant::LogEntry;
+use super::{ExportError, Out, StoredTenant};
 use crate::decide::{Rules, posterior};
 use crate::id::Sequence;
 use crate::tenant::schema::RowKey;
@@ -88,10 +88,10 @@ impl Script {
     /// Writes a whole tenant; `told` hears of every entry that is done.
     pub fn write(
         &mut self,
-        tenant: &Kept<'_>,
+        tenant: &StoredTenant<'_>,
         out: Out<'_>,
         told: &mut dyn FnMut(u64),
-    ) -> Result<(), Failed> {
+    ) -> Result<(), ExportError> {
         let tenant_id = tenant.id.to_string();
         let account = &tenant.account;
         Row::new()
@@ -128,11 +128,11 @@ impl Script {
 
     fn entries(
         &mut self,
-        tenant: &Kept<'_>,
+        tenant: &StoredTenant<'_>,
         tenant_id: &str,
         out: Out<'_>,
         told: &mut dyn FnMut(u64),
-    ) -> Result<(), Failed> {
+    ) -> Result<(), ExportError> {
         // Upstream's numbers of this tenant's intents.
         let mut numbers = HashMap::new();
         let (mut outcomes, mut done) = (0, 0);
@@ -177,7 +177,7 @@ impl Script {
 
     /// The intent's id, or, where another intent has that one or it was erased, its decision's.
     /// Only an intent that is `kept` needs one that no other has.
-    fn intent_id(&mut self, step: &Step, kept: bool) -> String {
+    fn intent_id(&mut self, step: &LogEntry, kept: bool) -> String {
         let decision = step.entry.decision_id.to_string();
         let own = step.text("deterministic_id").map(printable);
         let spare = (1..).map(|n| match n {
@@ -194,7 +194,7 @@ impl Script {
     }
 }
 
-fn orphan(tenant: &Kept<'_>, at: Sequence) -> Failed {
+fn orphan(tenant: &StoredTenant<'_>, at: Sequence) -> ExportError {
     tenant.damaged(
         "outcome",
         at,
@@ -203,21 +203,21 @@ fn orphan(tenant: &Kept<'_>, at: Sequence) -> Failed {
 }
 
 /// The next number of a table.
-fn next(last: &mut u32, table: &'static str) -> Result<u32, Failed> {
+fn next(last: &mut u32, table: &'static str) -> Result<u32, ExportError> {
     let next = *last + 1;
-    i32::try_from(next).map_err(|_| Failed::TooMany(table))?;
+    i32::try_from(next).map_err(|_| ExportError::TooMany(table))?;
     *last = next;
     Ok(next)
 }
 
 fn intent(
-    tenant: &Kept<'_>,
+    tenant: &StoredTenant<'_>,
     tenant_id: &str,
-    step: &Step,
+    step: &LogEntry,
     number: u32,
     id: &str,
     out: Out<'_>,
-) -> Result<(), Failed> {
+) -> Result<(), ExportError> {
     let Some(row) = tenant.intents.get(&step.sequence) else {
         return Ok(());
     };
@@ -241,12 +241,12 @@ fn intent(
 }
 
 fn decision(
-    tenant: &Kept<'_>,
+    tenant: &StoredTenant<'_>,
     tenant_id: &str,
-    step: &Step,
+    step: &LogEntry,
     id: &str,
     out: Out<'_>,
-) -> Result<(), Failed> {
+) -> Result<(), ExportError> {
     let entry = &step.entry;
     let number = |name| entry.field(name).and_then(Value::as_f64);
     let text = |name| entry.field(name).and_then(Value::as_str);
@@ -340,7 +340,7 @@ impl Row {
         }
     }
 
-    pub(super) fn end(mut self, out: Out<'_>, section: &'static str) -> Result<(), Failed> {
+    pub(super) fn end(mut self, out: Out<'_>, section: &'static str) -> Result<(), ExportError> {
         self.0.push('\n');
         Ok(out(section, self.0.as_bytes())?)
     }

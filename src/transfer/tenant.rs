@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Failed, Opened};
+use super::{ExportError, OpeningState};
 use crate::audit::verify::{ParsedEntry, leaf_hash, tree_root};
 use crate::audit::{Hash, Opening};
 use crate::decide::Category;
@@ -24,7 +24,7 @@ use crate::tenant::usage::{KeyUsageRow, UsageLogRow};
 const PAGE: usize = 512;
 
 /// A tenant's hot rows, and the way to its cold ones.
-pub struct Kept<'a> {
+pub struct StoredTenant<'a> {
     pub(super) id: TenantId,
     pub(super) head: Head,
     pub(super) account: AccountRow,
@@ -41,28 +41,28 @@ pub struct Kept<'a> {
 }
 
 /// One entry with what is behind it.
-pub(super) struct Step {
+pub(super) struct LogEntry {
     pub sequence: Sequence,
     /// The exact bytes.
     pub bytes: Vec<u8>,
     pub entry: ParsedEntry,
     pub leaf: Hash,
     pub opening: Option<Opening>,
-    pub opened: Opened,
+    pub opened: OpeningState,
 }
 
-impl Step {
+impl LogEntry {
     /// A part of the opening as text.
     pub fn text(&self, name: &str) -> Option<&str> {
         std::str::from_utf8(self.opening.as_ref()?.part(name)?).ok()
     }
 }
 
-impl<'a> Kept<'a> {
+impl<'a> StoredTenant<'a> {
     /// Takes up a tenant: its claim, which the store has checked against the head, and a reader for
     /// everything else.
-    pub fn new(id: TenantId, claim: Claim, reader: &'a Reader) -> Result<Self, Failed> {
-        let damaged = |why: &str| Failed::damaged(id, "head", claim.head.sequence, why);
+    pub fn new(id: TenantId, claim: Claim, reader: &'a Reader) -> Result<Self, ExportError> {
+        let damaged = |why: &str| ExportError::damaged(id, "head", claim.head.sequence, why);
         let (mut keys, mut claims) = (BTreeMap::new(), BTreeMap::new());
         let (mut intents, mut outcomes) = (BTreeMap::new(), BTreeMap::new());
         let (mut key_usage, mut beta) = (BTreeMap::new(), BTreeMap::new());
@@ -72,7 +72,7 @@ impl<'a> Kept<'a> {
             let stored = crate::store::open_envelope(id, table, key, value)
                 .map_err(crate::store::ReadError::from)?;
             let row = Row::decode(table, stored.version, key, &stored.payload)
-                .map_err(|source| Failed::Row { tenant: id, source })?;
+                .map_err(|source| ExportError::Row { tenant: id, source })?;
             // Every table stands here: one that is new is not forgotten.
             match row {
                 Row::AccountRow((), row) => account = Some(row),
@@ -111,16 +111,16 @@ impl<'a> Kept<'a> {
         self.head.sequence.get() + 1
     }
 
-    pub(super) fn damaged(&self, what: &'static str, at: Sequence, why: &str) -> Failed {
-        Failed::damaged(self.id, what, at, why)
+    pub(super) fn damaged(&self, what: &'static str, at: Sequence, why: &str) -> ExportError {
+        ExportError::damaged(self.id, what, at, why)
     }
 
     /// Every entry in order. That none is missing or foreign is known only at the end: the root over
     /// all of them must be the head's.
     pub(super) fn entries(
         &self,
-        each: &mut dyn FnMut(&Step) -> Result<(), Failed>,
-    ) -> Result<(), Failed> {
+        each: &mut dyn FnMut(&LogEntry) -> Result<(), ExportError>,
+    ) -> Result<(), ExportError> {
         let missing = |at: Sequence| self.damaged("entry", at, "it is not there");
         let (mut leaves, mut next) = (Vec::new(), None);
         loop {
@@ -155,11 +155,11 @@ impl<'a> Kept<'a> {
         Ok(())
     }
 
-    fn step(&self, key: &[u8], bytes: Vec<u8>) -> Result<Step, Failed> {
+    fn step(&self, key: &[u8], bytes: Vec<u8>) -> Result<LogEntry, ExportError> {
         let sequence = Sequence::from_bytes(key)
             .ok_or_else(|| self.damaged("entry", self.head.sequence, "its key is malformed"))?;
         let damaged = |what, why: &dyn std::fmt::Display| {
-            Failed::damaged(self.id, what, sequence, why.to_string())
+            ExportError::damaged(self.id, what, sequence, why.to_string())
         };
         let entry = ParsedEntry::parse(&bytes).map_err(|why| damaged("entry", &why))?;
         if entry.tenant != self.id || entry.sequence != sequence {
@@ -174,11 +174,11 @@ impl<'a> Kept<'a> {
                 .map_err(|why| damaged("opening", &why))?;
         }
         let opened = match (&opening, entry.commitments().next()) {
-            (Some(_), _) => Opened::Kept,
-            (None, Some(_)) => Opened::Erased,
-            (None, None) => Opened::None,
+            (Some(_), _) => OpeningState::Kept,
+            (None, Some(_)) => OpeningState::Erased,
+            (None, None) => OpeningState::None,
         };
-        Ok(Step {
+        Ok(LogEntry {
             sequence,
             leaf: leaf_hash(&bytes),
             bytes,
@@ -191,8 +191,8 @@ impl<'a> Kept<'a> {
     /// Every row of the usage log, in order.
     pub(super) fn usage_logs(
         &self,
-        each: &mut dyn FnMut(Sequence, &UsageLogRow) -> Result<(), Failed>,
-    ) -> Result<(), Failed> {
+        each: &mut dyn FnMut(Sequence, &UsageLogRow) -> Result<(), ExportError>,
+    ) -> Result<(), ExportError> {
         let mut from = Sequence::FIRST;
         loop {
             let page = self
@@ -203,7 +203,7 @@ impl<'a> Kept<'a> {
             }
             for (key, stored) in page {
                 let row = Row::decode(&USAGE_LOGS, stored.version, &key, &stored.payload);
-                let row = row.map_err(|source| Failed::Row {
+                let row = row.map_err(|source| ExportError::Row {
                     tenant: self.id,
                     source,
                 })?;

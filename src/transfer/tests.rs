@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::sql::{Row, Script};
-use super::{Failed, Kept, ndjson};
+use super::{ExportError, StoredTenant, ndjson};
 use crate::audit::{Fact, Log, Signer};
 use crate::decide::intent::BoundedString;
 use crate::engine::{self, Engine};
@@ -18,7 +18,7 @@ use crate::id::{Sequence, TenantId};
 use crate::stamp::Stamp;
 use crate::store::{Head, OPENINGS, Op, Record, Store, StoreConfig};
 use crate::tenant::command::Caller;
-use crate::tenant::key::{NewKey, Role};
+use crate::tenant::key::{KeySpec, Role};
 use crate::tenant::lifecycle::FoundTenant;
 use crate::tenant::schema::TABLES;
 use crate::tenant::usage::Tier;
@@ -45,7 +45,7 @@ fn founded(folder: &TempDir) -> Store {
             tier: Tier::Enterprise,
             retention_days: None,
             created_by: None,
-            keys: vec![NewKey::with_role(Tier::Enterprise, Role::Ci)],
+            keys: vec![KeySpec::with_role(Tier::Enterprise, Role::Ci)],
             service: "arf.invalid".into(),
             public_key: "key".into(),
         };
@@ -63,7 +63,7 @@ fn founded(folder: &TempDir) -> Store {
 fn append(store: &Store, rows: Vec<Op>, change: impl FnOnce(&mut Vec<u8>, &mut Head)) {
     let claim = store.claim(TENANT).unwrap().unwrap();
     let reader = store.reader();
-    let kept = Kept::new(TENANT, claim, &reader).unwrap();
+    let kept = StoredTenant::new(TENANT, claim, &reader).unwrap();
     let head = &kept.head;
     let mut log = Log::resume(
         kept.account.log.clone(),
@@ -92,10 +92,10 @@ fn append(store: &Store, rows: Vec<Op>, change: impl FnOnce(&mut Vec<u8>, &mut H
 type Written = BTreeMap<&'static str, String>;
 
 /// Both exports of the tenant.
-fn exported(store: &Store) -> Result<(Written, Written), Failed> {
+fn exported(store: &Store) -> Result<(Written, Written), ExportError> {
     let reader = store.reader();
-    let kept = |_| Kept::new(TENANT, store.claim(TENANT).unwrap().unwrap(), &reader);
-    let written = |write: &mut dyn FnMut(super::Out<'_>) -> Result<(), Failed>| {
+    let kept = |_| StoredTenant::new(TENANT, store.claim(TENANT).unwrap().unwrap(), &reader);
+    let written = |write: &mut dyn FnMut(super::Out<'_>) -> Result<(), ExportError>| {
         let mut written = Written::new();
         write(&mut |name, line| {
             let text = std::str::from_utf8(line).unwrap();
@@ -114,7 +114,7 @@ fn the_name_secret_is_in_no_file() {
     let folder = TempDir::new().unwrap();
     let store = founded(&folder);
     let claim = store.claim(TENANT).unwrap().unwrap();
-    let secret = Kept::new(TENANT, claim, &store.reader())
+    let secret = StoredTenant::new(TENANT, claim, &store.reader())
         .unwrap()
         .account
         .name_secret;

@@ -5,7 +5,7 @@ use arf::audit::Opening;
 use arf::audit::verify::ParsedEntry;
 use arf::id::TenantId;
 use arf::store::{self, fuzz};
-use arf::tenant::schema::{Edit, Row, TABLES};
+use arf::tenant::schema::{Mutation, Row, TABLES};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (u8, u16, &[u8], &[u8])| {
@@ -15,10 +15,10 @@ fuzz_target!(|input: (u8, u16, &[u8], &[u8])| {
     let _ = store::open_envelope(tenant, table, key, payload);
     if let Ok(row) = Row::decode(table, version, key, payload) {
         // What was read can be written, and is then read as the same.
-        let written = Edit::from(row).op(tenant);
+        let written = Mutation::from(row).op(tenant);
         let (key, again) = fuzz::put(&written);
         let row = Row::decode(table, 1, key, &again).expect("a row that was written is read");
-        assert_eq!(fuzz::put(&Edit::from(row).op(tenant)).1, again);
+        assert_eq!(fuzz::put(&Mutation::from(row).op(tenant)).1, again);
     }
     if let Ok(opening) = Opening::decode(payload) {
         assert_eq!(opening.encode(), payload);

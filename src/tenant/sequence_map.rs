@@ -12,14 +12,14 @@ const BLOCK: usize = 64;
 
 /// Rows by sequence.
 #[derive(Debug)]
-pub struct Ordered<R> {
+pub struct SequenceMap<R> {
     /// INVARIANT: no block is empty; each lies under a key that is not above its first row's and above
     /// those of the block before it; rows are in order.
     blocks: BTreeMap<Sequence, Vec<(Sequence, R)>>,
     count: usize,
 }
 
-impl<R> Default for Ordered<R> {
+impl<R> Default for SequenceMap<R> {
     fn default() -> Self {
         Self {
             blocks: BTreeMap::new(),
@@ -28,7 +28,7 @@ impl<R> Default for Ordered<R> {
     }
 }
 
-impl<R> Ordered<R> {
+impl<R> SequenceMap<R> {
     /// How many rows there are.
     pub fn len(&self) -> usize {
         self.count
@@ -118,33 +118,33 @@ mod tests {
             steps in prop::collection::vec((0..40u64, prop::bool::weighted(0.1), prop::bool::weighted(0.2)), 0..400),
             from in 0..500u64,
         ) {
-            let mut ordered = Ordered::default();
+            let mut sequence_map = SequenceMap::default();
             let mut model = BTreeMap::new();
             for (next, (value, anywhere, goes)) in (1..).zip(steps) {
                 let key = Sequence::new(if anywhere { value * 13 } else { next });
                 if goes {
-                    prop_assert_eq!(ordered.remove(key), model.remove(&key));
+                    prop_assert_eq!(sequence_map.remove(key), model.remove(&key));
                 } else {
-                    ordered.insert(key, value);
+                    sequence_map.insert(key, value);
                     model.insert(key, value);
                 }
-                prop_assert_eq!(ordered.get(key), model.get(&key));
+                prop_assert_eq!(sequence_map.get(key), model.get(&key));
             }
-            prop_assert_eq!(ordered.len(), model.len());
+            prop_assert_eq!(sequence_map.len(), model.len());
             for from in [0, from, 1_000] {
                 let from = Sequence::new(from);
-                let rows: Vec<_> = ordered.since(from).map(|(key, value)| (key, *value)).collect();
+                let rows: Vec<_> = sequence_map.since(from).map(|(key, value)| (key, *value)).collect();
                 let expected: Vec<_> = model.range(from..).map(|(key, value)| (*key, *value)).collect();
                 prop_assert_eq!(rows, expected);
             }
-            prop_assert!(ordered.blocks.values().all(|block| !block.is_empty() && block.len() <= BLOCK));
+            prop_assert!(sequence_map.blocks.values().all(|block| !block.is_empty() && block.len() <= BLOCK));
         }
     }
 
     #[test]
     fn rows_in_order_fill_their_blocks() {
-        let mut ordered = Ordered::default();
-        (0..1_000).for_each(|number| ordered.insert(Sequence::new(number), number));
-        assert_eq!(ordered.blocks.len(), 1_000_usize.div_ceil(BLOCK));
+        let mut sequence_map = SequenceMap::default();
+        (0..1_000).for_each(|number| sequence_map.insert(Sequence::new(number), number));
+        assert_eq!(sequence_map.blocks.len(), 1_000_usize.div_ceil(BLOCK));
     }
 }
