@@ -1,38 +1,17 @@
-//! Closed vocabularies: an enum whose values are a word in JSON and one byte in rows.
+//! Closed vocabularies: enums whose values are strings in JSON and, where rows hold them, one byte.
 
-/// Declares such an enum. Codes are frozen: new values are added, none is renumbered or reused.
+/// Declares such an enum: `Value = 1 "value"` where rows hold it, `Value = "value"` where none does.
+/// Codes are frozen: new values are added, none is renumbered or reused.
 #[macro_export]
 macro_rules! string_enum {
-    ($(#[$doc:meta])* $name:ident { $($(#[$value_doc:meta])* $value:ident = $code:literal $word:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum $name {
-            $($(#[$value_doc])* $value,)+
-        }
+    ($(#[$doc:meta])* $name:ident { $($(#[$value_doc:meta])* $value:ident = $code:literal $string:literal,)+ }) => {
+        $crate::string_enum!(@enum $(#[$doc])* $name { $($(#[$value_doc])* $value = $string,)+ });
 
         impl $name {
-            /// Every value, in the order of their codes.
-            pub const ALL: &'static [Self] = &[$(Self::$value),+];
-
-            /// The word that callers read and write.
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$value => $word,)+
-                }
-            }
-
             /// The byte that rows hold.
             pub const fn code(self) -> u8 {
                 match self {
                     $(Self::$value => $code,)+
-                }
-            }
-
-            /// The value with this word.
-            pub fn parse(word: &str) -> Option<Self> {
-                match word {
-                    $($word => Some(Self::$value),)+
-                    _ => None,
                 }
             }
 
@@ -42,12 +21,6 @@ macro_rules! string_enum {
                     $($code => Some(Self::$value),)+
                     _ => None,
                 }
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.pad(self.as_str())
             }
         }
 
@@ -63,16 +36,70 @@ macro_rules! string_enum {
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let (value, told) = if deserializer.is_human_readable() {
-                    let word = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(deserializer)?;
-                    (Self::parse(&word), word.into_owned())
-                } else {
-                    let code = <u8 as serde::Deserialize>::deserialize(deserializer)?;
-                    (Self::from_code(code), code.to_string())
-                };
-                value.ok_or_else(|| {
-                    serde::de::Error::custom(format!("`{told}` is no {}", stringify!($name)))
+                if deserializer.is_human_readable() {
+                    return Self::deserialize_str(deserializer);
+                }
+                let code = <u8 as serde::Deserialize>::deserialize(deserializer)?;
+                Self::from_code(code).ok_or_else(|| {
+                    serde::de::Error::custom(format!("{code} is no code of {}", stringify!($name)))
                 })
+            }
+        }
+    };
+
+    ($(#[$doc:meta])* $name:ident { $($(#[$value_doc:meta])* $value:ident = $string:literal,)+ }) => {
+        $crate::string_enum!(@enum $(#[$doc])* $name { $($(#[$value_doc])* $value = $string,)+ });
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Self::deserialize_str(deserializer)
+            }
+        }
+    };
+
+    (@enum $(#[$doc:meta])* $name:ident { $($(#[$value_doc:meta])* $value:ident = $string:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name {
+            $($(#[$value_doc])* $value,)+
+        }
+
+        impl $name {
+            /// Every value, as declared.
+            pub const ALL: &'static [Self] = &[$(Self::$value),+];
+
+            /// The string that callers read and write.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$value => $string,)+
+                }
+            }
+
+            /// The value with this string.
+            pub fn parse(text: &str) -> Option<Self> {
+                match text {
+                    $($string => Some(Self::$value),)+
+                    _ => None,
+                }
+            }
+
+            fn deserialize_str<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(deserializer)?;
+                Self::parse(&text).ok_or_else(|| {
+                    serde::de::Error::custom(format!("`{text}` is no {}", stringify!($name)))
+                })
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
             }
         }
     };

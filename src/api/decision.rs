@@ -240,15 +240,15 @@ crate::string_enum!(
     /// What the caller does next.
     Step {
         /// Go ahead.
-        Proceed = 1 "proceed",
+        Proceed = "proceed",
         /// Do not.
-        Stop = 2 "stop",
+        Stop = "stop",
         /// A person decides; look again later.
-        Wait = 3 "wait",
+        Wait = "wait",
         /// Apply `counterfactual.patch` and ask again.
-        Change = 4 "change",
+        Change = "change",
         /// Ask again under a new id.
-        Renew = 5 "renew",
+        Renew = "renew",
     }
 );
 

@@ -16,53 +16,53 @@ string_enum!(
     /// What kind of thing went wrong. The words are part of the contract.
     Code {
         /// The body is not JSON.
-        MalformedJson = 1 "malformed_json",
+        MalformedJson = "malformed_json",
         /// No key, or none that is known.
-        Unauthenticated = 2 "unauthenticated",
+        Unauthenticated = "unauthenticated",
         /// The key's scopes do not allow this.
-        Forbidden = 3 "forbidden",
+        Forbidden = "forbidden",
         /// The key's claims do not allow this intent.
-        ClaimNotAllowed = 4 "claim_not_allowed",
+        ClaimNotAllowed = "claim_not_allowed",
         /// There is no such thing for this caller.
-        NotFound = 5 "not_found",
+        NotFound = "not_found",
         /// The id was used for something else.
-        IdempotencyConflict = 6 "idempotency_conflict",
+        IdempotencyConflict = "idempotency_conflict",
         /// The other outcome is recorded already.
-        OutcomeConflict = 7 "outcome_conflict",
+        OutcomeConflict = "outcome_conflict",
         /// The review has ended another way.
-        ReviewConflict = 8 "review_conflict",
+        ReviewConflict = "review_conflict",
         /// What was asked for has been erased.
-        Redacted = 9 "redacted",
+        Redacted = "redacted",
         /// What was asked for has lapsed.
-        Expired = 10 "expired",
+        Expired = "expired",
         /// The thing is not the one that `If-Match` names.
-        PreconditionFailed = 11 "precondition_failed",
+        PreconditionFailed = "precondition_failed",
         /// The body is too long.
-        PayloadTooLarge = 12 "payload_too_large",
+        PayloadTooLarge = "payload_too_large",
         /// The body is not declared to be JSON.
-        UnsupportedMediaType = 13 "unsupported_media_type",
+        UnsupportedMediaType = "unsupported_media_type",
         /// The body is JSON, but does not say what it must.
-        InvalidRequest = 14 "invalid_request",
+        InvalidRequest = "invalid_request",
         /// The month's decisions are used up.
-        QuotaExceeded = 15 "quota_exceeded",
+        QuotaExceeded = "quota_exceeded",
         /// Too many requests a second.
-        RateLimited = 16 "rate_limited",
+        RateLimited = "rate_limited",
         /// Too many commands of the tenant wait.
-        TenantBusy = 17 "tenant_busy",
+        TenantBusy = "tenant_busy",
         /// Too much waits in the whole node.
-        Overloaded = 18 "overloaded",
+        Overloaded = "overloaded",
         /// A row of the tenant is damaged.
-        TenantCorrupt = 19 "tenant_corrupt",
+        TenantCorrupt = "tenant_corrupt",
         /// The tenant is being loaded again after a fault.
-        TenantReloading = 20 "tenant_reloading",
+        TenantReloading = "tenant_reloading",
         /// The tables are being rebuilt from the log.
-        Rebuilding = 21 "rebuilding",
+        Rebuilding = "rebuilding",
         /// The server stops.
-        ShuttingDown = 22 "shutting_down",
+        ShuttingDown = "shutting_down",
         /// The time ran out; nothing was begun.
-        DeadlineExceeded = 23 "deadline_exceeded",
+        DeadlineExceeded = "deadline_exceeded",
         /// The disk is full.
-        StorageFull = 24 "storage_full",
+        StorageFull = "storage_full",
     }
 );
 

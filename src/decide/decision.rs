@@ -221,9 +221,9 @@ string_enum!(
     /// Who can bring a change about.
     ChangeKind {
         /// The caller may decide it.
-        Choice = 1 "choice",
+        Choice = "choice",
         /// The caller can only wait for it, or fix it in the world.
-        Fact = 2 "fact",
+        Fact = "fact",
     }
 );
 

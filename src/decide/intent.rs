@@ -50,52 +50,52 @@ string_enum!(
     /// Types of resource that can be provisioned.
     ResourceType {
         /// A virtual machine.
-        Vm = 1 "vm",
+        Vm = "vm",
         /// Object or block storage.
-        StorageAccount = 2 "storage_account",
+        StorageAccount = "storage_account",
         /// A managed database.
-        Database = 3 "database",
+        Database = "database",
         /// A managed Kubernetes cluster.
-        KubernetesCluster = 4 "kubernetes_cluster",
+        KubernetesCluster = "kubernetes_cluster",
         /// Serverless functions.
-        FunctionApp = 5 "function_app",
+        FunctionApp = "function_app",
         /// A network.
-        VirtualNetwork = 6 "virtual_network",
+        VirtualNetwork = "virtual_network",
     }
 );
 string_enum!(
     /// How much a grant allows; ordered.
     PermissionLevel {
         /// Look.
-        Read = 1 "read",
+        Read = "read",
         /// Change.
-        Write = 2 "write",
+        Write = "write",
         /// Everything, rights included.
-        Admin = 3 "admin",
+        Admin = "admin",
     }
 );
 string_enum!(
     /// How far a deployment reaches; ordered.
     ChangeScope {
         /// One instance.
-        SingleInstance = 1 "single_instance",
+        SingleInstance = "single_instance",
         /// A small share of the traffic.
-        Canary = 2 "canary",
+        Canary = "canary",
         /// Everything at once.
-        Global = 3 "global",
+        Global = "global",
     }
 );
 string_enum!(
     /// How bad a forecast is.
     RiskLevel {
         /// 0.1
-        Low = 1 "low",
+        Low = "low",
         /// 0.4
-        Medium = 2 "medium",
+        Medium = "medium",
         /// 0.7
-        High = 3 "high",
+        High = "high",
         /// 0.95
-        Critical = 4 "critical",
+        Critical = "critical",
     }
 );
 

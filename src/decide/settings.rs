@@ -14,11 +14,11 @@ string_enum!(
     /// What a gate does with a decision; it never changes the action.
     Enforcement {
         /// Nothing stops.
-        Observe = 1 "observe",
+        Observe = "observe",
         /// Only denials stop.
-        Deny = 2 "deny",
+        Deny = "deny",
         /// Denials and escalations stop.
-        Full = 3 "full",
+        Full = "full",
     }
 );
 
@@ -26,9 +26,9 @@ string_enum!(
     /// What becomes of an outcome that the key reports that asked for the change.
     SelfReported {
         /// It is learned, and counted as self-reported.
-        Learn = 1 "learn",
+        Learn = "learn",
         /// It is kept but not learned.
-        Keep = 2 "keep",
+        Keep = "keep",
     }
 );
 

@@ -21,9 +21,9 @@ string_enum!(
     /// Whether an intent has an outcome.
     OutcomeFilter {
         /// It has one.
-        Recorded = 1 "recorded",
+        Recorded = "recorded",
         /// It has none.
-        Missing = 2 "missing",
+        Missing = "missing",
     }
 );
 

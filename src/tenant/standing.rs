@@ -13,15 +13,15 @@ string_enum!(
     /// Where a decided intent stands.
     State {
         /// A person is to decide.
-        Pending = 1 "pending",
+        Pending = "pending",
         /// Go ahead, by rule or by person.
-        Approved = 2 "approved",
+        Approved = "approved",
         /// Do not, by rule or by person.
-        Denied = 3 "denied",
+        Denied = "denied",
         /// Its time ran out; stops like a denial.
-        Expired = 4 "expired",
+        Expired = "expired",
         /// Its outcome is recorded.
-        Closed = 5 "closed",
+        Closed = "closed",
     }
 );
 
