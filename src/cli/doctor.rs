@@ -18,7 +18,7 @@ use crate::id::{Sequence, TenantId};
 use crate::jobs::backup::Plan;
 use crate::store::keyfile::{self, KeyFileError, SIGNING_KEY};
 use crate::store::{
-    self, Backup, Change, ENTRIES, OpenError, ReadOnly, Salvage, Survey, TablesAre,
+    self, Backup, Change, ENTRIES, OpenError, ReadOnly, Salvage, Survey, TablesState,
 };
 use crate::tenant::key::{KeyHash, KeyRow, Secret};
 use crate::tenant::schema::{API_KEYS, Row, RowKey as _, TABLES, TENANTS};
@@ -394,15 +394,15 @@ impl Findings {
     fn tables(&mut self, survey: &Survey, in_use: bool) {
         let bytes = survey.tables_bytes;
         match survey.tables {
-            TablesAre::Present => self.fine("tables", format!("present, {bytes} bytes")),
-            TablesAre::Missing => self.note("tables", "missing: the next start builds them"),
-            TablesAre::Unfinished if in_use => {
+            TablesState::Present => self.fine("tables", format!("present, {bytes} bytes")),
+            TablesState::Missing => self.note("tables", "missing: the next start builds them"),
+            TablesState::Rebuilding if in_use => {
                 self.note("tables", "old rows are on their way back to them");
             }
-            TablesAre::Unfinished => {
+            TablesState::Rebuilding => {
                 self.note("tables", "not finished: the next start builds them anew");
             }
-            TablesAre::Doubtful => self.note(
+            TablesState::Doubtful => self.note(
                 "tables",
                 "a write to them failed (a full disk?): the next start builds them anew",
             ),

@@ -190,7 +190,7 @@ pub use ledger::Ledger;
 pub use local::fuzz;
 pub use local::{
     Backup, BackupError, Change, Copied, FORMAT, Facts, Gap, Loss, Progress, ReadOnly, Repair,
-    RepairError, Repaired, Restoring, Salvage, SalvageReport, Survey, TableError, TablesAre,
+    RepairError, Repaired, Restoring, Salvage, SalvageReport, Survey, TableError, TablesState,
     Unreadable, Visit, backups_in, remove_old_backups,
 };
 pub use record::{Lsn, Record};

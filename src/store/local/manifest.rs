@@ -3,11 +3,10 @@
 #![deny(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 use std::io;
-use std::path::Path;
 
-use super::disk::{Disk, len_u64};
+use super::dir::{DataDir, MANIFEST};
+use super::disk::len_u64;
 
-pub(super) const FILE: &str = "MANIFEST";
 const NEW: &str = "MANIFEST.new";
 
 /// The format of data directories that this version writes, and the newest it reads.
@@ -39,8 +38,8 @@ impl From<io::Error> for BadManifest {
 
 impl Manifest {
     /// The manifest of this data directory; `None` if there is none yet.
-    pub fn load(disk: &dyn Disk, data: &Path) -> Result<Option<Self>, BadManifest> {
-        match disk.read(&data.join(FILE)) {
+    pub fn load(data: &DataDir) -> Result<Option<Self>, BadManifest> {
+        match data.disk().read(&data.at(MANIFEST)) {
             Ok(bytes) => Self::parse(&bytes).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
@@ -48,11 +47,12 @@ impl Manifest {
     }
 
     /// Replaces the manifest, durably.
-    pub fn save(self, disk: &dyn Disk, data: &Path) -> io::Result<()> {
+    pub fn save(self, data: &DataDir) -> io::Result<()> {
+        let (disk, new) = (data.disk(), data.at(NEW));
         let text = self.render();
-        disk.create(&data.join(NEW), text.as_bytes(), len_u64(text.as_bytes()))?;
-        disk.rename(&data.join(NEW), &data.join(FILE))?;
-        disk.sync_dir(data)
+        disk.create(&new, text.as_bytes(), len_u64(text.as_bytes()))?;
+        disk.rename(&new, &data.at(MANIFEST))?;
+        disk.sync_dir(data.path())
     }
 
     fn render(self) -> String {
@@ -92,20 +92,17 @@ impl Manifest {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::disk::RealDisk;
     use super::*;
 
     #[test]
     fn a_manifest_comes_back_and_is_readable() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(Manifest::load(&RealDisk, dir.path()).unwrap(), None);
+        let data = DataDir::real(dir.path());
+        assert_eq!(Manifest::load(&data).unwrap(), None);
         for boot_epoch in [1, u32::MAX] {
             let manifest = Manifest { boot_epoch };
-            manifest.save(&RealDisk, dir.path()).unwrap();
-            assert_eq!(
-                Manifest::load(&RealDisk, dir.path()).unwrap(),
-                Some(manifest)
-            );
+            manifest.save(&data).unwrap();
+            assert_eq!(Manifest::load(&data).unwrap(), Some(manifest));
         }
         assert_eq!(
             Manifest { boot_epoch: 7 }.render(),

@@ -20,6 +20,7 @@
 //! In a room `pub` reaches as far as this folder, because the rooms are private to it, and
 //! `pub(super)` as far as the room.
 
+mod dir;
 mod disk;
 #[cfg(fuzzing)]
 pub mod fuzz;
@@ -51,6 +52,7 @@ use tokio::sync::oneshot;
 use crate::store::record::{Lsn, Record};
 use crate::store::{CloseError, Mark, OpenError, Opened, StoreConfig, StoreStats, TableSpec};
 use crate::sync::RwLock;
+use dir::DataDir;
 use disk::{Disk, RealDisk};
 use log::commit::{Committer, Fatal, Inbox, Pending};
 use log::frame::{Kind, Tail};
@@ -66,6 +68,7 @@ use tables::memtable::Memtable;
 use tables::rebuild::{self, Erased};
 use tables::sled::SledTables;
 
+pub use dir::TablesState;
 pub use manifest::FORMAT;
 pub use rescue::{
     Backup, BackupError, Change, Copied, Facts, Gap, Loss, Progress, ReadOnly, Repair, RepairError,
@@ -74,7 +77,6 @@ pub use rescue::{
 };
 pub use tables::TableError;
 pub(super) use tables::layout::{full_key, split_key, successor, tenant_end};
-pub use tables::settle::TablesAre;
 
 /// Opens the tables in a directory.
 type OpenTables = dyn Fn(&Path, &Schema, u64) -> Result<Box<dyn Tables>, TableError> + Send + Sync;
@@ -124,6 +126,7 @@ fn last_words(line: String) {
 /// What the threads and the readers share.
 pub(super) struct Shared {
     config: StoreConfig,
+    data: DataDir,
     schema: Schema,
     env: Env,
     wal: Wal,
@@ -229,6 +232,7 @@ impl Local {
         let counters = Counters::at(&scan);
         let shared = Arc::new(Shared {
             config: config.clone(),
+            data: DataDir::new(env.disk.clone(), &config.data),
             schema,
             env,
             inbox: Inbox::new(),

@@ -2,39 +2,22 @@
 //! hold what it says.
 
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::Env;
-use super::disk::{Disk, LogFile, len_u64};
+use super::dir::{DataDir, MANIFEST, QUARANTINE, RESTORE, WAL};
+use super::disk::{LogFile, len_u64};
 use super::log::frame::{HEADER, Kind, Tail};
 use super::log::scan::{Scan, Torn};
 use super::log::segment::Wal;
-use super::manifest::{self, BadManifest, Manifest};
-use super::rescue::{restore, salvage};
+use super::manifest::{BadManifest, Manifest};
+use super::rescue::salvage;
 use super::schema::Schema;
+use super::snapshot::Snapshot;
 use super::snapshot::keep;
-use super::snapshot::{self, Snapshot};
 use super::tables::rebuild::Origin;
 use super::tables::settle::{Settle, Settled};
 use crate::store::{OpenError, StoreConfig};
-
-pub(super) const LOCK: &str = "LOCK";
-/// How often a lock that somebody has is tried, and how long it is waited between.
-const LOCK_TRIES: u32 = 20;
-const LOCK_PAUSE: Duration = Duration::from_millis(10);
-pub(super) const WAL: &str = "wal";
-/// What is of no use to a start, and may be to somebody.
-pub(super) const QUARANTINE: &str = "quarantine";
-
-/// The directory for it; durably there on return, so that what is moved into it is not lost.
-pub(super) fn quarantine(disk: &dyn Disk, data: &Path) -> io::Result<PathBuf> {
-    let dir = data.join(QUARANTINE);
-    disk.create_dir(&dir)?;
-    disk.sync_dir(data)?;
-    Ok(dir)
-}
 
 /// What a start found and made.
 pub(super) struct Recovered {
@@ -60,18 +43,17 @@ pub(super) fn recover(
     schema: &Schema,
     env: &Env,
 ) -> Result<Recovered, OpenError> {
-    let data = config.data.as_path();
-    let disk = &env.disk;
-    let wal = Wal::new(disk.clone(), data.join(WAL), config.segment_bytes);
-    let snapshots = data.join(snapshot::DIR);
-    restore::refuse_unfinished(disk.as_ref(), data)?;
-    for dir in [&wal.dir, &snapshots] {
-        disk.create_dir(dir)
-            .map_err(|error| OpenError::io(dir, error))?;
+    let data = &DataDir::new(env.disk.clone(), &config.data);
+    let disk = data.disk();
+    let wal = Wal::new(data, config.segment_bytes);
+    refuse_unfinished_restore(data)?;
+    for dir in [data.wal(), data.snapshots()] {
+        disk.create_dir(&dir)
+            .map_err(|error| OpenError::io(&dir, error))?;
     }
-    let lock = lock(data)?;
+    let lock = data.lock()?;
     if !config.finish_salvage {
-        salvage::refuse_unfinished(disk.as_ref(), data)?;
+        salvage::refuse_unfinished(data)?;
     }
 
     wal.remove_unfinished()
@@ -85,6 +67,7 @@ pub(super) fn recover(
     if before.epoch.is_none() {
         // The directory itself may be new.
         let parent = data
+            .path()
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty());
         let parent = parent.unwrap_or(Path::new("."));
@@ -93,15 +76,14 @@ pub(super) fn recover(
     }
     let boot_epoch = before.epoch.unwrap_or(0).saturating_add(1);
     Manifest { boot_epoch }
-        .save(disk.as_ref(), data)
-        .map_err(|error| OpenError::io(data, error))?;
+        .save(data)
+        .map_err(|error| OpenError::io(data.path(), error))?;
 
     if let Some(torn) = &scan.torn {
-        keep_torn(config, env, torn, boot_epoch)?;
+        quarantine_torn(data, torn, boot_epoch)?;
     }
     for path in &damaged {
-        keep::set_aside(disk.as_ref(), data, path, boot_epoch)
-            .map_err(|error| OpenError::io(path, error))?;
+        keep::quarantine(data, path, boot_epoch).map_err(|error| OpenError::io(path, error))?;
     }
     let (file, preallocator) = settle_log(&wal, &scan, before.clean)?;
     wal.measure()
@@ -112,6 +94,7 @@ pub(super) fn recover(
     };
     let settle = Settle {
         config,
+        data,
         schema,
         env,
         wal: &wal,
@@ -156,16 +139,16 @@ pub(super) struct Examined {
 }
 
 /// Reads manifest, snapshots and log, and holds them against each other.
-pub(super) fn examine(data: &Path, wal: &Wal, schema: &Schema) -> Result<Examined, OpenError> {
-    let manifest = load_manifest(data, wal.disk.as_ref())?;
-    let found = keep::find(wal, &data.join(snapshot::DIR), schema)?;
+pub(super) fn examine(data: &DataDir, wal: &Wal, schema: &Schema) -> Result<Examined, OpenError> {
+    let manifest = load_manifest(data)?;
+    let found = keep::find(data, wal, schema)?;
     let scan = Scan::read(wal, schema, found.base)?;
     let epoch = match manifest {
         Some(manifest) if manifest.boot_epoch >= scan.tail.epoch => Some(manifest.boot_epoch),
         None if scan.last.is_none() => None,
         Some(_) | None => {
             let why = "the log is of a later start than this file";
-            return Err(scan.damaged(data.join(manifest::FILE), 0, None, why));
+            return Err(scan.damaged(data.at(MANIFEST), 0, None, why));
         }
     };
     // A SHUTDOWN frame of an earlier epoch says nothing of the start after it.
@@ -184,51 +167,37 @@ pub(super) fn examine(data: &Path, wal: &Wal, schema: &Schema) -> Result<Examine
 
 /// Sets aside what the log ends in: if it turns out to have been more than an unfinished write, it
 /// is still there.
-fn keep_torn(
-    config: &StoreConfig,
-    env: &Env,
-    torn: &Torn,
-    boot_epoch: u32,
-) -> Result<(), OpenError> {
-    let aside = config.data.join(QUARANTINE);
-    let aside = aside.join(format!("{WAL}-{boot_epoch}"));
+fn quarantine_torn(data: &DataDir, torn: &Torn, boot_epoch: u32) -> Result<(), OpenError> {
     let file = torn.file.display();
     tracing::warn!(%file, torn.offset, torn.why, "the log ends in a write that was cut short");
-    let disk = &env.disk;
-    quarantine(disk.as_ref(), &config.data)
-        .and_then(|dir| {
-            disk.create(&aside, &torn.bytes, len_u64(&torn.bytes))?;
-            disk.sync_dir(&dir)
-        })
-        .map_err(|error| OpenError::io(&aside, error))
+    let copy = || {
+        let dir = data.quarantine()?;
+        let path = dir.join(format!("{WAL}-{boot_epoch}"));
+        data.disk()
+            .create(&path, &torn.bytes, len_u64(&torn.bytes))?;
+        data.disk().sync_dir(&dir)
+    };
+    copy().map_err(|error| OpenError::io(&data.at(QUARANTINE), error))
 }
 
-/// Takes the data directory; nobody else has it until the file is closed.
-pub(super) fn lock(data: &Path) -> Result<File, OpenError> {
-    let path = data.join(LOCK);
-    let io = |error| OpenError::io(&path, error);
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(io)?;
-    // A process that this one starts has the lock too, until it becomes another program.
-    for _ in 0..LOCK_TRIES {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(std::fs::TryLockError::WouldBlock) => std::thread::park_timeout(LOCK_PAUSE),
-            Err(std::fs::TryLockError::Error(error)) => return Err(io(error)),
-        }
+/// A restore that was cut short may have left half of a data directory, or none.
+fn refuse_unfinished_restore(data: &DataDir) -> Result<(), OpenError> {
+    match data.restore_unfinished() {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(OpenError::Damaged {
+            file: data.at(RESTORE),
+            offset: 0,
+            last_good: None,
+            next_valid: None,
+            why: "a restore was cut short: run `arf restore` again",
+        }),
+        Err(error) => Err(OpenError::io(data.path(), error)),
     }
-    Err(OpenError::InUse {
-        data: data.to_owned(),
-    })
 }
 
-pub(super) fn load_manifest(data: &Path, disk: &dyn Disk) -> Result<Option<Manifest>, OpenError> {
-    let file = data.join(manifest::FILE);
-    Manifest::load(disk, data).map_err(|bad| match bad {
+pub(super) fn load_manifest(data: &DataDir) -> Result<Option<Manifest>, OpenError> {
+    let file = data.at(MANIFEST);
+    Manifest::load(data).map_err(|bad| match bad {
         BadManifest::Io(error) => OpenError::io(&file, error),
         BadManifest::Newer(format) => OpenError::Newer {
             file,

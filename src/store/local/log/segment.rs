@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use crate::store::local::dir::{self, DataDir};
 use crate::store::local::disk::{Disk, LogFile};
 
 /// How long to wait before a segment that could not be made is tried again, and before the disk is
@@ -26,17 +27,12 @@ pub struct Wal {
     on_disk: Arc<AtomicU64>,
 }
 
-/// What a segment is called.
-pub fn file_name(number: u64) -> String {
-    format!("{number:016x}.wal")
-}
-
 impl Wal {
-    /// The log in a directory.
-    pub fn new(disk: Arc<dyn Disk>, dir: PathBuf, segment_bytes: u64) -> Self {
+    /// The log in a data directory.
+    pub fn new(data: &DataDir, segment_bytes: u64) -> Self {
         Self {
-            disk,
-            dir,
+            disk: data.disk().clone(),
+            dir: data.wal(),
             segment_bytes,
             on_disk: Arc::default(),
         }
@@ -67,14 +63,16 @@ impl Wal {
 
     /// Where a segment lies.
     pub fn path(&self, number: u64) -> PathBuf {
-        self.dir.join(file_name(number))
+        self.dir.join(dir::segment_name(number))
     }
 
     /// The numbers of the segments there are, ascending.
     pub fn numbers(&self) -> io::Result<Vec<u64>> {
         let names = self.disk.list(&self.dir)?;
-        let number = |name: &String| u64::from_str_radix(name.strip_suffix(".wal")?, 16).ok();
-        let mut numbers: Vec<_> = names.iter().filter_map(number).collect();
+        let mut numbers: Vec<_> = names
+            .iter()
+            .filter_map(|name| dir::segment_number(name))
+            .collect();
         numbers.sort_unstable();
         Ok(numbers)
     }
@@ -82,7 +80,7 @@ impl Wal {
     /// Removes segments that were never finished. To be called while nobody makes one.
     pub fn remove_unfinished(&self) -> io::Result<()> {
         let mut names = self.disk.list(&self.dir)?;
-        names.retain(|name| name.ends_with(".new"));
+        names.retain(|name| dir::is_unfinished(name));
         names
             .iter()
             .try_for_each(|name| self.disk.remove(&self.dir.join(name)))
@@ -92,7 +90,7 @@ impl Wal {
     /// What could not be finished gives its space back.
     pub fn create(&self, number: u64, front: &[u8], len: u64) -> io::Result<Box<dyn LogFile>> {
         let path = self.path(number);
-        let unfinished = path.with_extension("new");
+        let unfinished = path.with_extension(dir::NEW);
         let made = self.disk.create(&unfinished, front, len).and_then(|file| {
             self.disk.rename(&unfinished, &path)?;
             self.disk.sync_dir(&self.dir)?;

@@ -27,21 +27,19 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use super::Progress;
-use super::read_only_disk::read_only_wal;
+use super::read_only_disk::read_only;
 use super::readonly::{ReadOnly, newest_whole};
 use crate::store::local::Shared;
+use crate::store::local::dir::{self, BACKUP, DataDir, MANIFEST, SNAPSHOTS, WAL};
 use crate::store::local::disk::{Disk as _, RealDisk, len_u64};
 use crate::store::local::log::frame::{HEADER, Kind, Tail};
-use crate::store::local::log::segment::{Wal, file_name};
+use crate::store::local::log::segment::Wal;
 use crate::store::local::manifest::{self, Manifest};
-use crate::store::local::recover::WAL;
 use crate::store::local::schema::Schema;
-use crate::store::local::snapshot::{self, Snapshot};
+use crate::store::local::snapshot::Snapshot;
 use crate::store::{OpenError, TableSpec};
 use crate::time::Timestamp;
 
-/// The file that says what is in a backup.
-const FILE: &str = "backup.json";
 /// What a backup's directory is called besides its name until it is whole.
 const UNFINISHED: &str = ".new";
 /// What it is called besides its name once it is being removed.
@@ -170,19 +168,19 @@ impl Backup {
             dir: dir.to_owned(),
             why,
         };
-        let path = dir.join(FILE);
+        let path = dir.join(BACKUP);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(not(format!("it has no {FILE}")));
+                return Err(not(format!("it has no {BACKUP}")));
             }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                return Err(not(format!("{FILE} is not text")));
+                return Err(not(format!("{BACKUP} is not text")));
             }
             Err(error) => return Err(BackupError::io(&path)(error)),
         };
         let backup: Self =
-            serde_json::from_str(&text).map_err(|error| not(format!("{FILE}: {error}")))?;
+            serde_json::from_str(&text).map_err(|error| not(format!("{BACKUP}: {error}")))?;
         if backup.format > manifest::FORMAT {
             return Err(OpenError::Newer {
                 file: path,
@@ -194,7 +192,7 @@ impl Backup {
         if backup.clone().sealed().render() == text {
             Ok(backup)
         } else {
-            Err(not(format!("{FILE} is not what was written")))
+            Err(not(format!("{BACKUP} is not what was written")))
         }
     }
 
@@ -212,7 +210,7 @@ impl Backup {
         let said = (backup.lsn, backup.tenants);
         if !facts.clean || (facts.last.get(), tenants) != said {
             return Err(BackupError::Damaged {
-                file: dir.join(FILE),
+                file: dir.join(BACKUP),
                 why: "its log does not end where it says".to_owned(),
             });
         }
@@ -247,7 +245,7 @@ impl Backup {
             }
             done += copied.bytes;
         }
-        for below in [WAL, snapshot::DIR] {
+        for below in [WAL, SNAPSHOTS] {
             for extra in names(&dir.join(below))? {
                 let name = format!("{below}/{extra}");
                 if !self.files.contains_key(&name) {
@@ -398,7 +396,7 @@ impl Source<'_> {
             return Err(BackupError::NoRoom { dir, free, wants });
         }
         let (mut files, mut done) = (BTreeMap::new(), 0);
-        for below in [WAL, snapshot::DIR] {
+        for below in [WAL, SNAPSHOTS] {
             let below = dir.join(below);
             let made = DirBuilder::new().mode(0o700).create(&below);
             made.map_err(BackupError::io(&below))?;
@@ -442,15 +440,15 @@ impl Source<'_> {
             boot_epoch: end.epoch,
         };
         manifest
-            .save(&RealDisk, dir)
+            .save(&DataDir::real(dir))
             .map_err(BackupError::io(dir))?;
-        let path = dir.join(manifest::FILE);
+        let path = dir.join(MANIFEST);
         files.insert(
-            manifest::FILE.to_owned(),
+            MANIFEST.to_owned(),
             copy(&path, None, u64::MAX, &mut |_| Ok(()))?,
         );
         sync_dir(&dir.join(WAL))?;
-        sync_dir(&dir.join(snapshot::DIR))?;
+        sync_dir(&dir.join(SNAPSHOTS))?;
 
         let mut backup = Backup {
             format: manifest::FORMAT,
@@ -469,7 +467,7 @@ impl Source<'_> {
         }
         backup.tenants = u64::try_from(seen.facts().tenants).unwrap_or(u64::MAX);
         let backup = backup.sealed();
-        let path = dir.join(FILE);
+        let path = dir.join(BACKUP);
         let mut file = create(&path)?;
         file.write_all(backup.render().as_bytes())
             .and_then(|()| file.sync_all())
@@ -485,7 +483,7 @@ impl Source<'_> {
         let mut files = Vec::new();
         if let Some(Snapshot { path, bytes, .. }) = base {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            files.push((format!("{}/{name}", snapshot::DIR), *bytes));
+            files.push((format!("{}/{name}", SNAPSHOTS), *bytes));
         }
         let covered = base.map_or(0, |base| base.cover.segment);
         let numbers = self.wal.numbers().map_err(BackupError::io(&self.wal.dir))?;
@@ -526,7 +524,7 @@ impl Shared {
         let newest = snapshots.last().map_or(0, |newest| newest.bytes);
         let source = Source {
             data: &self.config.data,
-            wal: read_only_wal(self.wal.dir.clone()),
+            wal: Wal::new(&read_only(self.data.path()), 0),
             snapshots: &snapshots,
             end: *self.position.lock().expect("no holder of this lock panics"),
             ended: false,
@@ -621,7 +619,7 @@ pub(super) fn names(dir: &Path) -> Result<Vec<String>, BackupError> {
 }
 
 fn segment_name(number: u64) -> String {
-    format!("{WAL}/{}", file_name(number))
+    format!("{WAL}/{}", dir::segment_name(number))
 }
 
 fn hex(bytes: &[u8]) -> String {

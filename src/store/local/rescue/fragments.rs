@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::Progress;
 use super::salvage::Unreadable;
@@ -15,6 +14,7 @@ use crate::store::Head;
 use crate::store::OpenError;
 use crate::store::ledger::Tally;
 use crate::store::local::Env;
+use crate::store::local::dir::{self, DataDir};
 use crate::store::local::disk::Disk;
 use crate::store::local::log::frame::{Flaw, HEADER, Kind, Tail, announced, find_frames};
 use crate::store::local::log::scan::{open_head, records};
@@ -124,7 +124,7 @@ impl Fragments {
         progress: Progress<'_>,
     ) -> Result<PathBuf, OpenError> {
         let disk = &env.disk;
-        let made = snapshot::path(dir, self.cover.lsn);
+        let made = dir.join(dir::snapshot_name(self.cover.lsn));
         let io = |error| OpenError::io(&made, error);
         let whole: HashSet<_> = self.whole.keys().copied().collect();
         let mut writer =
@@ -261,9 +261,8 @@ pub(super) struct Ground {
 impl Ground {
     /// Looks at every snapshot, the newest first; `first` is the first segment of the log.
     pub fn find(
-        disk: &Arc<dyn Disk>,
+        data: &DataDir,
         schema: &Schema,
-        dir: &Path,
         first: Option<u64>,
         progress: Progress<'_>,
     ) -> Result<Self, OpenError> {
@@ -274,7 +273,8 @@ impl Ground {
             useless: Vec::new(),
         };
         let paths =
-            snapshot::list(disk.as_ref(), dir).map_err(|error| OpenError::io(dir, error))?;
+            snapshot::list(data).map_err(|error| OpenError::io(&data.snapshots(), error))?;
+        let disk = data.disk();
         for path in paths.into_iter().rev() {
             progress("checking the snapshot", 0, 1);
             let whole = Snapshot::open(disk, schema, path.clone()).and_then(|snapshot| {
@@ -373,7 +373,7 @@ mod tests {
             segment: 3,
             epoch: 1,
         };
-        let path = snapshot::path(dir.path(), cover.lsn);
+        let path = dir.path().join(dir::snapshot_name(cover.lsn));
         let mut writer =
             snapshot::Writer::create(env.disk.as_ref(), &path, 1, Some(cover)).unwrap();
         items.iter().for_each(|item| writer.push(item).unwrap());

@@ -4,12 +4,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::store::local::dir::DataDir;
 use crate::store::local::disk::{Disk, LogFile, RealDisk};
-use crate::store::local::log::segment::Wal;
 
-/// A log that is read only.
-pub(super) fn read_only_wal(wal: PathBuf) -> Wal {
-    Wal::new(Arc::new(ReadOnlyDisk { but: None }), wal, 0)
+/// A data directory that is read only.
+pub(super) fn read_only(data: &Path) -> DataDir {
+    DataDir::new(Arc::new(ReadOnlyDisk { but: None }), data)
 }
 
 /// The disk there is, of which nothing is changed but what is below `but`. What a start would clear

@@ -6,18 +6,18 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use super::Progress;
-use super::read_only_disk::{ReadOnlyDisk, read_only_wal};
+use super::read_only_disk::{ReadOnlyDisk, read_only};
 use crate::id::TenantId;
 use crate::store::Lsn;
 use crate::store::head::Head;
 use crate::store::ledger::Ledger;
+use crate::store::local::dir::DataDir;
 use crate::store::local::disk::{Disk as _, RealDisk, len_u64};
 use crate::store::local::log::commit::Inbox;
 use crate::store::local::log::frame::Tail;
@@ -25,16 +25,15 @@ use crate::store::local::log::frames::{LogError, LogFrames};
 use crate::store::local::log::scan::{Scan, open_head, records};
 use crate::store::local::log::segment::{SegmentPreallocator, Wal};
 use crate::store::local::manifest;
-use crate::store::local::recover::{self, Before, Examined, LOCK, WAL};
+use crate::store::local::recover::{self, Before, Examined};
 use crate::store::local::schema::{Part, Schema};
 use crate::store::local::snapshot::keep::SnapshotManager;
-use crate::store::local::snapshot::{self, Effect, Item, Snapshot};
+use crate::store::local::snapshot::{Effect, Item, Snapshot};
 use crate::store::local::space::Space;
 use crate::store::local::tables::apply::MemtableQueue;
 use crate::store::local::tables::layout::{Layout, split_key};
 use crate::store::local::tables::rebuild::{Chunk, Origin, RebuildError};
 use crate::store::local::tables::replay;
-use crate::store::local::tables::settle::TABLES;
 use crate::store::local::{Counters, Env, Shared};
 use crate::store::record::{LoggedBody, LoggedOp};
 use crate::store::row::{Damaged, Envelope, HEADS, Load, Op, Stored, TableSpec, open_envelope};
@@ -149,7 +148,7 @@ impl ReadOnly {
     }
 
     pub(super) fn open_with(data: &Path, schema: Schema) -> Result<Self, OpenError> {
-        Self::open_locked(data, schema, lock(data)?)
+        Self::open_locked(data, schema, DataDir::real(data).lock_shared()?)
     }
 
     /// Of a directory that is locked already.
@@ -158,13 +157,14 @@ impl ReadOnly {
         schema: Schema,
         lock: Option<File>,
     ) -> Result<Self, OpenError> {
-        let wal = read_only_wal(data.join(WAL));
+        let dir = read_only(data);
+        let wal = Wal::new(&dir, 0);
         let Examined {
             scan,
             snapshots,
             damaged,
             before,
-        } = recover::examine(data, &wal, &schema)?;
+        } = recover::examine(&dir, &wal, &schema)?;
         Ok(Self {
             data: data.to_owned(),
             schema,
@@ -348,20 +348,17 @@ impl ReadOnly {
     pub fn reader(&self, scratch: &Path) -> Result<Reader, OpenError> {
         let config = StoreConfig::new(&self.data);
         let env = Env::real();
-        let wal = Wal::new(
-            Arc::new(ReadOnlyDisk {
-                but: Some(scratch.to_owned()),
-            }),
-            self.wal.dir.clone(),
-            0,
-        );
+        let disk = Arc::new(ReadOnlyDisk {
+            but: Some(scratch.to_owned()),
+        });
+        let wal = Wal::new(&DataDir::new(disk.clone(), &self.data), 0);
+        let scratch = DataDir::new(disk, scratch);
         // Where runs go, if the log is long.
-        let runs = scratch.join(snapshot::DIR);
+        let runs = scratch.snapshots();
         RealDisk
             .create_dir(&runs)
             .map_err(|error| OpenError::io(&runs, error))?;
-        let tables = scratch.join(TABLES);
-        let tables = (env.open_tables)(&tables, &self.schema, config.table_cache_bytes)?;
+        let tables = (env.open_tables)(&scratch.tables(), &self.schema, config.table_cache_bytes)?;
         let origin = Origin {
             snapshots: self.snapshots.clone(),
             end: self.scan.tail,
@@ -371,10 +368,11 @@ impl ReadOnly {
                 .fill(chunk.table, &chunk.rows)
                 .map_err(RebuildError::Tables)
         };
-        let place = (&wal, &self.schema, scratch);
+        let place = (&wal, &self.schema, &scratch);
         origin.rows(place, Part::Whole, &|| false, &mut fill)?;
         replay::check_heads(&self.scan, tables.as_ref())?;
         let shared = Shared {
+            data: DataDir::new(wal.disk.clone(), &self.data),
             inbox: Inbox::new(),
             memtable_queue: MemtableQueue::new(self.scan.through),
             preallocator: SegmentPreallocator::new(0, 0, None),
@@ -441,26 +439,4 @@ fn change(tenant: TenantId, op: LoggedOp<'_>) -> Result<Change<'_>, Damaged> {
         LoggedOp::Delete { table, key } => Change::Delete { table, key },
         LoggedOp::DeleteRange { table, from, to } => Change::DeleteRange { table, from, to },
     })
-}
-
-/// Keeps starts out for as long as it is held. Nothing is made: where there is no `LOCK`, nobody
-/// has started here.
-fn lock(data: &Path) -> Result<Option<File>, OpenError> {
-    let path = data.join(LOCK);
-    let io = |error| OpenError::io(&path, error);
-    if let Err(error) = std::fs::read_dir(data) {
-        return Err(OpenError::io(data, error));
-    }
-    let file = match File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(io(error)),
-    };
-    match file.try_lock_shared() {
-        Ok(()) => Ok(Some(file)),
-        Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse {
-            data: data.to_owned(),
-        }),
-        Err(std::fs::TryLockError::Error(error)) => Err(io(error)),
-    }
 }

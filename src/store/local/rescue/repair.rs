@@ -18,12 +18,11 @@ use crate::id::{Sequence, TenantId};
 use crate::store::head::Head;
 use crate::store::ledger::Ledger;
 use crate::store::local::Env;
-use crate::store::local::recover;
+use crate::store::local::dir::{DataDir, Marker, TablesState};
 use crate::store::local::schema::Schema;
 use crate::store::local::tables::layout::{Layout, full_key, tenant_end};
 use crate::store::local::tables::memtable::Generation;
 use crate::store::local::tables::replay;
-use crate::store::local::tables::settle::{self, DOUBTFUL, TABLES, TablesAre};
 use crate::store::local::tables::{TableError, Tables};
 use crate::store::row::{ENTRIES, TableSpec};
 use crate::store::{OpenError, ReadError, StoreConfig};
@@ -109,7 +108,7 @@ impl Repair<'_> {
         progress: Progress<'_>,
     ) -> Result<Repaired, RepairError> {
         let data = &config.data;
-        let lock = recover::lock(data)?;
+        let lock = DataDir::real(data).lock()?;
         let live = ReadOnly::open_locked(data, schema.clone(), Some(lock))?;
         let head = live.heads().find(|(tenant, _)| *tenant == self.tenant);
         let (_, head) = head.ok_or(RepairError::NoTenant(self.tenant))?;
@@ -203,15 +202,14 @@ impl Repair<'_> {
         env: &Env,
         progress: Progress<'_>,
     ) -> Result<bool, OpenError> {
-        let (data, disk) = (&config.data, &env.disk);
-        let io = |error| OpenError::io(data, error);
-        let names = disk.list(data).map_err(io)?;
-        if TablesAre::among(&names) != TablesAre::Present {
+        let data = DataDir::new(env.disk.clone(), &config.data);
+        let io = |error| OpenError::io(data.path(), error);
+        if data.tables_state().map_err(io)? != TablesState::Present {
             return Ok(false);
         }
-        settle::doubt_tables(env, data).map_err(io)?;
+        data.mark(Marker::Doubtful).map_err(io)?;
         let write = || -> Result<(), Unusable> {
-            let tables = (env.open_tables)(&data.join(TABLES), schema, config.table_cache_bytes)?;
+            let tables = (env.open_tables)(&data.tables(), schema, config.table_cache_bytes)?;
             self.clear(tables.as_ref(), schema)?;
             self.write(sources, tables.as_ref(), progress)?;
             Ok(tables.sync()?)
@@ -229,8 +227,7 @@ impl Repair<'_> {
                 return Ok(false);
             }
         }
-        disk.remove(&data.join(DOUBTFUL)).map_err(io)?;
-        disk.sync_dir(data).map_err(io)?;
+        data.unmark(Marker::Doubtful).map_err(io)?;
         Ok(true)
     }
 

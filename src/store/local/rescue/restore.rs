@@ -10,37 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::Progress;
 use super::backup::{Backup, BackupError, copy, names, sync_dir};
-use crate::store::OpenError;
-use crate::store::local::disk::Disk;
-use crate::store::local::manifest;
-use crate::store::local::recover::{self, LOCK, WAL};
-
-pub(super) const UNFINISHED: &str = "restore.new";
-
-/// Whether a directory with these names in it holds no data. What an earlier attempt left means
-/// nothing.
-pub(super) fn is_empty(names: &[String]) -> bool {
-    let nothing = |name: &String| [LOCK, UNFINISHED].contains(&name.as_str());
-    names.iter().all(nothing)
-}
-
-/// Refuses a directory in which a restore was begun and did not end.
-pub fn refuse_unfinished(disk: &dyn Disk, data: &Path) -> Result<(), OpenError> {
-    let names = disk
-        .list(data)
-        .map_err(|error| OpenError::io(data, error))?;
-    let has = |name: &str| names.iter().any(|there| there == name);
-    if has(manifest::FILE) || !has(UNFINISHED) {
-        return Ok(());
-    }
-    Err(OpenError::Damaged {
-        file: data.join(UNFINISHED),
-        offset: 0,
-        last_good: None,
-        next_valid: None,
-        why: "a restore was cut short: run `arf restore` again",
-    })
-}
+use crate::store::local::dir::{DataDir, LOCK, MANIFEST, RESTORE, WAL};
 
 /// A data directory that is being restored. Dropped before [`Restoring::finish`] it leaves nothing.
 #[derive(Debug)]
@@ -58,8 +28,9 @@ impl Restoring {
             builder.recursive(true).mode(0o700).create(dir)
         };
         make(&data).map_err(BackupError::io(&data))?;
-        let lock = recover::lock(&data)?;
-        if !is_empty(&names(&data)?) {
+        let dir = DataDir::real(&data);
+        let lock = dir.lock()?;
+        if !dir.is_empty().map_err(BackupError::io(&data))? {
             return Err(BackupError::NotEmpty { dir: data });
         }
         let restoring = Self { data, _lock: lock };
@@ -71,7 +42,7 @@ impl Restoring {
 
     /// Where it is being made: a data directory of its own.
     pub fn dir(&self) -> PathBuf {
-        self.data.join(UNFINISHED)
+        self.data.join(RESTORE)
     }
 
     /// Copies the files of a backup, but for those named in `without`; each is checked as it is
@@ -117,7 +88,7 @@ impl Restoring {
         all.retain(|name| name != LOCK);
         all.sort_by_key(|name| match name.as_str() {
             WAL => 0,
-            manifest::FILE => 2,
+            MANIFEST => 2,
             _ => 1,
         });
         for name in all {

@@ -6,12 +6,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::restore;
-use super::salvage;
+use crate::store::local::dir::{self, DataDir, QUARANTINE, RESTORE, SALVAGE, TablesState};
 use crate::store::local::disk::{Disk, RealDisk};
-use crate::store::local::recover::{QUARANTINE, WAL};
-use crate::store::local::snapshot;
-use crate::store::local::tables::settle::{TABLES, TablesAre};
 
 /// See [`Survey::of`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +27,7 @@ pub struct Survey {
     /// The bytes of the newest of them.
     pub newest_snapshot: u64,
     /// What the tables are like.
-    pub tables: TablesAre,
+    pub tables: TablesState,
     /// Bytes of the tables.
     pub tables_bytes: u64,
     /// What starts set aside, by name, with its bytes.
@@ -43,32 +39,28 @@ pub struct Survey {
 impl Survey {
     /// Looks at a directory.
     pub fn of(data: &Path) -> io::Result<Self> {
-        let names = RealDisk.list(data)?;
-        let is_there = |name: &str| names.iter().any(|other| other == name);
-        let of_kind = |dir: &str, ending: &str| {
-            let mut found = sizes(&data.join(dir))?;
-            found.retain(|name, _| name.ends_with(ending));
-            Ok::<_, io::Error>(found)
-        };
+        let dir = DataDir::real(data);
         let count = |found: &BTreeMap<String, u64>| {
             let count = u64::try_from(found.len()).unwrap_or(u64::MAX);
             (count, found.values().sum())
         };
-        let segments = of_kind(WAL, ".wal")?;
-        let snapshots = of_kind(snapshot::DIR, ".snap")?;
+        let mut segments = sizes(&dir.wal())?;
+        segments.retain(|name, _| dir::segment_number(name).is_some());
+        let mut snapshots = sizes(&dir.snapshots())?;
+        snapshots.retain(|name, _| dir::is_snapshot(name));
         let standing = data.ancestors().find(|dir| dir.exists());
         let standing = standing.filter(|dir| !dir.as_os_str().is_empty());
         Ok(Self {
             data: data.to_owned(),
-            empty: restore::is_empty(&names),
-            restore_cut_short: is_there(restore::UNFINISHED),
-            salvage_cut_short: is_there(salvage::UNFINISHED),
+            empty: dir.is_empty()?,
+            restore_cut_short: dir.at(RESTORE).exists(),
+            salvage_cut_short: dir.at(SALVAGE).exists(),
             segments: count(&segments),
             snapshots: count(&snapshots),
             newest_snapshot: snapshots.values().next_back().copied().unwrap_or(0),
-            tables: TablesAre::among(&names),
-            tables_bytes: size(&data.join(TABLES))?,
-            quarantine: sizes(&data.join(QUARANTINE))?,
+            tables: dir.tables_state()?,
+            tables_bytes: size(&dir.tables())?,
+            quarantine: sizes(&dir.at(QUARANTINE))?,
             free: RealDisk.free(standing.unwrap_or(Path::new(".")))?,
         })
     }

@@ -139,11 +139,7 @@ fn config(dir: &Path) -> StoreConfig {
 }
 
 fn wal(dir: &Path) -> Wal {
-    Wal::new(
-        Arc::new(RealDisk),
-        dir.join("wal"),
-        config(dir).segment_bytes,
-    )
+    Wal::new(&DataDir::real(dir), config(dir).segment_bytes)
 }
 
 /// The files below a directory, by their path in it.
@@ -297,7 +293,7 @@ impl Expected {
         };
         base.copy(work, None);
         let (log, schema) = (wal(work), Schema::new(&SCHEMA));
-        let found = keep::find(&log, &work.join(snapshot::DIR), &schema).unwrap();
+        let found = keep::find(&DataDir::real(work), &log, &schema).unwrap();
         let scan = Scan::read(&log, &schema, found.base).unwrap();
         let whole = read(work).unwrap();
         let last_frame = (scan.last != Some(Kind::Shutdown))

@@ -12,6 +12,7 @@ use std::vec;
 
 use crate::id::TenantId;
 use crate::store::ledger::Tally;
+use crate::store::local::dir::{self, DataDir};
 use crate::store::local::disk::{Disk, LogFile, len_u64};
 use crate::store::local::log::frame::{HEADER, Kind, Tail, is_shutdown};
 use crate::store::local::log::frames::{Frames, LogError, go_on};
@@ -20,9 +21,6 @@ use crate::store::local::schema::{Part, Schema, rank};
 use crate::store::local::tables::layout::{full_key, split_key};
 use crate::store::record::{Cover, LoggedBody, LoggedOp, Lsn, Record, RowsRecord};
 use crate::store::row::{Envelope, HEADS, Load, TableSpec, check_envelope};
-
-/// The directory of the snapshots, in the data directory.
-pub const DIR: &str = "snapshots";
 
 /// A frame has about this many bytes.
 const FRAME_BYTES: usize = 256 << 10;
@@ -114,15 +112,11 @@ pub struct Snapshot {
     pub bytes: u64,
 }
 
-/// Where the snapshot with this last record lies.
-pub fn path(dir: &Path, lsn: Lsn) -> PathBuf {
-    dir.join(format!("{:016x}.snap", lsn.get()))
-}
-
 /// The snapshots there are by name, oldest first; nothing is known of what is in them.
-pub fn list(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut names = disk.list(dir)?;
-    names.retain(|name| name.ends_with(".snap"));
+pub fn list(data: &DataDir) -> io::Result<Vec<PathBuf>> {
+    let dir = data.snapshots();
+    let mut names = data.disk().list(&dir)?;
+    names.retain(|name| dir::is_snapshot(name));
     names.sort_unstable();
     Ok(names.into_iter().map(|name| dir.join(name)).collect())
 }
@@ -133,8 +127,7 @@ impl Snapshot {
         let bytes = disk.len(&path).map_err(LogError::io(&path))?;
         let mut rows = Rows::new(disk.clone(), schema, path.clone(), Part::Front);
         let cover = rows.cover()?;
-        let Some(cover) = cover
-            .filter(|cover| self::path(Path::new(""), cover.lsn).file_name() == path.file_name())
+        let Some(cover) = cover.filter(|cover| path.ends_with(dir::snapshot_name(cover.lsn)))
         else {
             return Err(rows.frames.damaged("not the snapshot that its name says"));
         };
@@ -545,7 +538,7 @@ mod tests {
 
     /// Writes these rows as a snapshot.
     fn write(dir: &Path, items: &[Item]) -> Snapshot {
-        let path = path(dir, COVER.lsn);
+        let path = dir.join(dir::snapshot_name(COVER.lsn));
         let mut writer = Writer::create(&RealDisk, &path, 5, Some(COVER)).unwrap();
         items.iter().for_each(|item| writer.push(item).unwrap());
         Snapshot {

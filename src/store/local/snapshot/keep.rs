@@ -16,12 +16,11 @@ use super::merge::{Fold, Unfinished};
 use crate::id::TenantId;
 use crate::store::OpenError;
 use crate::store::local::Shared;
-use crate::store::local::disk::Disk;
+use crate::store::local::dir::{self, DataDir};
 use crate::store::local::log::frame::Tail;
 use crate::store::local::log::frames::{LogError, go_on};
 use crate::store::local::log::scan::{Base, LastHead, Sealed};
 use crate::store::local::log::segment::Wal;
-use crate::store::local::recover::quarantine;
 use crate::store::local::schema::{Part, Schema};
 use crate::store::local::stopwatch;
 use crate::store::record::{Cover, Lsn};
@@ -47,11 +46,11 @@ pub struct Found {
 }
 
 /// Looks at every snapshot's front. Files that were never finished are removed.
-pub fn find(wal: &Wal, dir: &Path, schema: &Schema) -> Result<Found, OpenError> {
-    let disk = &wal.disk;
-    let io = |error| OpenError::io(dir, error);
-    for name in disk.list(dir).map_err(io)? {
-        if name.ends_with(".new") {
+pub fn find(data: &DataDir, wal: &Wal, schema: &Schema) -> Result<Found, OpenError> {
+    let (disk, dir) = (data.disk(), data.snapshots());
+    let io = |error| OpenError::io(&dir, error);
+    for name in disk.list(&dir).map_err(io)? {
+        if dir::is_unfinished(&name) {
             disk.remove(&dir.join(name)).map_err(io)?;
         }
     }
@@ -61,7 +60,7 @@ pub fn find(wal: &Wal, dir: &Path, schema: &Schema) -> Result<Found, OpenError> 
         damaged: Vec::new(),
     };
     let mut trouble = None;
-    let paths = file::list(disk.as_ref(), dir).map_err(io)?;
+    let paths = file::list(data).map_err(io)?;
     for path in paths.into_iter().rev() {
         let front = Snapshot::open(disk, schema, path.clone()).and_then(|snapshot| {
             if found.base.is_none() {
@@ -95,12 +94,9 @@ pub fn find(wal: &Wal, dir: &Path, schema: &Schema) -> Result<Found, OpenError> 
 }
 
 /// Puts a damaged snapshot where nobody takes it for one any more.
-pub fn set_aside(disk: &dyn Disk, data: &Path, path: &Path, epoch: u32) -> std::io::Result<()> {
-    let dir = quarantine(disk, data)?;
+pub fn quarantine(data: &DataDir, path: &Path, epoch: u32) -> std::io::Result<()> {
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
-    disk.rename(path, &dir.join(format!("snapshot-{epoch}-{name}")))?;
-    disk.sync_dir(&dir)?;
-    disk.sync_dir(path.parent().unwrap_or(data))
+    data.move_to_quarantine(path, &format!("snapshot-{epoch}-{name}"))
 }
 
 /// What is known of snapshots and of the log that they may take the place of.
@@ -329,9 +325,8 @@ fn make(shared: &Shared, end: Sealed) {
             (Some(LogError::Damaged { path, .. }), Some(base)) if path == base.path => {
                 // The one before it, and the log from there, come to the same.
                 snapshot_manager.forget(&base);
-                let disk = shared.wal.disk.as_ref();
-                if let Err(error) = set_aside(disk, &shared.config.data, &path, shared.epoch) {
-                    tracing::warn!(%error, "a damaged snapshot could not be set aside");
+                if let Err(error) = quarantine(&shared.data, &path, shared.epoch) {
+                    tracing::warn!(%error, "a damaged snapshot could not be quarantined");
                 }
             }
             _ => return snapshot_manager.failed(end),
@@ -342,7 +337,7 @@ fn make(shared: &Shared, end: Sealed) {
 /// Merges `base` and the log behind it up to the end of a segment.
 fn merge(shared: &Shared, base: Option<&Snapshot>, end: Sealed) -> Result<Snapshot, LogError> {
     let disk = &shared.wal.disk;
-    let dir = shared.config.data.join(file::DIR);
+    let dir = shared.data.snapshots();
     let stopped = || shared.snapshot_manager.is_stopped();
     let fold = Fold {
         wal: &shared.wal,
@@ -361,8 +356,8 @@ fn merge(shared: &Shared, base: Option<&Snapshot>, end: Sealed) -> Result<Snapsh
     };
     let folded = fold.run()?;
     let cover = Cover::up_to(folded.end);
-    let path = file::path(&dir, cover.lsn);
-    let new = Unfinished::new(disk, path.with_extension("new"));
+    let path = dir.join(dir::snapshot_name(cover.lsn));
+    let new = Unfinished::new(disk, path.with_extension(dir::NEW));
     let io = LogError::io(new.path());
     let mut writer =
         Writer::create(disk.as_ref(), new.path(), shared.epoch, Some(cover)).map_err(&io)?;
@@ -421,8 +416,8 @@ fn remove_useless(shared: &Shared) -> std::io::Result<()> {
     let [older, .., _newest] = kept.as_slice() else {
         return Ok(());
     };
-    let dir = shared.config.data.join(file::DIR);
-    let mut snapshots = file::list(disk.as_ref(), &dir)?;
+    let dir = shared.data.snapshots();
+    let mut snapshots = file::list(&shared.data)?;
     snapshots.retain(|path| kept.iter().all(|kept| kept.path != *path));
     for path in &snapshots {
         disk.remove(path)?;

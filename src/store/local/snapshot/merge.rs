@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::file::{Effect, Item, Rows, Snapshot, Writer};
 use crate::id::TenantId;
+use crate::store::local::dir;
 use crate::store::local::disk::Disk;
 use crate::store::local::log::frame::Tail;
 use crate::store::local::log::frames::{LogError, LogFrames, go_on};
@@ -155,7 +156,7 @@ impl<'a> Fold<'a> {
     fn write_run(&self, number: usize, run: Generation) -> Result<Unfinished, LogError> {
         let disk = &self.wal.disk;
         let mut path = self.runs.clone().into_os_string();
-        path.push(format!("-{number}.new"));
+        path.push(format!("-{number}.{}", dir::NEW));
         let file = Unfinished::new(disk, path.into());
         let io = LogError::io(file.path());
         let mut writer = Writer::create(disk.as_ref(), file.path(), 0, None).map_err(&io)?;

@@ -13,4 +13,4 @@ mod file;
 pub mod keep;
 pub mod merge;
 
-pub use file::{DIR, Effect, Item, START, Snapshot, Writer, list, path};
+pub use file::{Effect, Item, START, Snapshot, Writer, list};

@@ -9,12 +9,12 @@ use super::layout::Layout;
 use super::memtable::{Generation, Memtable};
 use super::rebuild::{Erased, Fill};
 use super::replay;
-use super::settle::{doubt_tables, unmark_rebuilding};
 use super::stamp::Stamp;
 use super::{TableError, Tables};
 use crate::id::TenantId;
 use crate::store::ReadError;
 use crate::store::local::Shared;
+use crate::store::local::dir::Marker;
 use crate::store::local::log::frame::Position;
 use crate::store::local::stopwatch;
 use crate::store::row::Op;
@@ -317,7 +317,7 @@ impl Applier {
 
     fn end_rebuild(&mut self) {
         self.erased = None;
-        if let Err(error) = unmark_rebuilding(&self.shared.env, &self.shared.config.data) {
+        if let Err(error) = self.shared.data.unmark(Marker::Rebuilding) {
             tracing::warn!(%error, "the next start will build the tables anew, without need");
         }
         self.shared.rebuilding.store(false, Ordering::Release);
@@ -358,7 +358,7 @@ impl Applier {
         tracing::error!(%error, "the tables cannot be written: writes stop until the next start");
         self.checkpoint = None;
         self.shared.memtable_queue.fail();
-        if let Err(error) = doubt_tables(&self.shared.env, &self.shared.config.data) {
+        if let Err(error) = self.shared.data.mark(Marker::Doubtful) {
             tracing::warn!(%error, "the tables could not be marked as doubtful");
         }
     }

@@ -6,20 +6,20 @@
 //! deleted since.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::time::Duration;
 
 use super::Tables;
 use super::layout::Layout;
 use super::memtable::{Generation, Ranges};
 use crate::store::local::Shared;
+use crate::store::local::dir::DataDir;
 use crate::store::local::log::frame::Tail;
 use crate::store::local::log::frames::{LogError, go_on};
 use crate::store::local::log::segment::Wal;
 use crate::store::local::schema::{Part, Schema};
 use crate::store::local::snapshot::keep::FileHold;
 use crate::store::local::snapshot::merge::{Fold, Folded};
-use crate::store::local::snapshot::{self, Effect, Snapshot};
+use crate::store::local::snapshot::{Effect, Snapshot};
 use crate::store::record::Lsn;
 use crate::store::row::TableSpec;
 use crate::store::{OpenError, ReadError};
@@ -85,7 +85,7 @@ impl Origin {
     /// was shown already comes again if a snapshot turns out to be damaged.
     pub fn rows(
         &self,
-        (wal, schema, data): (&Wal, &Schema, &Path),
+        (wal, schema, data): (&Wal, &Schema, &DataDir),
         part: Part,
         stopped: &(dyn Fn() -> bool + Sync),
         take: &mut dyn FnMut(Chunk) -> Result<(), RebuildError>,
@@ -98,7 +98,7 @@ impl Origin {
                 base,
                 end: self.end,
                 part,
-                runs: data.join(snapshot::DIR).join(RUNS),
+                runs: data.snapshots().join(RUNS),
                 stopped,
             };
             let whole = base.map_or(Ok(()), |base| base.check_frames(&wal.disk, stopped));
@@ -154,7 +154,7 @@ pub(super) fn front(
     origin: &Origin,
     wal: &Wal,
     schema: &Schema,
-    data: &Path,
+    data: &DataDir,
     tables: &dyn Tables,
 ) -> Result<Lsn, RebuildError> {
     origin.rows((wal, schema, data), Part::Front, &|| false, &mut |chunk| {
@@ -167,7 +167,7 @@ pub(super) fn front(
 /// The thread that brings the second part to whoever writes the tables. Meanwhile no file goes.
 pub fn back(shared: &Shared, origin: &Origin, _hold: FileHold) {
     let began = crate::store::local::stopwatch::now();
-    let place = (&shared.wal, &shared.schema, shared.config.data.as_path());
+    let place = (&shared.wal, &shared.schema, &shared.data);
     let stopped = || shared.memtable_queue.ended();
     let mut offer = |chunk| {
         if shared.memtable_queue.offer(Fill::Rows(chunk)) {

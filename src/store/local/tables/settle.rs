@@ -1,55 +1,18 @@
 //! Tables at a start: those of the last stop, brought to the end of the log, or new ones.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
 
 use super::rebuild::{self, Origin};
 use super::replay::{self, CatchUpError};
 use super::stamp::Stamp;
 use super::{TableError, Tables};
 use crate::store::local::Env;
+use crate::store::local::dir::{DataDir, Marker, TABLES, TablesState};
 use crate::store::local::log::scan::Scan;
 use crate::store::local::log::segment::Wal;
-use crate::store::local::recover::{QUARANTINE, quarantine};
 use crate::store::local::schema::Schema;
 use crate::store::record::Lsn;
 use crate::store::{OpenError, StoreConfig};
-
-pub const TABLES: &str = "tables";
-/// Present if a write to the tables failed, or is under way while they are repaired: they are built
-/// anew at the next start.
-pub const DOUBTFUL: &str = "tables.doubtful";
-/// Present while rows of a rebuild are missing in the tables: a start that finds it begins again.
-pub const REBUILDING: &str = "tables.rebuilding";
-
-/// What the tables are like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TablesAre {
-    /// There.
-    Present,
-    /// Not there: the next start builds them.
-    Missing,
-    /// A write to them failed: the next start builds them anew.
-    Doubtful,
-    /// Rows were still on their way to them: the next start builds them anew.
-    Unfinished,
-}
-
-impl TablesAre {
-    /// As the names in a data directory tell.
-    pub(in crate::store::local) fn among(names: &[String]) -> Self {
-        let is_there = |name| names.iter().any(|there| there == name);
-        if !is_there(TABLES) {
-            Self::Missing
-        } else if is_there(DOUBTFUL) {
-            Self::Doubtful
-        } else if is_there(REBUILDING) {
-            Self::Unfinished
-        } else {
-            Self::Present
-        }
-    }
-}
 
 /// Tables that can be claimed from and written to.
 pub struct Settled {
@@ -62,25 +25,10 @@ pub struct Settled {
     pub rebuilding: bool,
 }
 
-/// Notes that the tables are not to be trusted at the next start.
-pub fn doubt_tables(env: &Env, data: &Path) -> std::io::Result<()> {
-    mark(env, data, DOUBTFUL)
-}
-
-/// Notes that no row is missing in the tables any more.
-pub(super) fn unmark_rebuilding(env: &Env, data: &Path) -> std::io::Result<()> {
-    env.disk.remove(&data.join(REBUILDING))?;
-    env.disk.sync_dir(data)
-}
-
-fn mark(env: &Env, data: &Path, name: &str) -> std::io::Result<()> {
-    env.disk.create(&data.join(name), &[], 0)?;
-    env.disk.sync_dir(data)
-}
-
 /// A start's tables, and what they are made from.
 pub struct Settle<'a> {
     pub config: &'a StoreConfig,
+    pub data: &'a DataDir,
     pub schema: &'a Schema,
     pub env: &'a Env,
     pub wal: &'a Wal,
@@ -93,19 +41,17 @@ impl Settle<'_> {
     /// Opens the tables and brings them to the end of the log; builds them anew if they are missing
     /// or not what the log says.
     pub fn run(&self) -> Result<Settled, OpenError> {
-        let names = self.env.disk.list(&self.config.data);
-        let names = names.map_err(self.io("."))?;
-        let found = TablesAre::among(&names);
+        let found = self.data.tables_state().map_err(self.io())?;
         match found {
-            TablesAre::Missing => {}
+            TablesState::Missing => {}
             // Why they are of no use is known, and the disk may be full of them.
-            TablesAre::Doubtful | TablesAre::Unfinished => {
+            TablesState::Doubtful | TablesState::Rebuilding => {
                 tracing::warn!(
                     "a write to the tables failed, or they were not finished: they are built anew"
                 );
-                self.remove(TABLES)?;
+                self.remove_tables().map_err(self.io())?;
             }
-            TablesAre::Present => match self.catch_up() {
+            TablesState::Present => match self.catch_up() {
                 Ok(tables) => {
                     return Ok(Settled {
                         tables,
@@ -117,19 +63,22 @@ impl Settle<'_> {
                 Err(CatchUpError::Refuse(error)) => return Err(error),
                 Err(CatchUpError::Rebuild(why)) => {
                     tracing::warn!(why, "the tables are built anew from the log");
-                    self.set_aside()?;
+                    let name = format!("{TABLES}-{}", self.boot_epoch);
+                    self.data
+                        .move_to_quarantine(&self.data.tables(), &name)
+                        .map_err(self.io())?;
                 }
             },
         }
         let (tables, known) = self.build()?;
         let rebuilding = self.scan.through.lsn > Lsn::ZERO;
         if !rebuilding {
-            unmark_rebuilding(self.env, &self.config.data).map_err(self.io(REBUILDING))?;
+            self.data.unmark(Marker::Rebuilding).map_err(self.io())?;
         }
         Ok(Settled {
             tables,
             known,
-            replaced: found != TablesAre::Missing,
+            replaced: found != TablesState::Missing,
             rebuilding,
         })
     }
@@ -148,13 +97,13 @@ impl Settle<'_> {
 
     /// New tables with what tenants cannot do without.
     fn build(&self) -> Result<(Box<dyn Tables>, Lsn), OpenError> {
-        let data = &self.config.data;
-        mark(self.env, data, REBUILDING).map_err(self.io(REBUILDING))?;
-        self.remove(DOUBTFUL)?;
+        // In this order: one of the two is there as long as the tables are not whole.
+        self.data.mark(Marker::Rebuilding).map_err(self.io())?;
+        self.data.unmark(Marker::Doubtful).map_err(self.io())?;
         let built = self.fill();
         if built.is_err() {
             // Half-built tables must not keep the room that the next start needs.
-            let _ = self.env.disk.remove(&data.join(TABLES));
+            let _ = self.remove_tables();
         }
         built
     }
@@ -165,7 +114,7 @@ impl Settle<'_> {
             self.origin,
             self.wal,
             self.schema,
-            &self.config.data,
+            self.data,
             tables.as_ref(),
         )?;
         replay::check_heads(self.scan, tables.as_ref())?;
@@ -179,33 +128,16 @@ impl Settle<'_> {
         Ok((tables, known))
     }
 
-    /// Puts tables that may be of interest to somebody where nobody opens them.
-    fn set_aside(&self) -> Result<(), OpenError> {
-        let disk = &self.env.disk;
-        let data = &self.config.data;
-        let moved = quarantine(disk.as_ref(), data).and_then(|dir| {
-            let aside = dir.join(format!("{TABLES}-{}", self.boot_epoch));
-            disk.rename(&self.at(TABLES), &aside)?;
-            disk.sync_dir(&dir)?;
-            disk.sync_dir(data)
-        });
-        moved.map_err(self.io(QUARANTINE))
-    }
-
-    fn remove(&self, name: &str) -> Result<(), OpenError> {
-        self.env.disk.remove(&self.at(name)).map_err(self.io(name))
+    fn remove_tables(&self) -> std::io::Result<()> {
+        self.data.disk().remove(&self.data.tables())
     }
 
     fn open(&self) -> Result<Box<dyn Tables>, TableError> {
-        (self.env.open_tables)(&self.at(TABLES), self.schema, self.config.table_cache_bytes)
+        let dir = self.data.tables();
+        (self.env.open_tables)(&dir, self.schema, self.config.table_cache_bytes)
     }
 
-    fn at(&self, name: &str) -> PathBuf {
-        self.config.data.join(name)
-    }
-
-    fn io(&self, name: &str) -> impl Fn(std::io::Error) -> OpenError {
-        let path = self.at(name);
-        move |error| OpenError::io(&path, error)
+    fn io(&self) -> impl Fn(std::io::Error) -> OpenError {
+        |error| OpenError::io(self.data.path(), error)
     }
 }

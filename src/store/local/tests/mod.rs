@@ -363,7 +363,7 @@ fn a_torn_tail_is_cut_off_wherever_it_tore() {
         ends.push(tail);
     }
     let schema = Schema::new(&SCHEMA);
-    let wal = Wal::new(Arc::new(RealDisk), f.path("wal"), whole.len() as u64);
+    let wal = Wal::new(&DataDir::real(f.path("")), whole.len() as u64);
     for cut in 0..=tail.offset as usize {
         let mut torn = whole.clone();
         torn[cut..].fill(0);

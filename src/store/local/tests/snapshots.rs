@@ -15,6 +15,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::{Call, FACTS, Fixture, INTENTS, LAST_USED, SCHEMA, eventually, open_hooked, tenant};
 use crate::id::{Sequence, TenantId};
+use crate::store::local::dir::SNAPSHOTS;
 use crate::store::local::disk::LogFile;
 use crate::store::local::schema::{Part, rank};
 use crate::store::local::snapshot::{Effect, Snapshot};
@@ -46,7 +47,7 @@ fn closed_with_snapshots(count: u64) -> Fixture {
 
 fn snapshots(f: &Fixture) -> Vec<Snapshot> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let paths = snapshot::list(disk.as_ref(), &f.path(snapshot::DIR)).unwrap();
+    let paths = snapshot::list(&DataDir::real(f.path(""))).unwrap();
     let schema = Schema::new(&SCHEMA);
     let open = |path| Snapshot::open(&disk, &schema, path).unwrap();
     paths.into_iter().map(open).collect()
@@ -89,12 +90,12 @@ fn write_snapshots(f: &mut Fixture, count: u64) {
 }
 
 fn segments(f: &Fixture) -> Vec<u64> {
-    let wal = Wal::new(Arc::new(RealDisk), f.path("wal"), 0);
+    let wal = Wal::new(&DataDir::real(f.path("")), 0);
     wal.numbers().unwrap()
 }
 
 fn new_files(f: &Fixture) -> Vec<String> {
-    let mut names = RealDisk.list(&f.path(snapshot::DIR)).unwrap();
+    let mut names = RealDisk.list(&f.path(SNAPSHOTS)).unwrap();
     names.retain(|name| !name.ends_with(".snap"));
     names
 }
@@ -422,8 +423,7 @@ fn watched(watch: impl Fn(Deed, &Path) -> io::Result<()> + Send + Sync + 'static
 }
 
 fn is_of_snapshots(path: &Path) -> bool {
-    path.parent()
-        .is_some_and(|dir| dir.ends_with(snapshot::DIR))
+    path.parent().is_some_and(|dir| dir.ends_with(SNAPSHOTS))
 }
 
 #[test]
@@ -480,7 +480,7 @@ fn a_kill_while_a_snapshot_is_made_costs_nothing() {
             is_reached.try_recv().is_ok()
         });
         f.kill();
-        let leftover = f.path(snapshot::DIR).join("run-99.new");
+        let leftover = f.path(SNAPSHOTS).join("run-99.new");
         fs::write(&leftover, b"half").unwrap();
         f.open();
         assert!(!leftover.exists());

@@ -20,22 +20,21 @@ use super::Progress;
 use super::fragments::Ground;
 use crate::id::{Sequence, TenantId};
 use crate::store::local::Env;
-use crate::store::local::disk::{Disk, RealDisk, len_u64};
+use crate::store::local::dir::{
+    DataDir, MANIFEST, QUARANTINE, SALVAGE, SNAPSHOTS, TABLES, WAL, segment_name,
+};
+use crate::store::local::disk::len_u64;
 use crate::store::local::log::frame::{Kind, Tail};
-use crate::store::local::log::segment::{Wal, file_name};
-use crate::store::local::manifest::{self, Manifest};
-use crate::store::local::recover::{self, QUARANTINE, WAL};
+use crate::store::local::log::segment::Wal;
+use crate::store::local::manifest::Manifest;
+use crate::store::local::recover;
 use crate::store::local::schema::Schema;
-use crate::store::local::snapshot;
-use crate::store::local::tables::settle::TABLES;
 use crate::store::record::Record;
 use crate::store::{OpenError, StoreConfig, TableSpec};
 
 /// Where the new segments are made, below the salvage's directory.
 const MADE: &str = "new";
 const REPORT: &str = "report.json";
-/// The tenants that lost something, one a line, until their audit logs go on under other names.
-pub(super) const UNFINISHED: &str = "salvage.unfinished";
 
 /// Bytes that are not what was written there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +99,7 @@ pub struct SalvageReport {
 /// A salvage that was planned. As long as it lives, no start takes the directory.
 pub struct Salvage {
     config: StoreConfig,
+    data: DataDir,
     schema: Schema,
     env: Env,
     wal: Wal,
@@ -140,10 +140,10 @@ impl Salvage {
         progress: Progress<'_>,
     ) -> Result<Option<Self>, OpenError> {
         let schema = Schema::new(schema);
-        let data = &config.data;
-        let wal = Wal::new(env.disk.clone(), data.join(WAL), config.segment_bytes);
-        let lock = recover::lock(data)?;
-        let refused = match recover::examine(data, &wal, &schema) {
+        let data = DataDir::new(env.disk.clone(), &config.data);
+        let wal = Wal::new(&data, config.segment_bytes);
+        let lock = data.lock()?;
+        let refused = match recover::examine(&data, &wal, &schema) {
             Ok(_) => None,
             Err(error @ OpenError::Damaged { .. }) => Some(error),
             Err(other) => return Err(other),
@@ -152,7 +152,7 @@ impl Salvage {
             Some(OpenError::Damaged { file, offset, .. }) => Some((file.clone(), *offset)),
             _ => None,
         };
-        let manifest = match recover::load_manifest(data, env.disk.as_ref()) {
+        let manifest = match recover::load_manifest(&data) {
             Ok(manifest) => manifest,
             Err(OpenError::Damaged { .. }) => None,
             Err(other) => return Err(other),
@@ -161,9 +161,8 @@ impl Salvage {
 
         let numbers = wal.numbers();
         let numbers = numbers.map_err(|error| OpenError::io(&wal.dir, error))?;
-        let snapshots = data.join(snapshot::DIR);
         let first = numbers.first().copied();
-        let ground = Ground::find(&env.disk, &schema, &snapshots, first, progress)?;
+        let ground = Ground::find(&data, &schema, first, progress)?;
         let mut walk = Walk::new(&wal, &schema, &ground, suspect.clone(), started);
         walk.run(progress, &mut |_| Ok(()))?;
         let note = ground.cover.is_some_and(|cover| walk.noted < cover.lsn);
@@ -180,7 +179,7 @@ impl Salvage {
             walk.lost_its_end();
         }
         let epoch = started.max(walk.tail.epoch).saturating_add(1);
-        let quarantine = data.join(QUARANTINE);
+        let quarantine = data.at(QUARANTINE);
         let taken = env
             .disk
             .list(&quarantine)
@@ -194,6 +193,7 @@ impl Salvage {
         let from = walk.from;
         Ok(Some(Self {
             config: config.clone(),
+            data,
             env,
             wal,
             schema,
@@ -217,7 +217,7 @@ impl Salvage {
     /// Does it. `report` is kept beside what is replaced, as `report.json`. Afterwards no start takes
     /// the directory until what [`Salvage::unfinished`] tells of is done.
     pub fn execute(self, report: &[u8], progress: Progress<'_>) -> Result<(), OpenError> {
-        let (disk, data) = (&self.env.disk, &self.config.data);
+        let (disk, data) = (&self.env.disk, &self.data);
         let aside = &self.report.aside;
         disk.create_dir(aside).map_err(at(aside))?;
         let made = self.make(progress)?;
@@ -228,38 +228,35 @@ impl Salvage {
         for number in &old {
             let path = self.wal.path(*number);
             let bytes = disk.read(&path).map_err(at(&path))?;
-            let copy = kept.join(file_name(*number));
+            let copy = kept.join(segment_name(*number));
             disk.create(&copy, &bytes, len_u64(&bytes))
                 .map_err(at(&copy))?;
         }
         disk.sync_dir(&kept).map_err(at(&kept))?;
         for (path, bytes) in [
             (aside.join(REPORT), Some(report.to_vec())),
-            (
-                aside.join(manifest::FILE),
-                disk.read(&data.join(manifest::FILE)).ok(),
-            ),
+            (aside.join(MANIFEST), disk.read(&data.at(MANIFEST)).ok()),
         ] {
             if let Some(bytes) = bytes {
                 disk.create(&path, &bytes, len_u64(&bytes))
                     .map_err(at(&path))?;
             }
         }
-        let quarantine = data.join(QUARANTINE);
-        for dir in [aside, &quarantine, data] {
+        let quarantine = data.at(QUARANTINE);
+        for dir in [aside.as_path(), &quarantine, data.path()] {
             disk.sync_dir(dir).map_err(at(dir))?;
         }
-        let mut unfinished = Self::unfinished(data)?.unwrap_or_default();
+        let mut unfinished = unfinished(data)?.unwrap_or_default();
         unfinished.extend(self.report.losses.iter().map(|loss| loss.tenant));
         let list: String = unfinished.iter().map(|id| format!("{id}\n")).collect();
-        let path = data.join(UNFINISHED);
+        let path = data.at(SALVAGE);
         disk.create(&path, list.as_bytes(), len_u64(list.as_bytes()))
-            .and_then(|_| disk.sync_dir(data))
+            .and_then(|_| disk.sync_dir(data.path()))
             .map_err(at(&path))?;
         // Never the new log with such tables.
-        let names = disk.list(data).map_err(at(data))?;
+        let names = disk.list(data.path()).map_err(at(data.path()))?;
         if self.tables_lie && names.iter().any(|name| name == TABLES) {
-            let (from, to) = (data.join(TABLES), aside.join(TABLES));
+            let (from, to) = (data.tables(), aside.join(TABLES));
             disk.rename(&from, &to).map_err(at(&to))?;
             disk.sync_dir(aside).map_err(at(aside))?;
         }
@@ -267,11 +264,11 @@ impl Salvage {
         Manifest {
             boot_epoch: self.epoch,
         }
-        .save(disk.as_ref(), data)
-        .map_err(at(data))?;
+        .save(data)
+        .map_err(at(data.path()))?;
         for number in &made {
             let (from, to) = (
-                aside.join(MADE).join(file_name(*number)),
+                aside.join(MADE).join(segment_name(*number)),
                 self.wal.path(*number),
             );
             disk.rename(&from, &to).map_err(at(&to))?;
@@ -292,15 +289,16 @@ impl Salvage {
     /// The tenants that lost something, or may have, in a salvage of this directory, and whose audit
     /// logs have to go on under other names; `None` if there was no salvage, or it was finished.
     pub fn unfinished(data: &Path) -> Result<Option<BTreeSet<TenantId>>, OpenError> {
-        unfinished(&RealDisk, data)
+        unfinished(&DataDir::real(data))
     }
 
     /// They do go on: starts may take the directory again.
     pub fn finish(data: &Path) -> Result<(), OpenError> {
-        let path = data.join(UNFINISHED);
-        RealDisk
+        let data = DataDir::real(data);
+        let path = data.at(SALVAGE);
+        data.disk()
             .remove(&path)
-            .and_then(|()| RealDisk.sync_dir(data))
+            .and_then(|()| data.disk().sync_dir(data.path()))
             .map_err(|error| OpenError::io(&path, error))
     }
 
@@ -316,10 +314,7 @@ impl Salvage {
         if self.from.is_none() || self.ground.useless.is_empty() {
             return Ok(());
         }
-        let (dir, aside) = (
-            self.config.data.join(snapshot::DIR),
-            self.report.aside.join(snapshot::DIR),
-        );
+        let (dir, aside) = (self.data.snapshots(), self.report.aside.join(SNAPSHOTS));
         let made = self.report.aside.join(MADE);
         let made =
             self.ground.fragments.as_ref().map(|fragments| {
@@ -390,7 +385,7 @@ impl Salvage {
             if *number != tail.segment {
                 tail = tail.next_segment();
             }
-            let path = dir.join(file_name(*number));
+            let path = dir.join(segment_name(*number));
             let bytes = self.env.disk.read(&path);
             let bytes = bytes.map_err(|error| OpenError::io(&path, error))?;
             while let Some(rest) = usize::try_from(tail.offset)
@@ -416,9 +411,9 @@ impl std::fmt::Debug for Salvage {
     }
 }
 
-fn unfinished(disk: &dyn Disk, data: &Path) -> Result<Option<BTreeSet<TenantId>>, OpenError> {
-    let path = data.join(UNFINISHED);
-    let bytes = match disk.read(&path) {
+fn unfinished(data: &DataDir) -> Result<Option<BTreeSet<TenantId>>, OpenError> {
+    let path = data.at(SALVAGE);
+    let bytes = match data.disk().read(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(OpenError::io(&path, error)),
@@ -431,11 +426,11 @@ fn unfinished(disk: &dyn Disk, data: &Path) -> Result<Option<BTreeSet<TenantId>>
 }
 
 /// Refuses a directory whose salvage is not finished: its audit logs would sign numbers twice.
-pub fn refuse_unfinished(disk: &dyn Disk, data: &Path) -> Result<(), OpenError> {
-    match unfinished(disk, data)? {
+pub fn refuse_unfinished(data: &DataDir) -> Result<(), OpenError> {
+    match unfinished(data)? {
         None => Ok(()),
         Some(_) => Err(refused(
-            data.join(UNFINISHED),
+            data.at(SALVAGE),
             "a salvage was cut short: run `arf repair --salvage` again",
         )),
     }

@@ -8,6 +8,7 @@ use super::{Gap, Loss, SalvageReport, Unreadable, at};
 use crate::id::{Sequence, TenantId};
 use crate::store::cursor::Cursor;
 use crate::store::local::Env;
+use crate::store::local::dir::{DataDir, TablesState};
 use crate::store::local::disk::all_zero;
 use crate::store::local::log::frame::{Flaw, Frame, Kind, Tail, find_frame};
 use crate::store::local::log::scan::open_head;
@@ -17,7 +18,6 @@ use crate::store::local::rescue::fragments::Ground;
 use crate::store::local::schema::Schema;
 use crate::store::local::tables::layout::Layout;
 use crate::store::local::tables::replay;
-use crate::store::local::tables::settle::{TABLES, TablesAre};
 use crate::store::record::{Cover, Logged, LoggedBody, Lsn, next_record};
 use crate::store::{OpenError, StoreConfig};
 
@@ -392,12 +392,12 @@ pub(super) fn ahead(
     schema: &Schema,
     tenants: &HashMap<TenantId, Known>,
 ) -> HashMap<TenantId, Sequence> {
-    let names = env.disk.list(&config.data).unwrap_or_default();
-    if TablesAre::among(&names) != TablesAre::Present {
+    let data = DataDir::new(env.disk.clone(), &config.data);
+    if !matches!(data.tables_state(), Ok(TablesState::Present)) {
         return HashMap::new();
     }
     let read = || {
-        let dir = config.data.join(TABLES);
+        let dir = data.tables();
         let tables = (env.open_tables)(&dir, schema, config.table_cache_bytes).ok()?;
         replay::heads(Layout(tables.as_ref())).ok()
     };

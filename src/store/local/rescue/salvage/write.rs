@@ -4,9 +4,9 @@ use std::path::Path;
 
 use crate::store::OpenError;
 use crate::store::local::Env;
+use crate::store::local::dir::segment_name;
 use crate::store::local::disk::len_u64;
 use crate::store::local::log::frame::{HEADER, Kind, Tail};
-use crate::store::local::log::segment::file_name;
 
 /// A frame of the new log is written when it holds this much.
 const FRAME_BYTES: usize = 256 << 10;
@@ -72,7 +72,7 @@ impl<'a> Writer<'a> {
     /// Writes the segment to its file.
     fn close(&mut self) -> Result<(), OpenError> {
         let number = self.tail.segment;
-        let path = self.dir.join(file_name(number));
+        let path = self.dir.join(segment_name(number));
         let len = self.segment_bytes.max(len_u64(&self.segment));
         let disk = &self.env.disk;
         disk.create(&path, &self.segment, len)
