@@ -33,7 +33,7 @@ use crate::store::row::{ENTRIES, HEADS, OPENINGS};
 use crate::store::{Damaged, ReadError, Store, Stored};
 
 /// The test that tries flips for another process.
-const WORKER: &str = "store::local::tests::simulation::flips::tries_what_another_process_wants";
+const WORKER: &str = "store::local::simulation::flips::tries_what_another_process_wants";
 /// It is told here which.
 const JOB: &str = "ARF_FLIP_JOB";
 /// One byte of so many is hit …
