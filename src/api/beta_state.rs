@@ -26,7 +26,7 @@ pub struct Item {
 
 /// All five, in their order.
 pub fn items(tenant: &Tenant) -> Vec<Item> {
-    let settings = &tenant.rules.settings;
+    let settings = &tenant.rules().settings;
     let item = |&category| {
         let counts = tenant.learning().counts(category);
         let posterior = posterior(category, &counts, settings);

@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::json::{self, Fields, Invalid};
 use super::problem::Problem;
+use crate::decide::Category;
 use crate::decide::intent::BoundedString;
-use crate::decide::{Category, Settings, posterior};
 use crate::id::IntentId;
 use crate::tenant::outcome::{NotLearned, RecordOutcome, RecordedOutcome};
 
@@ -61,15 +61,14 @@ pub struct Answer {
 
 impl Answer {
     /// What came of the report on `id`.
-    pub fn new(id: IntentId, recorded: &RecordedOutcome, settings: &Settings) -> Self {
-        let posterior = posterior(recorded.category, &recorded.counts, settings);
+    pub fn new(id: IntentId, recorded: &RecordedOutcome) -> Self {
         Self {
             message: "Outcome recorded",
             outcome_id: recorded.outcome.get(),
             deterministic_id: id,
             category: recorded.category,
-            alpha: posterior.alpha,
-            beta: posterior.beta,
+            alpha: recorded.alpha,
+            beta: recorded.beta,
             learned: recorded.not_learned.is_none(),
             not_learned_because: recorded.not_learned,
             replayed: recorded.replayed,

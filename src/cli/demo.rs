@@ -167,7 +167,7 @@ impl Demo {
         let rows = self
             .engine
             .inspect(TENANT, self.caller, Scope::Read, |tenant, _| {
-                let settings = &tenant.rules.settings;
+                let settings = &tenant.rules().settings;
                 let row = |&category: &Category| {
                     let counts = tenant.learning().counts(category);
                     (category, counts, posterior(category, &counts, settings))

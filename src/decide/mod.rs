@@ -41,7 +41,7 @@ pub use self::decision::{Action, Counterfactual, Decision};
 pub use self::doubt::outcomes_needed;
 pub use self::evidence::{Counts, Evidence, SetSoFar};
 pub use self::intent::Intent;
-pub use self::risk::{Posterior, posterior};
+pub use self::risk::{Posterior, conjugate, posterior};
 pub use self::rules::Rules;
 pub use self::settings::Settings;
 

@@ -1,6 +1,6 @@
 //! Everything a decision depends on besides the intent and the evidence.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -48,18 +48,23 @@ pub struct BadRules {
     message: String,
 }
 
-static BUILT_IN: LazyLock<Rules> = LazyLock::new(|| {
-    Rules::from_toml(
+static BUILT_IN: LazyLock<Arc<Rules>> = LazyLock::new(|| {
+    let rules = Rules::from_toml(
         include_str!("../../data/defaults/settings.toml"),
         include_str!("../../data/defaults/prices.toml"),
-    )
-    .expect("the built-in files are read by a test")
+    );
+    Arc::new(rules.expect("the built-in files are read by a test"))
 });
 
 impl Rules {
     /// The rules of a tenant that has set nothing.
     pub fn built_in() -> &'static Self {
         &BUILT_IN
+    }
+
+    /// The same, shared: most tenants have set nothing.
+    pub fn shared() -> Arc<Self> {
+        BUILT_IN.clone()
     }
 
     /// The rules that these files make, without policies of the tenant's own.

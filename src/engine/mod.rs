@@ -29,7 +29,6 @@ use thiserror::Error as ThisError;
 use tokio::sync::Semaphore;
 
 use crate::audit::{Entry, Kid, Signer};
-use crate::decide::Rules;
 use crate::id::{DecisionId, TenantId};
 use crate::stamp::Stamp;
 use crate::store::{
@@ -167,7 +166,6 @@ pub struct Health {
 #[derive(Debug, Clone)]
 pub struct Engine {
     node: Node,
-    rules: Arc<Rules>,
     config: Config,
     admission: Admission,
     registry: Registry,
@@ -190,7 +188,6 @@ impl Engine {
                 signer: Arc::new(signer),
                 directory,
             },
-            rules: Arc::new(Rules::built_in().clone()),
             config,
             admission: Admission::new(config.limits),
             registry: Registry::new(config.active_bytes),
@@ -306,11 +303,6 @@ impl Engine {
         self.node.directory.find(hash, clock::now())
     }
 
-    /// What decisions depend on besides intent and evidence.
-    pub fn rules(&self) -> &Rules {
-        &self.rules
-    }
-
     /// What entries are signed with.
     pub fn signer(&self) -> &Signer {
         &self.node.signer
@@ -388,12 +380,10 @@ impl Engine {
             let _ = last.settled().await;
         }
         let _place = self.loads.acquire().await;
-        let (node, rules) = (self.node.clone(), self.rules.clone());
+        let node = self.node.clone();
         let vitals = Arc::new(ActorStatus::new(node.store.mark()));
         let for_actor = vitals.clone();
-        let actor = tokio::task::spawn_blocking(move || {
-            TenantActor::load(Tenant::blank(tenant, rules), node, for_actor)
-        });
+        let actor = tokio::task::spawn_blocking(move || TenantActor::load(tenant, node, for_actor));
         match actor.await.unwrap_or(Err(Unavailable::ShuttingDown)) {
             Ok(actor) => {
                 self.registry

@@ -16,7 +16,7 @@ use super::directory::Directory;
 use super::registry::Lease;
 use super::{Receipt, Stopped, Unavailable, clock};
 use crate::audit::{Log, Signer};
-use crate::id::Sequence;
+use crate::id::{Sequence, TenantId};
 use crate::stamp::Stamp;
 use crate::store::open_envelope;
 use crate::store::{Head, Ledger, Lost, Mark, Record, Store, TableSpec};
@@ -113,9 +113,13 @@ pub struct TenantActor {
 impl TenantActor {
     /// A tenant as the store has it, or blank if it was never founded. Blocks, for seconds where there
     /// are a million intents.
-    pub fn load(tenant: Tenant, node: Node, vitals: Arc<ActorStatus>) -> Result<Self, Unavailable> {
+    pub fn load(
+        tenant: TenantId,
+        node: Node,
+        vitals: Arc<ActorStatus>,
+    ) -> Result<Self, Unavailable> {
         let mut actor = Self {
-            tenant,
+            tenant: Tenant::blank(tenant),
             log: None,
             ledger: Ledger::new(),
             last_at: Timestamp::MIN,
@@ -358,7 +362,7 @@ impl Drop for TenantActor {
             return;
         }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let blank = Tenant::blank(self.tenant.id, self.tenant.rules.clone());
+            let blank = Tenant::blank(self.tenant.id);
             let tenant = std::mem::replace(&mut self.tenant, blank);
             let ledger = std::mem::take(&mut self.ledger);
             runtime.spawn_blocking(move || drop((tenant, ledger)));

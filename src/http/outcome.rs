@@ -19,8 +19,7 @@ pub async fn record(state: Data<AppState>, http: HttpRequest, payload: Payload) 
         let recorded = state
             .engine
             .execute(holder.tenant, holder.caller(), report, body.len());
-        let settings = &state.engine.rules().settings;
-        json(&outcome::Answer::new(id, &recorded.await?.reply, settings))
+        json(&outcome::Answer::new(id, &recorded.await?.reply))
     })
     .await
 }

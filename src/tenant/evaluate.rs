@@ -116,7 +116,7 @@ impl Command for Evaluate {
         } = judge(&self.intent, &names, tenant, stamp.at);
 
         let row = names.row(&self.intent, &decision, key, stamp);
-        let standing = Standing::of(&row, &tenant.rules.settings, stamp.at);
+        let standing = Standing::of(&row, &tenant.rules().settings, stamp.at);
         let mut rows: Vec<Mutation> = vec![
             Row::IntentRow(stamp.sequence, row).into(),
             Row::KeyUsageRow(key.key_id, usage).into(),
@@ -187,7 +187,7 @@ pub fn dry_run(ask: Evaluate, tenant: &Tenant, stamp: &Stamp) -> Result<DecidedI
         decision,
         counterfactual,
         at: stamp.at,
-        standing: Standing::of(&row, &tenant.rules.settings, stamp.at),
+        standing: Standing::of(&row, &tenant.rules().settings, stamp.at),
     })
 }
 
@@ -227,8 +227,8 @@ fn judge(intent: &Intent, names: &Pseudonyms, tenant: &Tenant, at: Timestamp) ->
             .change_set
             .map_or_else(SetSoFar::default, |set| tenant.change_sets.so_far(set)),
     };
-    let decision = decide::decide(intent, &evidence, &tenant.rules, at);
-    let counterfactual = decide::counterfactual(intent, &evidence, &tenant.rules, at, &decision);
+    let decision = decide::decide(intent, &evidence, tenant.rules(), at);
+    let counterfactual = decide::counterfactual(intent, &evidence, tenant.rules(), at, &decision);
     Assessment {
         evidence,
         decision,
@@ -238,7 +238,7 @@ fn judge(intent: &Intent, names: &Pseudonyms, tenant: &Tenant, at: Timestamp) ->
 
 /// The oldest intent, where a new one takes its place: a tenant keeps so many and no more.
 fn beyond_room(tenant: &Tenant) -> Option<(Sequence, &IntentRow)> {
-    let max = usize::try_from(tenant.rules.settings.intents.max).unwrap_or(usize::MAX);
+    let max = usize::try_from(tenant.rules().settings.intents.max).unwrap_or(usize::MAX);
     tenant
         .intents
         .oldest()
@@ -300,7 +300,7 @@ impl Evaluate {
         }
         let recalled = Evaluation::Replayed {
             decided: sequence,
-            standing: Standing::of(row, &tenant.rules.settings, stamp.at),
+            standing: Standing::of(row, &tenant.rules().settings, stamp.at),
         };
         let set = self.intent.change_set.as_ref();
         let open = row.outcome.is_none();
@@ -339,7 +339,7 @@ impl Evaluate {
         counterfactual: Option<&Counterfactual>,
         tenant: &Tenant,
     ) -> Fact {
-        let rules = &tenant.rules;
+        let rules = tenant.rules();
         let hash = |hash: Option<[u8; 32]>| hash.map(|bytes| STANDARD.encode(bytes));
         Fact::new("decision")
             .field("action", decision.action.as_str())

@@ -48,8 +48,7 @@ use usage::Usage;
 pub struct Tenant {
     /// Whose state this is.
     pub id: TenantId,
-    /// Everything its decisions depend on besides intent and evidence.
-    pub rules: Arc<Rules>,
+    rules: Arc<Rules>,
     pub(crate) account: Option<Account>,
     pub(crate) keys: Keys,
     pub(crate) usage: Usage,
@@ -64,10 +63,10 @@ pub struct Tenant {
 
 impl Tenant {
     /// A tenant that knows nothing yet, not even that it was founded.
-    pub fn blank(id: TenantId, rules: Arc<Rules>) -> Self {
+    pub fn blank(id: TenantId) -> Self {
         Self {
             id,
-            rules,
+            rules: Rules::shared(),
             account: None,
             keys: Keys::default(),
             usage: Usage::default(),
@@ -86,6 +85,11 @@ impl Tenant {
             Mutation::Put(row) => row.absorb(self),
             Mutation::Delete(gone) => gone.absorb(self),
         }
+    }
+
+    /// Everything its decisions depend on besides intent and evidence.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     /// Its account; `None` until it was founded.

@@ -15,7 +15,7 @@ use super::sequence_map::SequenceMap;
 use crate::audit::Fact;
 use crate::decide::intent::BoundedString;
 use crate::decide::settings::SelfReported;
-use crate::decide::{Action, Category, Counts};
+use crate::decide::{self, Action, Category, Counts};
 use crate::id::{IntentId, KeyId, Pseudonym, Sequence};
 use crate::stamp::Stamp;
 use crate::string_enum;
@@ -120,10 +120,29 @@ pub struct RecordedOutcome {
     pub category: Category,
     /// That category's counts, now.
     pub counts: Counts,
+    /// The tenant's prior plus failures.
+    pub alpha: f64,
+    /// The tenant's prior plus successes.
+    pub beta: f64,
     /// Why no count moved, if none did.
     pub not_learned: Option<NotLearned>,
     /// True if it was recorded before.
     pub replayed: bool,
+}
+
+impl RecordedOutcome {
+    fn new(outcome: Sequence, category: Category, counts: Counts, tenant: &Tenant) -> Self {
+        let posterior = decide::conjugate(category, &counts, &tenant.rules.settings);
+        Self {
+            outcome,
+            category,
+            counts,
+            alpha: posterior.alpha,
+            beta: posterior.beta,
+            not_learned: None,
+            replayed: false,
+        }
+    }
 }
 
 impl Command for RecordOutcome {
@@ -147,11 +166,11 @@ impl Command for RecordOutcome {
             .map(|key| pseudonymizer.pseudonym(&["outcome", key.as_str()]));
         self.check_idempotency_key(idempotency_key, sequence, tenant)?;
         if let Some(outcome) = intent.outcome {
-            return Err(self.recall(outcome, intent.category, tenant));
+            return Err(self.replay(outcome, intent.category, tenant));
         }
 
-        let lesson = LearningUpdate::of(intent, self.success, reporter, tenant);
-        let learned = lesson.not_learned.is_none();
+        let update = LearningUpdate::of(intent, self.success, reporter, tenant);
+        let learned = update.not_learned.is_none();
         let mark = OutcomeMark {
             sequence: stamp.sequence,
             success: self.success,
@@ -161,7 +180,7 @@ impl Command for RecordOutcome {
             intent: sequence,
             success: self.success,
             reporter,
-            not_learned: lesson.not_learned,
+            not_learned: update.not_learned,
             recorded_at: stamp.at,
             idempotency_key,
         };
@@ -176,27 +195,24 @@ impl Command for RecordOutcome {
             )
             .into(),
         ];
-        if lesson.counts != tenant.learning.counts(intent.category) {
+        if update.counts != tenant.learning.counts(intent.category) {
             let beta = BetaRow {
-                counts: lesson.counts,
+                counts: update.counts,
                 updated_at: stamp.at,
             };
             rows.push(Row::BetaRow(intent.category, beta).into());
         }
         rows.extend(
-            lesson
+            update
                 .change_set
                 .map(|(name, set)| Row::ChangeSetRow(name, set).into()),
         );
         Ok(Change {
             rows,
-            fact: self.fact(sequence, intent, &lesson, tenant),
+            fact: self.fact(sequence, intent, &update, tenant),
             reply: RecordedOutcome {
-                outcome: stamp.sequence,
-                category: intent.category,
-                counts: lesson.counts,
-                not_learned: lesson.not_learned,
-                replayed: false,
+                not_learned: update.not_learned,
+                ..RecordedOutcome::new(stamp.sequence, intent.category, update.counts, tenant)
             },
         })
     }
@@ -221,7 +237,7 @@ impl RecordOutcome {
     }
 
     /// The intent has an outcome: the same one is a replay, the other one a conflict.
-    fn recall(
+    fn replay(
         &self,
         mark: OutcomeMark,
         category: Category,
@@ -231,12 +247,11 @@ impl RecordOutcome {
             return Refusal::OutcomeConflict.into();
         }
         let row = tenant.outcomes.get(mark.sequence);
+        let counts = tenant.learning.counts(category);
         NoChange::Replay(RecordedOutcome {
-            outcome: mark.sequence,
-            category,
-            counts: tenant.learning.counts(category),
             not_learned: row.and_then(|row| row.not_learned),
             replayed: true,
+            ..RecordedOutcome::new(mark.sequence, category, counts, tenant)
         })
     }
 
@@ -244,20 +259,20 @@ impl RecordOutcome {
         &self,
         of: Sequence,
         intent: &IntentRow,
-        lesson: &LearningUpdate,
+        update: &LearningUpdate,
         tenant: &Tenant,
     ) -> Fact {
         Fact::new("outcome")
             .field("of", tenant.decision_id(of).to_string())
             .field("success", self.success)
-            .field("learned", lesson.not_learned.is_none())
+            .field("learned", update.not_learned.is_none())
             .field(
                 "not_learned_because",
-                lesson.not_learned.map(NotLearned::as_str),
+                update.not_learned.map(NotLearned::as_str),
             )
             .field("category", intent.category.as_str())
-            .field("failures", lesson.counts.failures)
-            .field("trials", lesson.counts.trials)
+            .field("failures", update.counts.failures)
+            .field("trials", update.counts.trials)
             .private_opt(
                 "recorded_by",
                 self.recorded_by
@@ -297,7 +312,7 @@ impl LearningUpdate {
         {
             return nothing(NotLearned::NotAllowed);
         }
-        let trust = tenant.rules.settings.learning.self_reported;
+        let trust = tenant.rules().settings.learning.self_reported;
         if self_reported && trust == SelfReported::Keep {
             return nothing(NotLearned::SelfReported);
         }

@@ -102,12 +102,12 @@ fn report(id: &str, success: bool) -> RecordOutcome {
 
 impl World {
     fn new(tier: Tier) -> Self {
-        Self::with_rules(tier, Rules::built_in().clone())
+        Self::with_rules(tier, Rules::shared())
     }
 
-    fn with_rules(tier: Tier, rules: Rules) -> Self {
+    fn with_rules(tier: Tier, rules: impl Into<Arc<Rules>>) -> Self {
         let mut world = Self {
-            tenant: Tenant::blank(ID, Arc::new(rules)),
+            tenant: Tenant::with_rules(ID, rules.into()),
             rows: BTreeMap::new(),
             next: Sequence::FIRST,
             at: Timestamp::parse("2026-11-24T12:00:00Z").unwrap(),
@@ -175,7 +175,7 @@ impl World {
 
     /// The state as a restart would make it: the rows alone, in the tables' order.
     fn rebuilt(&self) -> Tenant {
-        let mut tenant = Tenant::blank(ID, self.tenant.rules.clone());
+        let mut tenant = Tenant::with_rules(ID, self.tenant.rules.clone());
         for edit in self.rows.values() {
             tenant.absorb(edit);
         }
@@ -652,7 +652,7 @@ fn where_an_intent_stands_is_its_row_and_the_time() {
     assert_eq!(standing.state, State::Pending);
     let (_, row) = world.tenant.intents.since(Sequence::FIRST).next().unwrap();
     let row = *row;
-    let state = |at| Standing::of(&row, &world.tenant.rules.settings, at).state;
+    let state = |at| Standing::of(&row, &world.tenant.rules().settings, at).state;
     let day = Duration::from_secs(86_400);
     assert_eq!(
         state(row.created_at.plus(day - Duration::from_micros(1))),
@@ -661,7 +661,7 @@ fn where_an_intent_stands_is_its_row_and_the_time() {
     assert_eq!(state(row.created_at.plus(day)), State::Expired);
     world.report("a", true);
     let (_, row) = world.tenant.intents.since(Sequence::FIRST).next().unwrap();
-    let closed = Standing::of(row, &world.tenant.rules.settings, world.at.plus(day * 9));
+    let closed = Standing::of(row, &world.tenant.rules().settings, world.at.plus(day * 9));
     assert_eq!(closed.state, State::Closed);
 }
 
@@ -747,6 +747,13 @@ proptest! {
 }
 
 impl Tenant {
+    fn with_rules(id: TenantId, rules: Arc<Rules>) -> Self {
+        Self {
+            rules,
+            ..Self::blank(id)
+        }
+    }
+
     /// The whole state in an order of its own.
     fn fingerprint(&self) -> String {
         let sorted = |mut lines: Vec<String>| {

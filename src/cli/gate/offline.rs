@@ -1,8 +1,8 @@
 //! A plan decided about here: by the default rules, and with nothing learned.
 
-use super::report::{Item, Readiness, Report};
+use super::report::{Item, Outcomes, Readiness, Report};
 use crate::decide::intent::{ChangeSet, Intent};
-use crate::decide::{self, Evidence, Rules, SetSoFar};
+use crate::decide::{self, Evidence, Rules, SetSoFar, outcomes_needed};
 use crate::engine::clock;
 use crate::terraform::Change;
 
@@ -39,10 +39,14 @@ pub(super) fn run(changes: &[Change<'_>], set: &ChangeSet) -> Report {
             replayed: false,
         });
     }
+    let outcomes = Outcomes {
+        trials: 0,
+        needed: outcomes_needed(0, &rules.settings),
+    };
     Report {
         change_set: None,
         enforcement: rules.settings.enforcement,
-        readiness: Readiness::of(&items, |_| 0, &rules.settings),
+        readiness: Readiness::of(&items, |_| outcomes),
         items,
     }
 }

@@ -7,12 +7,12 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::super::{CliError, Exit};
-use super::report::{Item, Readiness, Report};
+use super::report::{Item, Outcomes, Readiness, Report};
 use crate::client::{Answer, Client, NoAnswer};
 use crate::decide::decision::Reason;
 use crate::decide::intent::{BoundedString, ChangeSet, Intent};
 use crate::decide::settings::Enforcement;
-use crate::decide::{Action, Category, Rules};
+use crate::decide::{Action, Category};
 use crate::engine::clock;
 use crate::id::{DecisionId, IntentId};
 use crate::tenant::standing::State;
@@ -69,6 +69,7 @@ struct BetaState {
 struct Learned {
     category: Category,
     trials: u64,
+    outcomes_needed: u64,
 }
 
 impl Gate {
@@ -168,9 +169,12 @@ impl Gate {
         answers: Vec<Answered>,
     ) -> Result<Report, CliError> {
         let learned: BetaState = read(self.get("/api/v1/beta-state")?)?;
-        let trials = |category| {
+        let outcomes = |category| {
             let of = learned.items.iter().find(|of| of.category == category);
-            of.map_or(0, |of| of.trials)
+            Outcomes {
+                trials: of.map_or(0, |of| of.trials),
+                needed: of.map_or(u64::MAX, |of| of.outcomes_needed),
+            }
         };
         let enforcement = answers.first().map(|answer| answer.enforcement);
         let items: Vec<_> = changes
@@ -181,7 +185,7 @@ impl Gate {
         Ok(Report {
             change_set: Some(set),
             enforcement: enforcement.unwrap_or(Enforcement::Full),
-            readiness: Readiness::of(&items, trials, &Rules::built_in().settings),
+            readiness: Readiness::of(&items, outcomes),
             items,
         })
     }

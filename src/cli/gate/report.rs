@@ -12,7 +12,7 @@ use super::Exit;
 use crate::decide::decision::Reason;
 use crate::decide::intent::{ChangeSet, Environment, Operation};
 use crate::decide::settings::Enforcement;
-use crate::decide::{Action, Category, Settings, outcomes_needed};
+use crate::decide::{Action, Category};
 use crate::id::{DecisionId, IntentId};
 use crate::tenant::standing::State;
 
@@ -72,6 +72,13 @@ impl Item {
     }
 }
 
+/// The outcomes that a category has, and how many more it needs to decide alone.
+#[derive(Debug, Clone, Copy)]
+pub struct Outcomes {
+    pub trials: u64,
+    pub needed: u64,
+}
+
 /// How far a category is from deciding alone.
 #[derive(Debug, Serialize)]
 pub struct Readiness {
@@ -82,14 +89,14 @@ pub struct Readiness {
 
 impl Readiness {
     /// Of the categories that `items` touch.
-    pub fn of(items: &[Item], trials: impl Fn(Category) -> u64, settings: &Settings) -> Vec<Self> {
+    pub fn of(items: &[Item], outcomes: impl Fn(Category) -> Outcomes) -> Vec<Self> {
         let touched = |category: &&Category| items.iter().any(|item| item.category == **category);
         let ready = |&category| {
-            let have = trials(category);
+            let Outcomes { trials, needed } = outcomes(category);
             Self {
                 category,
-                have,
-                need: have + outcomes_needed(have, settings),
+                have: trials,
+                need: trials.saturating_add(needed),
             }
         };
         Category::ALL.iter().filter(touched).map(ready).collect()

@@ -52,7 +52,7 @@ pub fn posterior(category: Category, counts: &Counts, settings: &Settings) -> Po
 
 /// Prior and counts, added up anew each time: whole numbers do not depend on the order in which the
 /// outcomes came. A failure adds to alpha.
-fn conjugate(category: Category, counts: &Counts, settings: &Settings) -> Beta {
+pub fn conjugate(category: Category, counts: &Counts, settings: &Settings) -> Beta {
     let prior = settings.priors.of(category);
     let successes = counts.trials.saturating_sub(counts.failures);
     Beta {
