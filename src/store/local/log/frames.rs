@@ -1,5 +1,9 @@
-//! Frames off files that are read in pieces: no more of a file is in memory than a piece and a frame.
+//! Frames read back: from the segments of the log one after the other, or from a snapshot's one file.
+//!
+//! One reader for start, snapshots, restore and salvage; what it does where no frame follows is its
+//! [`Policy`]. No more of a file is in memory than a piece and a frame.
 
+use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -7,21 +11,20 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::frame::{Flaw, Frame, HEADER, Kind, Tail, announced};
+use super::frame::{Flaw, Frame, HEADER, Kind, Tail, announced, find_frames};
 use super::segment::Wal;
 use crate::store::OpenError;
-use crate::store::local::disk::{Disk, all_zero};
+use crate::store::local::disk::{Disk, len_u64};
+use crate::store::record::Lsn;
 
 /// How much of a file is read at once.
 const PIECE: usize = 1 << 20;
 
-/// Why files could not be read through, or made from one another.
+/// Why frames could not be read, or what is made of them could not be written.
 #[derive(Debug, Error)]
 pub enum LogError {
-    /// Nobody wants it any more.
-    #[error("the store ends")]
+    #[error("the store is closing")]
     Stopped,
-    /// The operating system refused.
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
     /// A file does not hold what was written to it.
@@ -30,10 +33,10 @@ pub enum LogError {
         path: PathBuf,
         offset: u64,
         why: &'static str,
-        /// The last record of the log before it, if the file is of the log.
+        /// The last record before it and the first readable one behind it, if the file is of the log.
         last_good: Option<u64>,
+        next_valid: Option<u64>,
     },
-    /// A file of a later version.
     #[error("{} is of frame version {version}", path.display())]
     Newer { path: PathBuf, version: u16 },
 }
@@ -48,10 +51,10 @@ impl LogError {
 }
 
 impl From<LogError> for OpenError {
-    fn from(trouble: LogError) -> Self {
-        match trouble {
+    fn from(error: LogError) -> Self {
+        match error {
             LogError::Stopped => Self::Rebuild {
-                why: trouble.to_string(),
+                why: error.to_string(),
             },
             LogError::Io { path, source } => Self::Io { path, source },
             LogError::Damaged {
@@ -59,11 +62,12 @@ impl From<LogError> for OpenError {
                 offset,
                 why,
                 last_good,
+                next_valid,
             } => Self::Damaged {
                 file: path,
                 offset,
                 last_good,
-                next_valid: None,
+                next_valid,
                 why,
             },
             LogError::Newer { path, version } => Self::Newer {
@@ -74,7 +78,7 @@ impl From<LogError> for OpenError {
     }
 }
 
-/// An error once nobody wants it any more.
+/// Cooperative cancellation of long reads.
 pub fn go_on(stopped: &dyn Fn() -> bool) -> Result<(), LogError> {
     if stopped() {
         Err(LogError::Stopped)
@@ -83,8 +87,265 @@ pub fn go_on(stopped: &dyn Fn() -> bool) -> Result<(), LogError> {
     }
 }
 
-/// The frames of one file, one after the other.
-pub struct Frames {
+/// What a reader does where the frame that has to follow does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// It is an error: the frames are known to go on.
+    Strict,
+    /// The log may end in a write that a crash cut short, with nothing behind it. All else is an error.
+    TornTail,
+    /// It is reported, and reading goes on at the next whole frame.
+    SkipDamage,
+}
+
+/// Bytes that are not the frames that were written there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DamagedRange {
+    pub file: PathBuf,
+    pub offset: u64,
+    /// 0 where a whole file is missing, or a whole frame only does not continue the log.
+    pub bytes: u64,
+    pub why: &'static str,
+}
+
+/// What [`FrameReader::step`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// See [`FrameReader::frame`].
+    Frame,
+    /// Never with [`Policy::Strict`].
+    Damage(DamagedRange),
+    End,
+}
+
+/// Frames in order, each checked to continue the one before it.
+pub struct FrameReader {
+    file: FrameFile,
+    /// Where the last frame began.
+    start: Tail,
+    /// The segments behind that of the file; a snapshot has none.
+    wal: Option<Wal>,
+    following: VecDeque<u64>,
+    policy: Policy,
+    /// Where the log is known to end.
+    end: Option<Tail>,
+    phase: Phase,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Phase {
+    /// Before the first segment.
+    Start,
+    Reading,
+    End,
+}
+
+impl FrameReader {
+    /// The frames of one file; the caller knows which of them is the last.
+    pub fn file(disk: &Arc<dyn Disk>, path: PathBuf, begin: Tail, policy: Policy) -> Self {
+        Self {
+            file: FrameFile::new(disk.clone(), path, begin),
+            start: begin,
+            wal: None,
+            following: VecDeque::new(),
+            policy,
+            end: None,
+            phase: Phase::Reading,
+        }
+    }
+
+    /// The log from `begin` to `end`, both at places where a frame can begin.
+    pub fn log(wal: &Wal, begin: Tail, end: Tail) -> Self {
+        Self {
+            wal: Some(wal.clone()),
+            following: (begin.segment + 1..=end.segment).collect(),
+            end: Some(end),
+            ..Self::file(&wal.disk, wal.path(begin.segment), begin, Policy::Strict)
+        }
+    }
+
+    /// All of the log from `begin`, the beginning of a segment, on.
+    pub fn all_of_log(wal: &Wal, begin: Tail, policy: Policy) -> Result<Self, LogError> {
+        let mut following = VecDeque::from(wal.numbers().map_err(LogError::io(&wal.dir))?);
+        following.retain(|number| *number >= begin.segment);
+        Ok(Self {
+            wal: Some(wal.clone()),
+            following,
+            phase: Phase::Start,
+            ..Self::file(&wal.disk, wal.path(begin.segment), begin, policy)
+        })
+    }
+
+    /// Where the next frame must be.
+    pub fn tail(&self) -> Tail {
+        self.file.tail
+    }
+
+    /// Where the frame is that the last step reached.
+    pub fn start(&self) -> Tail {
+        self.start
+    }
+
+    /// The file that it is in.
+    pub fn path(&self) -> &Path {
+        &self.file.path
+    }
+
+    /// The frame that the last step reached.
+    pub fn frame(&self) -> Option<Frame<'_>> {
+        self.file.frame()
+    }
+
+    /// Goes on to the next frame.
+    pub fn step(&mut self) -> Result<Step, LogError> {
+        loop {
+            let at = self.file.tail;
+            if let Some(end) = self.end
+                && (at.segment, at.offset) >= (end.segment, end.offset)
+            {
+                return if (at.next, at.chain) == (end.next, end.chain) {
+                    Ok(Step::End)
+                } else {
+                    Err(self.damaged("the log is not what it was"))
+                };
+            }
+            match self.phase {
+                Phase::Reading => {}
+                Phase::End => return Ok(Step::End),
+                Phase::Start => match self.next_segment(at.segment)? {
+                    Some(step) => return Ok(step),
+                    None => continue,
+                },
+            }
+            let flaw = match self.file.step()? {
+                Ok(()) => {
+                    self.start = at;
+                    return Ok(Step::Frame);
+                }
+                Err(flaw @ Flaw::Newer(_)) => return Err(self.flawed(flaw)),
+                Err(flaw) => flaw,
+            };
+            let Some(written) = self.file.last_written()? else {
+                if self.wal.is_none() || self.end.is_some_and(|end| end.segment == at.segment) {
+                    return self.ends_early(flaw);
+                }
+                match self.next_segment(at.segment + 1)? {
+                    Some(step) => return Ok(step),
+                    None => continue,
+                }
+            };
+            let mut range = DamagedRange {
+                file: self.file.path.clone(),
+                offset: at.offset,
+                bytes: written - at.offset,
+                why: flaw.why(),
+            };
+            match self.policy {
+                Policy::Strict => return Err(self.flawed(flaw)),
+                Policy::TornTail => {
+                    self.check_torn(flaw)?;
+                    self.phase = Phase::End;
+                }
+                // A frame that is whole here, and only does not continue the log, is where to go on.
+                Policy::SkipDamage => match self.file.find(at.offset, true)? {
+                    Some(next) => {
+                        range.bytes = next.offset - at.offset;
+                        self.file.seek(next);
+                    }
+                    None => self.file.seek(Tail {
+                        offset: written.next_multiple_of(8),
+                        ..at
+                    }),
+                },
+            }
+            return Ok(Step::Damage(range));
+        }
+    }
+
+    /// A file that has to go on has only zeros, or nothing, from here on.
+    fn ends_early(&self, flaw: Flaw) -> Result<Step, LogError> {
+        match self.policy {
+            Policy::SkipDamage => Ok(Step::End),
+            Policy::Strict | Policy::TornTail => Err(self.flawed(flaw)),
+        }
+    }
+
+    /// Opens the next segment, which should have this number; what to report if there is none such.
+    fn next_segment(&mut self, expected: u64) -> Result<Option<Step>, LogError> {
+        let (Some(wal), Some(number)) = (&self.wal, self.following.pop_front()) else {
+            self.phase = Phase::End;
+            return Ok(Some(Step::End));
+        };
+        self.phase = Phase::Reading;
+        let begin = Tail {
+            segment: number,
+            offset: 0,
+            ..self.file.tail
+        };
+        let missing = DamagedRange {
+            file: wal.path(expected),
+            offset: 0,
+            bytes: 0,
+            why: "the segment is missing",
+        };
+        self.file = FrameFile::new(wal.disk.clone(), wal.path(number), begin);
+        match self.policy {
+            _ if number == expected => Ok(None),
+            Policy::SkipDamage => Ok(Some(Step::Damage(missing))),
+            Policy::Strict | Policy::TornTail => {
+                Err(self.damaged("the segment before it is missing"))
+            }
+        }
+    }
+
+    /// A write that a crash cut short has nothing behind it: neither a frame in its file nor anything
+    /// in a later one.
+    fn check_torn(&self, flaw: Flaw) -> Result<(), LogError> {
+        let from = match flaw {
+            Flaw::Order(_) => self.file.tail.offset,
+            Flaw::Header | Flaw::Body | Flaw::Newer(_) => self.file.tail.offset + 8,
+        };
+        if let Some(next) = self.file.find(from, false)? {
+            return Err(self.file.damaged(flaw.why(), Some(next.next)));
+        }
+        let later = self.wal.iter().flat_map(|wal| {
+            let file = |number: &u64| {
+                let begin = Tail {
+                    segment: *number,
+                    offset: 0,
+                    ..self.file.tail
+                };
+                FrameFile::new(wal.disk.clone(), wal.path(*number), begin)
+            };
+            self.following.iter().map(file)
+        });
+        for file in later {
+            if file.last_written()?.is_some() {
+                let next = file.find(0, false)?.map(|next| next.next);
+                return Err(self.file.damaged(flaw.why(), next));
+            }
+        }
+        Ok(())
+    }
+
+    /// The error of damage right here.
+    pub fn damaged(&self, why: &'static str) -> LogError {
+        self.file.damaged(why, None)
+    }
+
+    fn flawed(&self, flaw: Flaw) -> LogError {
+        match flaw {
+            Flaw::Newer(version) => LogError::Newer {
+                path: self.file.path.clone(),
+                version,
+            },
+            Flaw::Header | Flaw::Order(_) | Flaw::Body => self.damaged(flaw.why()),
+        }
+    }
+}
+
+/// One file of frames, read in pieces.
+struct FrameFile {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     tail: Tail,
@@ -92,19 +353,18 @@ pub struct Frames {
     window: Vec<u8>,
     /// Where in the window the tail is.
     at: usize,
-    current: Option<Current>,
+    current: Option<CurrentFrame>,
 }
 
 /// Where in the window the frame is that was read last.
-struct Current {
+struct CurrentFrame {
     kind: Kind,
     count: u32,
     body: Range<usize>,
 }
 
-impl Frames {
-    /// The frames from `tail` on.
-    pub fn new(disk: Arc<dyn Disk>, path: PathBuf, tail: Tail) -> Self {
+impl FrameFile {
+    fn new(disk: Arc<dyn Disk>, path: PathBuf, tail: Tail) -> Self {
         Self {
             disk,
             path,
@@ -115,36 +375,14 @@ impl Frames {
         }
     }
 
-    /// Where the next frame must be.
-    pub fn tail(&self) -> Tail {
-        self.tail
-    }
-
-    /// Goes on to the next frame; the flaw if there is none.
-    pub fn step(&mut self) -> Result<Result<(), Flaw>, LogError> {
+    fn seek(&mut self, tail: Tail) {
+        self.tail = tail;
+        self.window.clear();
+        self.at = 0;
         self.current = None;
-        let bytes = self.ahead(HEADER)?;
-        if let Some(len) = announced(bytes) {
-            self.ahead(len)?;
-        }
-        let at = self.at;
-        let bytes = self.window.get(at..).unwrap_or_default();
-        let begun = self.tail.offset;
-        let (kind, count, body) = match self.tail.accept(bytes) {
-            Ok(frame) => (frame.kind, frame.count, frame.body.len()),
-            Err(flaw) => return Ok(Err(flaw)),
-        };
-        self.at += usize::try_from(self.tail.offset - begun).unwrap_or(usize::MAX);
-        self.current = Some(Current {
-            kind,
-            count,
-            body: at + HEADER..at + HEADER + body,
-        });
-        Ok(Ok(()))
     }
 
-    /// The frame that the last step reached.
-    pub fn frame(&self) -> Option<Frame<'_>> {
+    fn frame(&self) -> Option<Frame<'_>> {
         let current = self.current.as_ref()?;
         Some(Frame {
             kind: current.kind,
@@ -153,39 +391,78 @@ impl Frames {
         })
     }
 
-    /// Whether the file has only zeros from here on. Afterwards no frame can be read.
-    pub fn ends(&mut self) -> Result<bool, LogError> {
-        let here = self.tail;
+    fn step(&mut self) -> Result<Result<(), Flaw>, LogError> {
+        self.current = None;
+        let bytes = self.ahead(HEADER)?;
+        if let Some(len) = announced(bytes) {
+            self.ahead(len)?;
+        }
+        let at = self.at;
+        let bytes = self.window.get(at..).unwrap_or_default();
+        let begin = self.tail.offset;
+        let (kind, count, body) = match self.tail.accept(bytes) {
+            Ok(frame) => (frame.kind, frame.count, frame.body.len()),
+            Err(flaw) => return Ok(Err(flaw)),
+        };
+        self.at += usize::try_from(self.tail.offset - begin).unwrap_or(usize::MAX);
+        self.current = Some(CurrentFrame {
+            kind,
+            count,
+            body: at + HEADER..at + HEADER + body,
+        });
+        Ok(Ok(()))
+    }
+
+    /// Where the bytes from the tail on that are not zero end; `None` if there are none.
+    fn last_written(&self) -> Result<Option<u64>, LogError> {
+        let (mut offset, mut last) = (self.tail.offset, None);
         loop {
-            let rest = self.ahead(PIECE)?;
-            let (len, zero) = (rest.len(), all_zero(rest));
-            if len == 0 || !zero {
-                self.tail = here;
-                return Ok(zero);
+            let piece = self.read_at(offset, PIECE)?;
+            if piece.is_empty() {
+                return Ok(last);
             }
-            self.at += len;
-            self.tail.offset += u64::try_from(len).unwrap_or(u64::MAX);
+            if let Some(at) = piece.iter().rposition(|byte| *byte != 0) {
+                last = Some(offset + len_u64(piece.get(..=at).unwrap_or_default()));
+            }
+            offset += len_u64(&piece);
         }
     }
 
-    /// The trouble of damage right here.
-    pub fn damaged(&self, why: &'static str) -> LogError {
+    /// The first header from an offset on that is in its own place, as the tail that it continues; with
+    /// `whole`, the first whose frame is whole.
+    fn find(&self, from: u64, whole: bool) -> Result<Option<Tail>, LogError> {
+        let mut offset = from;
+        loop {
+            // A header may lie across the end of a piece.
+            let piece = self.read_at(offset, PIECE + HEADER)?;
+            for tail in find_frames(&piece, self.tail.segment, offset) {
+                if !whole || self.is_whole(tail)? {
+                    return Ok(Some(tail));
+                }
+            }
+            if piece.len() < PIECE + HEADER {
+                return Ok(None);
+            }
+            offset += PIECE as u64;
+        }
+    }
+
+    fn is_whole(&self, mut tail: Tail) -> Result<bool, LogError> {
+        let header = self.read_at(tail.offset, HEADER)?;
+        let len = announced(&header).unwrap_or(HEADER);
+        let bytes = self.read_at(tail.offset, len)?;
+        Ok(tail.accept(&bytes).is_ok())
+    }
+
+    /// The error of damage right here, before this record.
+    fn damaged(&self, why: &'static str, next_valid: Option<Lsn>) -> LogError {
+        let last = self.tail.next.get() - 1;
         LogError::Damaged {
             path: self.path.clone(),
             offset: self.tail.offset,
             why,
-            last_good: (self.tail.segment > 0).then(|| self.tail.next.get() - 1),
-        }
-    }
-
-    /// The trouble that a flaw is where a frame has to be.
-    pub fn flawed(&self, flaw: Flaw) -> LogError {
-        match flaw {
-            Flaw::Newer(version) => LogError::Newer {
-                path: self.path.clone(),
-                version,
-            },
-            Flaw::Header | Flaw::Order(_) | Flaw::Body => self.damaged(flaw.why()),
+            last_good: (self.tail.segment > 0 && last > 0).then_some(last),
+            next_valid: next_valid.map(Lsn::get),
         }
     }
 
@@ -196,76 +473,20 @@ impl Frames {
             self.window.drain(..self.at);
             self.at = 0;
             let from = self.tail.offset + u64::try_from(have).unwrap_or(u64::MAX);
-            let more = self.disk.read_at(&self.path, from, PIECE.max(len - have));
-            let more = more.map_err(|error| {
-                if error.kind() == io::ErrorKind::NotFound {
-                    self.damaged("the file is missing")
-                } else {
-                    LogError::io(&self.path)(error)
-                }
-            })?;
+            let more = self.read_at(from, PIECE.max(len - have))?;
             self.window.extend_from_slice(&more);
         }
         let end = self.window.len().min(self.at + len.max(have));
         Ok(self.window.get(self.at..end).unwrap_or_default())
     }
-}
 
-/// The frames of the log from one place to another, over all segments between them.
-pub struct LogFrames<'w> {
-    wal: &'w Wal,
-    frames: Frames,
-    end: Tail,
-}
-
-impl<'w> LogFrames<'w> {
-    /// From `begin` to `end`, both at places where a frame can begin.
-    pub fn new(wal: &'w Wal, begin: Tail, end: Tail) -> Self {
-        Self {
-            frames: Frames::new(wal.disk.clone(), wal.path(begin.segment), begin),
-            wal,
-            end,
-        }
-    }
-
-    /// Where the next frame must be.
-    pub fn tail(&self) -> Tail {
-        self.frames.tail()
-    }
-
-    /// The frame that the last step reached.
-    pub fn frame(&self) -> Option<Frame<'_>> {
-        self.frames.frame()
-    }
-
-    /// Goes on to the next frame; `false` at the end. Whatever is not as it was written is damage:
-    /// the log went on behind this, so no crash explains it.
-    pub fn step(&mut self) -> Result<bool, LogError> {
-        loop {
-            let at = self.frames.tail();
-            if (at.segment, at.offset) >= (self.end.segment, self.end.offset) {
-                return if (at.next, at.chain) == (self.end.next, self.end.chain) {
-                    Ok(false)
-                } else {
-                    Err(self.damaged("the log is not what it was"))
-                };
+    fn read_at(&self, offset: u64, len: usize) -> Result<Vec<u8>, LogError> {
+        self.disk.read_at(&self.path, offset, len).map_err(|error| {
+            if error.kind() == io::ErrorKind::NotFound {
+                self.damaged("the file is missing", None)
+            } else {
+                LogError::io(&self.path)(error)
             }
-            match self.frames.step()? {
-                Ok(()) => return Ok(true),
-                Err(flaw) if at.segment == self.end.segment || !self.frames.ends()? => {
-                    return Err(self.frames.flawed(flaw));
-                }
-                Err(_) => {
-                    let next = at.next_segment();
-                    let path = self.wal.path(next.segment);
-                    self.frames = Frames::new(self.wal.disk.clone(), path, next);
-                }
-            }
-        }
-    }
-
-    /// The trouble of damage right here.
-    pub fn damaged(&self, why: &'static str) -> LogError {
-        self.frames.damaged(why)
+        })
     }
 }

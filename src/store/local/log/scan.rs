@@ -3,13 +3,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 
-use super::frame::{Flaw, Frame, Kind, Position, Tail, find_header};
+use super::frame::{Frame, Kind, Position, Tail};
+use super::frames::{DamagedRange, FrameReader, Policy, Step};
 use super::segment::Wal;
 use crate::id::{Sequence, TenantId};
 use crate::store::OpenError;
 use crate::store::cursor::Cursor;
 use crate::store::head::Head;
-use crate::store::local::disk::{all_zero, len_u64};
 use crate::store::local::schema::Schema;
 use crate::store::record::{Cover, Logged, LoggedBody, Lsn, next_record};
 use crate::store::row::{HEADS, open_envelope};
@@ -76,41 +76,73 @@ pub struct Torn {
     pub bytes: Vec<u8>,
 }
 
+impl Torn {
+    fn read(wal: &Wal, range: DamagedRange) -> Result<Self, OpenError> {
+        let DamagedRange {
+            file,
+            offset,
+            bytes,
+            why,
+        } = range;
+        let len = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let bytes = wal.disk.read_at(&file, offset, len);
+        let bytes = bytes.map_err(|error| OpenError::io(&file, error))?;
+        Ok(Self {
+            file,
+            offset,
+            why,
+            bytes,
+        })
+    }
+}
+
 impl Scan {
     /// Reads the log behind `base`. What is damaged, and not merely unfinished, is an error.
     pub fn read(wal: &Wal, schema: &Schema, base: Option<Base>) -> Result<Self, OpenError> {
         let mut scan = Self::begin(base);
-        let numbers = wal
-            .numbers()
-            .map_err(|error| OpenError::io(&wal.dir, error))?;
-        let first = scan.tail.segment;
-        for (number, expected) in (numbers.into_iter().filter(|n| *n >= first)).zip(first..) {
-            let file = wal.path(number);
-            if number != expected {
-                return Err(scan.damaged(file, 0, None, "the segment before it is missing"));
+        let mut reader = FrameReader::all_of_log(wal, scan.tail, Policy::TornTail)?;
+        loop {
+            match reader.step()? {
+                Step::Frame => scan.note(&reader, schema)?,
+                Step::Damage(range) => {
+                    // It may be the first write to a segment.
+                    scan.begin_segment(reader.tail());
+                    scan.torn = Some(Torn::read(wal, range)?);
+                }
+                Step::End => break,
             }
-            let bytes = wal
-                .disk
-                .read(&file)
-                .map_err(|error| OpenError::io(&file, error))?;
-            if all_zero(&bytes) {
-                scan.preallocator = scan.preallocator.or(Some(len_u64(&bytes)));
-                continue;
-            }
-            if let Some(torn) = &scan.torn {
-                let next = find_header(&bytes, number, 0);
-                return Err(scan.damaged(torn.file.clone(), torn.offset, next, torn.why));
-            }
-            // Zeros before it were a segment that its first frame did not fit into.
-            scan.preallocator = None;
-            scan.segment(number, file, bytes, schema)?;
         }
         if scan.applied < scan.base {
             // A snapshot is made after the log says that the tables hold what it covers.
             let why = "the log ends before what a snapshot was made after";
             return Err(scan.damaged(wal.path(scan.tail.segment), scan.tail.offset, None, why));
         }
+        scan.read_last_segment(wal)?;
         Ok(scan)
+    }
+
+    /// What a start needs to go on writing.
+    fn read_last_segment(&mut self, wal: &Wal) -> Result<(), OpenError> {
+        let Tail {
+            segment, offset, ..
+        } = self.tail;
+        if self.segments.is_empty() {
+            return Ok(());
+        }
+        let path = wal.path(segment);
+        let io = |error| OpenError::io(&path, error);
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        self.front = wal.disk.read_at(&path, 0, offset).map_err(io)?;
+        self.len = wal.disk.len(&path).map_err(io)?;
+        let numbers = wal
+            .numbers()
+            .map_err(|error| OpenError::io(&wal.dir, error))?;
+        if numbers.contains(&(segment + 1)) {
+            let next = wal.path(segment + 1);
+            let len = wal.disk.len(&next);
+            self.preallocator = Some(len.map_err(|error| OpenError::io(&next, error))?);
+        }
+        Ok(())
     }
 
     /// Before the first frame behind `base`.
@@ -140,80 +172,19 @@ impl Scan {
         }
     }
 
-    /// Reads the next segment.
-    fn segment(
-        &mut self,
-        number: u64,
-        file: PathBuf,
-        mut bytes: Vec<u8>,
-        schema: &Schema,
-    ) -> Result<(), OpenError> {
-        if !self.segments.is_empty() {
-            self.sealed.push(Sealed {
-                segment: number - 1,
-                bytes: self.tail.offset,
-                through: self.through,
-            });
-        }
-        self.tail = Tail {
-            segment: number,
-            offset: 0,
-            ..self.tail
+    /// Takes in the frame that the reader is at.
+    fn note(&mut self, reader: &FrameReader, schema: &Schema) -> Result<(), OpenError> {
+        let start = reader.start();
+        self.begin_segment(start);
+        let Some(frame) = reader.frame() else {
+            return Ok(());
         };
-        self.segments.push(self.tail);
-        self.len = len_u64(&bytes);
-        loop {
-            let at = self.tail.offset;
-            let rest = usize::try_from(at)
-                .ok()
-                .and_then(|at| bytes.get(at..))
-                .unwrap_or_default();
-            let flaw = match self.tail.accept(rest) {
-                Ok(frame) => {
-                    self.note(&frame, schema)
-                        .map_err(|why| self.damaged(file.clone(), at, None, why))?;
-                    continue;
-                }
-                Err(_) if all_zero(rest) => break,
-                Err(flaw) => flaw,
-            };
-            let behind = match flaw {
-                Flaw::Newer(version) => {
-                    return Err(OpenError::Newer {
-                        file,
-                        what: format!("of log version {version}"),
-                    });
-                }
-                Flaw::Order(_) => find_header(rest, number, at),
-                Flaw::Header | Flaw::Body => rest
-                    .get(8..)
-                    .and_then(|rest| find_header(rest, number, at + 8)),
-            };
-            if behind.is_some() {
-                return Err(self.damaged(file, at, behind, flaw.why()));
-            }
-            let len = rest
-                .iter()
-                .rposition(|byte| *byte != 0)
-                .map_or(0, |last| last + 1);
-            self.torn = Some(Torn {
-                file,
-                offset: at,
-                why: flaw.why(),
-                bytes: rest.get(..len).unwrap_or_default().to_vec(),
-            });
-            break;
-        }
-        bytes.truncate(usize::try_from(self.tail.offset).unwrap_or(usize::MAX));
-        self.front = bytes;
-        Ok(())
-    }
-
-    /// Takes in a frame that continues the log.
-    fn note(&mut self, frame: &Frame<'_>, schema: &Schema) -> Result<(), &'static str> {
         self.last = Some(frame.kind);
-        for record in records(frame, schema) {
-            self.note_record(record?)?;
+        self.tail = reader.tail();
+        for record in records(&frame, schema) {
+            record
+                .and_then(|record| self.note_record(record))
+                .map_err(|why| self.damaged(reader.path().to_owned(), start.offset, None, why))?;
         }
         if frame.count > 0 {
             self.through = Position {
@@ -223,6 +194,20 @@ impl Scan {
             self.frames.push_back(self.through);
         }
         Ok(())
+    }
+
+    fn begin_segment(&mut self, start: Tail) {
+        match self.segments.last() {
+            Some(last) if last.segment == start.segment => return,
+            Some(_) => self.sealed.push(Sealed {
+                segment: start.segment - 1,
+                bytes: self.tail.offset,
+                through: self.through,
+            }),
+            None => {}
+        }
+        self.segments.push(start);
+        self.tail = start;
     }
 
     fn note_record(&mut self, record: Logged<'_>) -> Result<(), &'static str> {

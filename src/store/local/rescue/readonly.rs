@@ -21,7 +21,7 @@ use crate::store::local::dir::DataDir;
 use crate::store::local::disk::{Disk as _, RealDisk, len_u64};
 use crate::store::local::log::commit::Inbox;
 use crate::store::local::log::frame::Tail;
-use crate::store::local::log::frames::{LogError, LogFrames};
+use crate::store::local::log::frames::{FrameReader, LogError, Step};
 use crate::store::local::log::scan::{Scan, open_head, records};
 use crate::store::local::log::segment::{SegmentPreallocator, Wal};
 use crate::store::local::manifest;
@@ -275,8 +275,8 @@ impl ReadOnly {
         tell: &mut dyn FnMut(u64),
         visit: Visit<'_>,
     ) -> Result<(), OpenError> {
-        let mut frames = LogFrames::new(&self.wal, begin, self.scan.tail);
-        while frames.step()? {
+        let mut frames = FrameReader::log(&self.wal, begin, self.scan.tail);
+        while frames.step()? != Step::End {
             let Some(frame) = frames.frame() else {
                 continue;
             };

@@ -15,7 +15,7 @@ use crate::store::ledger::Tally;
 use crate::store::local::dir::{self, DataDir};
 use crate::store::local::disk::{Disk, LogFile, len_u64};
 use crate::store::local::log::frame::{HEADER, Kind, Tail, is_shutdown};
-use crate::store::local::log::frames::{Frames, LogError, go_on};
+use crate::store::local::log::frames::{FrameReader, LogError, Policy, go_on};
 use crate::store::local::log::scan::{LastHead, open_head, records};
 use crate::store::local::schema::{Part, Schema, rank};
 use crate::store::local::tables::layout::{full_key, split_key};
@@ -125,7 +125,7 @@ impl Snapshot {
     /// Reads what a snapshot covers, and makes sure that it has an end.
     pub fn open(disk: &Arc<dyn Disk>, schema: &Schema, path: PathBuf) -> Result<Self, LogError> {
         let bytes = disk.len(&path).map_err(LogError::io(&path))?;
-        let mut rows = Rows::new(disk.clone(), schema, path.clone(), Part::Front);
+        let mut rows = Rows::new(disk, schema, path.clone(), Part::Front);
         let cover = rows.cover()?;
         let Some(cover) = cover.filter(|cover| path.ends_with(dir::snapshot_name(cover.lsn)))
         else {
@@ -141,6 +141,7 @@ impl Snapshot {
                 offset: end,
                 why: "the snapshot does not end",
                 last_good: None,
+                next_valid: None,
             });
         }
         Ok(Self { path, cover, bytes })
@@ -167,7 +168,7 @@ impl Snapshot {
 
     /// The rows of some tables.
     pub fn rows<'s>(&self, disk: &Arc<dyn Disk>, schema: &'s Schema, part: Part) -> Rows<'s> {
-        Rows::new(disk.clone(), schema, self.path.clone(), part)
+        Rows::new(disk, schema, self.path.clone(), part)
     }
 
     /// Makes sure that every frame is as it was written.
@@ -176,20 +177,18 @@ impl Snapshot {
         disk: &Arc<dyn Disk>,
         stopped: &dyn Fn() -> bool,
     ) -> Result<(), LogError> {
-        let mut frames = Frames::new(disk.clone(), self.path.clone(), START);
+        let mut frames = FrameReader::file(disk, self.path.clone(), START, Policy::Strict);
         while frames
             .frame()
             .is_none_or(|frame| frame.kind != Kind::Shutdown)
         {
             go_on(stopped)?;
-            if let Err(flaw) = frames.step()? {
-                return Err(frames.flawed(flaw));
-            }
+            frames.step()?;
         }
         self.check_end(&frames)
     }
 
-    fn check_end(&self, frames: &Frames) -> Result<(), LogError> {
+    fn check_end(&self, frames: &FrameReader) -> Result<(), LogError> {
         if frames.tail().offset == self.bytes {
             Ok(())
         } else {
@@ -379,7 +378,7 @@ impl Writer {
 /// The effects in a file, in order. Ends at the SHUTDOWN frame; a file without one is damaged.
 pub struct Rows<'s> {
     schema: &'s Schema,
-    frames: Frames,
+    frames: FrameReader,
     part: Part,
     /// Those of the frame that was read last.
     items: vec::IntoIter<Item>,
@@ -388,10 +387,10 @@ pub struct Rows<'s> {
 
 impl<'s> Rows<'s> {
     /// Those of some tables.
-    pub fn new(disk: Arc<dyn Disk>, schema: &'s Schema, path: PathBuf, part: Part) -> Self {
+    pub fn new(disk: &Arc<dyn Disk>, schema: &'s Schema, path: PathBuf, part: Part) -> Self {
         Self {
             schema,
-            frames: Frames::new(disk, path, START),
+            frames: FrameReader::file(disk, path, START, Policy::Strict),
             part,
             items: Vec::new().into_iter(),
             ended: false,
@@ -400,9 +399,7 @@ impl<'s> Rows<'s> {
 
     /// What the first frame says that the file covers, if it is a snapshot's.
     fn cover(&mut self) -> Result<Option<Cover>, LogError> {
-        if let Err(flaw) = self.frames.step()? {
-            return Err(self.frames.flawed(flaw));
-        }
+        self.frames.step()?;
         let Some(frame) = self.frames.frame() else {
             return Ok(None);
         };
@@ -416,9 +413,7 @@ impl<'s> Rows<'s> {
     /// Reads on to the next frame with rows that are wanted.
     fn read(&mut self) -> Result<(), LogError> {
         while !self.ended && self.items.as_slice().is_empty() {
-            if let Err(flaw) = self.frames.step()? {
-                return Err(self.frames.flawed(flaw));
-            }
+            self.frames.step()?;
             let Some(frame) = self.frames.frame() else {
                 continue;
             };

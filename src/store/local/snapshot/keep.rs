@@ -383,6 +383,7 @@ fn merge(shared: &Shared, base: Option<&Snapshot>, end: Sealed) -> Result<Snapsh
             offset: 0,
             why: "its heads are not those of the log",
             last_good: None,
+            next_valid: None,
         });
     }
     disk.rename(new.path(), &path)

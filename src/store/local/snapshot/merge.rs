@@ -14,7 +14,7 @@ use crate::id::TenantId;
 use crate::store::local::dir;
 use crate::store::local::disk::Disk;
 use crate::store::local::log::frame::Tail;
-use crate::store::local::log::frames::{LogError, LogFrames, go_on};
+use crate::store::local::log::frames::{FrameReader, LogError, Step, go_on};
 use crate::store::local::log::scan::{LastHead, records};
 use crate::store::local::log::segment::Wal;
 use crate::store::local::schema::{Part, Schema};
@@ -85,11 +85,11 @@ impl<'a> Fold<'a> {
     /// Reads the log and sets out to merge it with the base.
     pub fn run(&self) -> Result<Folded<'a>, LogError> {
         let begin = self.base.map_or(Tail::START, |base| base.cover.tail());
-        let mut frames = LogFrames::new(self.wal, begin, self.end);
+        let mut frames = FrameReader::log(self.wal, begin, self.end);
         let mut heads = HashMap::new();
         let mut run = Generation::default();
         let mut files = Vec::new();
-        while frames.step()? {
+        while frames.step()? != Step::End {
             go_on(self.stopped)?;
             let Some(frame) = frames.frame() else {
                 continue;
@@ -110,7 +110,7 @@ impl<'a> Fold<'a> {
         }
         for file in &files {
             let path = file.path().to_owned();
-            let rows = Rows::new(disk.clone(), self.schema, path, Part::Whole);
+            let rows = Rows::new(disk, self.schema, path, Part::Whole);
             sources.push(Box::new(rows));
         }
         sources.push(Box::new(sorted(run).into_iter().map(Ok)));

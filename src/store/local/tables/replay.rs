@@ -8,7 +8,7 @@ use super::memtable::Generation;
 use super::stamp::Stamp;
 use crate::id::{Sequence, TenantId};
 use crate::store::head::Head;
-use crate::store::local::log::frames::{LogError, LogFrames};
+use crate::store::local::log::frames::{FrameReader, LogError, Step};
 use crate::store::local::log::scan::{Scan, records};
 use crate::store::local::log::segment::Wal;
 use crate::store::local::schema::Schema;
@@ -116,9 +116,9 @@ fn replay(
     let Some(begin) = begin else {
         return Ok(());
     };
-    let mut frames = LogFrames::new(wal, begin, scan.tail);
+    let mut frames = FrameReader::log(wal, begin, scan.tail);
     let mut lsn = begin.next;
-    while frames.step()? {
+    while frames.step()? != Step::End {
         let Some(frame) = frames.frame() else {
             continue;
         };
