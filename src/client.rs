@@ -30,7 +30,7 @@ pub struct Answer {
 
 /// No answer.
 #[derive(Debug, Error)]
-pub enum NoAnswer {
+pub enum ClientError {
     /// Nobody answers there.
     #[error("{server} does not answer: {why}")]
     Unreachable {
@@ -71,22 +71,22 @@ impl Client {
     }
 
     /// `GET` this path.
-    pub fn get(&self, path: &str) -> Result<Answer, NoAnswer> {
+    pub fn get(&self, path: &str) -> Result<Answer, ClientError> {
         self.send(&Method::GET, path, Vec::new())
     }
 
     /// `POST` this body.
-    pub fn post(&self, path: &str, body: &Value) -> Result<Answer, NoAnswer> {
+    pub fn post(&self, path: &str, body: &Value) -> Result<Answer, ClientError> {
         self.send(&Method::POST, path, body.to_string().into_bytes())
     }
 
     /// `DELETE` this path.
-    pub fn delete(&self, path: &str) -> Result<Answer, NoAnswer> {
+    pub fn delete(&self, path: &str) -> Result<Answer, ClientError> {
         self.send(&Method::DELETE, path, Vec::new())
     }
 
     /// Sends, and again as long as there is patience, while the server says that nothing was begun.
-    fn send(&self, method: &Method, path: &str, body: Vec<u8>) -> Result<Answer, NoAnswer> {
+    fn send(&self, method: &Method, path: &str, body: Vec<u8>) -> Result<Answer, ClientError> {
         const NOT_BEGUN: [&str; 5] = [
             "tenant_busy",
             "overloaded",
@@ -103,7 +103,7 @@ impl Client {
             }
             if watch.elapsed() + retry_after > self.patience {
                 let (server, status) = (self.server.clone(), answer.status);
-                return Err(NoAnswer::Busy { server, status });
+                return Err(ClientError::Busy { server, status });
             }
             pause(retry_after);
         }
@@ -114,8 +114,8 @@ impl Client {
         method: &Method,
         path: &str,
         body: Vec<u8>,
-    ) -> Result<(Answer, Duration), NoAnswer> {
-        let unreachable = |why: &dyn std::fmt::Display| NoAnswer::Unreachable {
+    ) -> Result<(Answer, Duration), ClientError> {
+        let unreachable = |why: &dyn std::fmt::Display| ClientError::Unreachable {
             server: self.server.clone(),
             why: why.to_string(),
         };

@@ -100,7 +100,7 @@ pub enum Every {
 
 /// A configuration that cannot be used.
 #[derive(Debug, Error)]
-pub enum BadConfig {
+pub enum ConfigError {
     /// The file cannot be read.
     #[error("{path}: {source}")]
     Unreadable {
@@ -161,33 +161,33 @@ pub enum BadConfig {
 
 impl Config {
     /// Reads a file.
-    pub fn read(path: &Path) -> Result<Self, BadConfig> {
-        let text = std::fs::read_to_string(path).map_err(|source| BadConfig::Unreadable {
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
             path: path.to_owned(),
             source,
         })?;
-        toml::from_str(&text).map_err(|error| BadConfig::Malformed {
+        toml::from_str(&text).map_err(|error| ConfigError::Malformed {
             path: path.to_owned(),
             message: error.to_string().trim_end().replace('\n', " "),
         })
     }
 
     /// Where to listen. Plain HTTP stays on this machine unless that was asked for in so many words.
-    pub fn listen(&self) -> Result<SocketAddr, BadConfig> {
+    pub fn listen(&self) -> Result<SocketAddr, ConfigError> {
         let address = self
             .listen
             .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080)));
         if address.ip().is_loopback() || self.insecure_http {
             Ok(address)
         } else {
-            Err(BadConfig::InTheClear(address))
+            Err(ConfigError::InTheClear(address))
         }
     }
 
     /// What is logged.
-    pub fn log(&self) -> Result<EnvFilter, BadConfig> {
+    pub fn log(&self) -> Result<EnvFilter, ConfigError> {
         let directive = self.log.as_deref().unwrap_or("info,actix_server=warn");
-        telemetry::log_filter(directive).map_err(|why| BadConfig::Log(why.to_string()))
+        telemetry::log_filter(directive).map_err(|why| ConfigError::Log(why.to_string()))
     }
 
     /// The data directory.
@@ -198,7 +198,7 @@ impl Config {
     }
 
     /// What the names of new audit logs begin with.
-    pub fn service(&self) -> Result<String, BadConfig> {
+    pub fn service(&self) -> Result<String, ConfigError> {
         let service = self
             .service
             .clone()
@@ -209,12 +209,12 @@ impl Config {
         if plain && (1..=200).contains(&service.len()) {
             Ok(service)
         } else {
-            Err(BadConfig::Service(service))
+            Err(ConfigError::Service(service))
         }
     }
 
     /// The store's part.
-    pub fn store(&self) -> Result<StoreConfig, BadConfig> {
+    pub fn store(&self) -> Result<StoreConfig, ConfigError> {
         let mut store = StoreConfig::new(self.data());
         if let Some(bytes) = self.store.segment_bytes {
             store.segment_bytes = within("store.segment_bytes", bytes, 1 << 20, 1 << 30)?;
@@ -227,11 +227,11 @@ impl Config {
 
     /// Where and when backups are made. The directory must be there, so that a disk that is not mounted
     /// is noticed.
-    pub fn backup(&self) -> Result<Option<Plan>, BadConfig> {
+    pub fn backup(&self) -> Result<Option<Plan>, ConfigError> {
         let Some(dir) = &self.backup.dir else {
             return Ok(None);
         };
-        let dir = std::fs::canonicalize(dir).map_err(|source| BadConfig::Directory {
+        let dir = std::fs::canonicalize(dir).map_err(|source| ConfigError::Directory {
             name: "backup.dir",
             path: dir.clone(),
             source,
@@ -241,7 +241,7 @@ impl Config {
             None => Duration::from_secs(24 * 3_600),
             Some(Every::Seconds(seconds)) => Duration::from_secs(*seconds),
             Some(Every::Text(text)) => crate::time::duration(text)
-                .map_err(|why| BadConfig::Duration { name: NAME, why })?,
+                .map_err(|why| ConfigError::Duration { name: NAME, why })?,
         };
         within(NAME, every.as_secs(), 0, 366 * 86_400)?;
         let keep = within("backup.keep", self.backup.keep.unwrap_or(7), 1, 10_000)?;
@@ -253,7 +253,7 @@ impl Config {
     }
 
     /// The engine's part.
-    pub fn engine(&self) -> Result<engine::Config, BadConfig> {
+    pub fn engine(&self) -> Result<engine::Config, ConfigError> {
         let default = engine::Config::default();
         if let Some(deadline) = self.engine.deadline_ms {
             within("engine.deadline_ms", deadline, 1, 600_000)?;
@@ -270,7 +270,7 @@ impl Config {
     }
 
     /// The front's part.
-    pub fn http(&self) -> Result<http::Config, BadConfig> {
+    pub fn http(&self) -> Result<http::Config, ConfigError> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         // The committer, the tables and the kernel want the other half.
         let workers = self.workers.unwrap_or((processors / 2).max(1));
@@ -295,11 +295,11 @@ impl Config {
     }
 }
 
-fn within(name: &'static str, value: u64, min: u64, max: u64) -> Result<u64, BadConfig> {
+fn within(name: &'static str, value: u64, min: u64, max: u64) -> Result<u64, ConfigError> {
     if (min..=max).contains(&value) {
         Ok(value)
     } else {
-        Err(BadConfig::Range { name, min, max })
+        Err(ConfigError::Range { name, min, max })
     }
 }
 
@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn plain_http_stays_at_home_unless_told_otherwise() {
         let config: Config = toml::from_str("listen = \"0.0.0.0:80\"").unwrap();
-        assert!(matches!(config.listen(), Err(BadConfig::InTheClear(_))));
+        assert!(matches!(config.listen(), Err(ConfigError::InTheClear(_))));
         let config: Config =
             toml::from_str("listen = \"0.0.0.0:80\"\ninsecure_http = true").unwrap();
         assert!(config.listen().is_ok());

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::decide::intent::BoundedString;
-use crate::engine::{Engine, Stopped, clock};
+use crate::engine::{Engine, EngineError, clock};
 use crate::id::{KeyId, Sequence, TenantId};
 use crate::query;
 use crate::stamp::Stamp;
@@ -65,7 +65,7 @@ pub struct Kept {
     pub reviewer_key: Option<Secret>,
 }
 
-fn read_written(data: &Path) -> Result<Option<Written>, BadCredentials> {
+fn read_written(data: &Path) -> Result<Option<Written>, CredentialsError> {
     let path = data.join(FILE);
     if !path.exists() {
         return Ok(None);
@@ -74,20 +74,20 @@ fn read_written(data: &Path) -> Result<Option<Written>, BadCredentials> {
     let written = serde_json::from_slice(&bytes);
     written
         .map(Some)
-        .map_err(|error| BadCredentials::Malformed {
+        .map_err(|error| CredentialsError::Malformed {
             path,
             why: error.to_string(),
         })
 }
 
-fn write_written(data: &Path, written: &Written) -> Result<(), BadCredentials> {
+fn write_written(data: &Path, written: &Written) -> Result<(), CredentialsError> {
     let mut text = serde_json::to_vec_pretty(written).expect("texts are JSON");
     text.push(b'\n');
     Ok(keyfile::write_private(&data.join(FILE), &text)?)
 }
 
 /// The keys in the file of `data`; `None` if there is no file.
-pub fn kept(data: &Path) -> Result<Option<Kept>, BadCredentials> {
+pub fn kept(data: &Path) -> Result<Option<Kept>, CredentialsError> {
     Ok(read_written(data)?.map(|written| Kept {
         operator_key: Secret::from_text(written.operator_key),
         api_key: written.api_key.map(Secret::from_text),
@@ -96,7 +96,7 @@ pub fn kept(data: &Path) -> Result<Option<Kept>, BadCredentials> {
 }
 
 /// A key that will administer: written to the file of `data` first, to be made after.
-pub fn make_operator_key(data: &Path) -> Result<KeySpec, BadCredentials> {
+pub fn make_operator_key(data: &Path) -> Result<KeySpec, CredentialsError> {
     let secret = Secret::new(Tier::Enterprise, &clock::random());
     let written = Written {
         operator_key: secret.reveal().to_owned(),
@@ -113,7 +113,7 @@ pub fn make_operator_key(data: &Path) -> Result<KeySpec, BadCredentials> {
 
 /// The file cannot be used.
 #[derive(Debug, Error)]
-pub enum BadCredentials {
+pub enum CredentialsError {
     /// It cannot be read or written.
     #[error(transparent)]
     File(#[from] KeyFileError),
@@ -127,7 +127,7 @@ pub enum BadCredentials {
     },
     /// A tenant could not be founded.
     #[error("the first tenants could not be founded: {0}")]
-    Founding(#[from] Stopped),
+    Founding(#[from] EngineError),
 }
 
 impl Credentials {
@@ -143,11 +143,11 @@ impl Credentials {
     }
 
     /// Reads the file of `data`; `None` if there is none.
-    pub fn read(data: &Path) -> Result<Option<Self>, BadCredentials> {
+    pub fn read(data: &Path) -> Result<Option<Self>, CredentialsError> {
         let Some(written) = read_written(data)? else {
             return Ok(None);
         };
-        let missing = || BadCredentials::Malformed {
+        let missing = || CredentialsError::Malformed {
             path: data.join(FILE),
             why: "it lacks a key".to_owned(),
         };
@@ -160,7 +160,7 @@ impl Credentials {
         }))
     }
 
-    fn write(&self, data: &Path) -> Result<(), BadCredentials> {
+    fn write(&self, data: &Path) -> Result<(), CredentialsError> {
         let written = Written {
             operator_key: self.operator_key.reveal().to_owned(),
             tenant_id: Some(self.tenant_id),
@@ -172,7 +172,7 @@ impl Credentials {
 
     /// Founds what a first start founds, in this order: tenant zero, then `default`. Whichever exists
     /// already is left as it is.
-    async fn found(&self, engine: &Engine, service: &str) -> Result<(), BadCredentials> {
+    async fn found(&self, engine: &Engine, service: &str) -> Result<(), CredentialsError> {
         let key = |role, secret: &Secret| KeySpec {
             preset: Some((KeyId::random(clock::random()), secret.clone())),
             ..KeySpec::with_role(Tier::Enterprise, role)
@@ -200,7 +200,7 @@ impl Credentials {
             let account = engine
                 .read(move |reader| query::tenants::one(reader, id))
                 .await;
-            if account.map_err(Stopped::from)?.is_none() {
+            if account.map_err(EngineError::from)?.is_none() {
                 engine.execute(id, Caller::Node, command, 0).await?;
             }
         }
@@ -227,7 +227,7 @@ pub async fn first_start(
     data: &Path,
     service: &str,
     tenants: u64,
-) -> Result<Founding, BadCredentials> {
+) -> Result<Founding, CredentialsError> {
     match tenants {
         0 => {
             let credentials = match Credentials::read(data)? {
@@ -253,12 +253,12 @@ pub async fn first_start(
 }
 
 /// True if tenant zero's founding is all there is: the start that made it did not get further.
-async fn only_zero_was_founded(engine: &Engine) -> Result<bool, BadCredentials> {
+async fn only_zero_was_founded(engine: &Engine) -> Result<bool, CredentialsError> {
     let look = |_: &Tenant, stamp: &Stamp| Ok(stamp.sequence);
     let next = engine.inspect(TenantId::ZERO, Caller::Node, Scope::Admin, look);
     match next.await {
         Ok(next) => Ok(next == Sequence::FIRST.next()),
-        Err(Stopped::Refused(Refusal::NotFound(_))) => Ok(false),
+        Err(EngineError::Refused(Refusal::NotFound(_))) => Ok(false),
         Err(stopped) => Err(stopped.into()),
     }
 }

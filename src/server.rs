@@ -7,8 +7,8 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::audit::Signer;
-use crate::config::{BadConfig, Config};
-use crate::credentials::{self, BadCredentials, Founding};
+use crate::config::{Config, ConfigError};
+use crate::credentials::{self, CredentialsError, Founding};
 use crate::engine::Engine;
 use crate::http::{self, AppState};
 use crate::jobs::backup::Backups;
@@ -38,7 +38,7 @@ pub struct Server {
 pub enum StartError {
     /// It is set up in a way that cannot be.
     #[error(transparent)]
-    Config(#[from] BadConfig),
+    Config(#[from] ConfigError),
     /// The data directory cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -47,7 +47,7 @@ pub enum StartError {
     Key(#[from] KeyFileError),
     /// The first tenants could not be founded.
     #[error(transparent)]
-    Credentials(#[from] BadCredentials),
+    Credentials(#[from] CredentialsError),
     /// What is stored cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -86,7 +86,7 @@ impl Server {
         let seat = engine.join_thread();
         let founding = credentials::first_start(&engine, &data, &service, tenants).await?;
         // From here on tenants live on the threads that serve.
-        engine.rest();
+        engine.passivate_all();
         drop(seat);
 
         let listen = |source| StartError::Listen { address, source };
@@ -137,7 +137,7 @@ impl Server {
     pub async fn run_until(self, signal: impl Future<Output = ()>) -> Result<(), StartError> {
         let sweep = actix::spawn({
             let engine = self.engine.clone();
-            async move { engine.sweep().await }
+            async move { engine.passivate_idle().await }
         });
         let making = actix::spawn({
             let backups = self.backups.clone();

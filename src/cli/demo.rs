@@ -219,7 +219,7 @@ impl Demo {
                 openings +=
                     u64::from(opening.is_none_or(|opening| parsed.check_opening(&opening).is_ok()));
             }
-            Ok::<_, query::Unreadable>((checked, openings))
+            Ok::<_, query::QueryError>((checked, openings))
         });
         let (checked, openings) = checked.await.map_err(failed)?;
         let checked = checked.map_err(|broken| CliError::with(Exit::Damaged, broken))?;

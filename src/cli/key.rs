@@ -167,7 +167,7 @@ impl Named {
     }
 }
 
-fn good(answer: Result<Answer, crate::client::NoAnswer>) -> Result<Value, CliError> {
+fn good(answer: Result<Answer, crate::client::ClientError>) -> Result<Value, CliError> {
     let answer = answer.map_err(|why| CliError::with(Exit::Failed, why))?;
     answer
         .good()

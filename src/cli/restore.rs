@@ -170,7 +170,7 @@ pub(super) fn go_on(
             done += 1;
             progress(done, total);
             if done % 1_024 == 0 {
-                engine.rest();
+                engine.passivate_all();
             }
         }
         drop((commands, progress));

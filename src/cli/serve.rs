@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{CliError, CliResult, Exit, print};
-use crate::config::{BadConfig, Config};
-use crate::credentials::{self, BadCredentials, Credentials, Founding};
+use crate::config::{Config, ConfigError};
+use crate::credentials::{self, Credentials, CredentialsError, Founding};
 use crate::server::{Server, StartError};
 use crate::store::OpenError;
 use crate::telemetry;
@@ -56,8 +56,8 @@ pub fn run(args: &Args) -> CliResult {
 fn result(error: StartError) -> CliError {
     let exit = match &error {
         StartError::Config(_) | StartError::Key(_) => Exit::Config,
-        StartError::Credentials(BadCredentials::Founding(_)) => Exit::Failed,
-        StartError::Credentials(BadCredentials::File(_) | BadCredentials::Malformed { .. }) => {
+        StartError::Credentials(CredentialsError::Founding(_)) => Exit::Failed,
+        StartError::Credentials(CredentialsError::File(_) | CredentialsError::Malformed { .. }) => {
             Exit::Config
         }
         StartError::Open(OpenError::InUse { .. }) => Exit::InUse,
@@ -95,7 +95,7 @@ async fn told_to_stop() {
 
 impl Args {
     /// The file, with the command line over it.
-    fn config(&self) -> Result<Config, BadConfig> {
+    fn config(&self) -> Result<Config, ConfigError> {
         let mut config = self
             .config
             .as_deref()

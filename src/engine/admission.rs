@@ -1,9 +1,9 @@
-//! How much work may be under way. actix mailboxes bound nothing, so this does.
+//! Admission control: bounds the work in flight, because actix mailboxes bound nothing.
 //!
-//! A command takes a place before anything is touched and gives it back when its record is durable.
-//! Of a tenant, [`Limits::running`] commands run and [`Limits::waiting`] more wait, first come first
-//! served; beyond that, or beyond the node's total, a command is refused at the door. Plain types:
-//! nothing here knows of actors, and time passes only for those who wait.
+//! A command takes a [`Slot`] before any state is touched and returns it when its record is durable.
+//! Of one tenant, [`Limits::running`] commands run and [`Limits::waiting`] more wait, first in first
+//! out; beyond that, or beyond the node's total, a command is rejected at once. Plain types: nothing
+//! here knows actors or clocks.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, PoisonError};
@@ -14,16 +14,15 @@ use super::Unavailable;
 use crate::id::TenantId;
 use crate::sync::{Mutex, MutexGuard};
 
-/// How much work may be under way.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Commands of one tenant that run at once.
     pub running: usize,
-    /// Commands of one tenant that wait for one of those places.
+    /// Commands of one tenant that wait for one of those slots.
     pub waiting: usize,
-    /// Commands in all, running and waiting.
+    /// Commands of all tenants, running and waiting.
     pub total: usize,
-    /// Bytes of request of all of them.
+    /// Bytes of the requests of all of them.
     pub bytes: usize,
 }
 
@@ -38,7 +37,6 @@ impl Default for Limits {
     }
 }
 
-/// The door that every command comes through.
 #[derive(Debug, Clone)]
 pub struct Admission {
     state: Arc<Mutex<State>>,
@@ -47,36 +45,36 @@ pub struct Admission {
 
 #[derive(Debug, Default)]
 struct State {
-    lines: HashMap<TenantId, Line>,
+    queues: HashMap<TenantId, TenantQueue>,
     total: usize,
     bytes: usize,
     closed: bool,
 }
 
-/// One tenant's commands. INVARIANT: nobody waits while fewer than the limit run.
+/// INVARIANT: no command waits while fewer than the limit run.
 #[derive(Debug, Default)]
-struct Line {
+struct TenantQueue {
     running: usize,
     waiting: VecDeque<oneshot::Sender<()>>,
 }
 
-/// A command's place; given back when dropped.
+/// A command's slot, returned when dropped.
 #[derive(Debug)]
 pub struct Slot {
     admission: Admission,
     tenant: TenantId,
     bytes: usize,
-    /// Resolves when it is this command's turn; `None` once it runs.
-    turn: Option<oneshot::Receiver<()>>,
+    /// Resolves when the command may run; `None` once it runs.
+    permit: Option<oneshot::Receiver<()>>,
 }
 
 impl Slot {
-    /// Waits until it is this command's turn. Giving up leaves the line.
-    pub async fn turn(mut self) -> Self {
-        if let Some(turn) = &mut self.turn {
+    /// Waits until the command may run. A cancelled wait leaves the queue.
+    pub async fn acquire(mut self) -> Self {
+        if let Some(permit) = &mut self.permit {
             // The sender is dropped only after it was used.
-            let _ = turn.await;
-            self.turn = None;
+            let _ = permit.await;
+            self.permit = None;
         }
         self
     }
@@ -88,27 +86,26 @@ impl Drop for Slot {
         state.total -= 1;
         state.bytes -= self.bytes;
         let ran = self
-            .turn
+            .permit
             .as_mut()
-            .is_none_or(|turn| turn.try_recv().is_ok());
-        let Some(line) = state.lines.get_mut(&self.tenant).filter(|_| ran) else {
+            .is_none_or(|permit| permit.try_recv().is_ok());
+        let Some(queue) = state.queues.get_mut(&self.tenant).filter(|_| ran) else {
             return;
         };
-        // The place goes to the first who still waits; those who gave up are passed over.
-        while let Some(next) = line.waiting.pop_front() {
+        // The slot goes to the first command that still waits; cancelled ones are skipped.
+        while let Some(next) = queue.waiting.pop_front() {
             if next.send(()).is_ok() {
                 return;
             }
         }
-        line.running -= 1;
-        if line.running == 0 {
-            state.lines.remove(&self.tenant);
+        queue.running -= 1;
+        if queue.running == 0 {
+            state.queues.remove(&self.tenant);
         }
     }
 }
 
 impl Admission {
-    /// A door with these limits.
     pub fn new(limits: Limits) -> Self {
         Self {
             state: Arc::default(),
@@ -116,8 +113,8 @@ impl Admission {
         }
     }
 
-    /// Takes a place for a command of `tenant` that is `bytes` long; see [`Slot::turn`].
-    pub fn enter(&self, tenant: TenantId, bytes: usize) -> Result<Slot, Unavailable> {
+    /// Takes a slot for a command of `tenant` that is `bytes` long; see [`Slot::acquire`].
+    pub fn admit(&self, tenant: TenantId, bytes: usize) -> Result<Slot, Unavailable> {
         let mut state = self.lock();
         if state.closed {
             return Err(Unavailable::ShuttingDown);
@@ -126,19 +123,19 @@ impl Admission {
         {
             return Err(Unavailable::Overloaded);
         }
-        let line = state.lines.entry(tenant).or_default();
-        let turn = if line.running < self.limits.running {
-            line.running += 1;
+        let queue = state.queues.entry(tenant).or_default();
+        let permit = if queue.running < self.limits.running {
+            queue.running += 1;
             None
         } else {
-            if line.waiting.len() >= self.limits.waiting {
-                line.waiting.retain(|waiter| !waiter.is_closed());
+            if queue.waiting.len() >= self.limits.waiting {
+                queue.waiting.retain(|waiter| !waiter.is_closed());
             }
-            if line.waiting.len() >= self.limits.waiting {
+            if queue.waiting.len() >= self.limits.waiting {
                 return Err(Unavailable::TenantBusy);
             }
             let (sender, receiver) = oneshot::channel();
-            line.waiting.push_back(sender);
+            queue.waiting.push_back(sender);
             Some(receiver)
         };
         state.total += 1;
@@ -147,21 +144,20 @@ impl Admission {
             admission: self.clone(),
             tenant,
             bytes,
-            turn,
+            permit,
         })
     }
 
-    /// Lets nobody in any more.
+    /// Rejects every further command.
     pub fn close(&self) {
         self.lock().closed = true;
     }
 
-    /// True once nobody is let in any more.
     pub fn is_closed(&self) -> bool {
         self.lock().closed
     }
 
-    /// Commands that hold a place.
+    /// Commands that hold a slot.
     pub fn in_flight(&self) -> usize {
         self.lock().total
     }
@@ -179,7 +175,7 @@ mod tests {
     const A: TenantId = TenantId::from_bytes([1; 16]);
     const B: TenantId = TenantId::from_bytes([2; 16]);
 
-    fn door() -> Admission {
+    fn admission() -> Admission {
         Admission::new(Limits {
             running: 2,
             waiting: 2,
@@ -189,57 +185,75 @@ mod tests {
     }
 
     fn runs(slot: &mut Slot) -> bool {
-        slot.turn
+        slot.permit
             .as_mut()
-            .is_none_or(|turn| turn.try_recv().is_ok())
+            .is_none_or(|permit| permit.try_recv().is_ok())
     }
 
     #[test]
-    fn one_tenant_runs_two_lets_two_wait_and_turns_the_fifth_away() {
-        let door = door();
-        let mut inside: Vec<_> = (0..4).map(|_| door.enter(A, 1).unwrap()).collect();
-        assert!(runs(&mut inside[0]) && runs(&mut inside[1]));
-        assert!(inside[2].turn.is_some() && inside[3].turn.is_some());
-        assert!(matches!(door.enter(A, 1), Err(Unavailable::TenantBusy)));
-        assert!(door.enter(B, 1).is_ok(), "another tenant is not held up");
+    fn one_tenant_runs_two_queues_two_and_rejects_the_fifth() {
+        let admission = admission();
+        let mut slots: Vec<_> = (0..4).map(|_| admission.admit(A, 1).unwrap()).collect();
+        assert!(runs(&mut slots[0]) && runs(&mut slots[1]));
+        assert!(slots[2].permit.is_some() && slots[3].permit.is_some());
+        assert!(matches!(
+            admission.admit(A, 1),
+            Err(Unavailable::TenantBusy)
+        ));
+        assert!(
+            admission.admit(B, 1).is_ok(),
+            "another tenant is not blocked"
+        );
     }
 
     #[test]
-    fn places_are_handed_on_in_order_and_never_lost() {
-        let door = door();
-        let (first, _second) = (door.enter(A, 1).unwrap(), door.enter(A, 1).unwrap());
-        let (third, mut fourth) = (door.enter(A, 1).unwrap(), door.enter(A, 1).unwrap());
-        drop(third); // gave up while waiting
+    fn slots_are_handed_on_in_order_and_never_lost() {
+        let admission = admission();
+        let (first, _second) = (
+            admission.admit(A, 1).unwrap(),
+            admission.admit(A, 1).unwrap(),
+        );
+        let (third, mut fourth) = (
+            admission.admit(A, 1).unwrap(),
+            admission.admit(A, 1).unwrap(),
+        );
+        drop(third); // cancelled while it waited
         drop(first);
         assert!(runs(&mut fourth));
-        // One that was granted but gave up before it noticed hands its place on too.
-        let granted = door.enter(A, 1).unwrap();
+        // One that was granted but cancelled before it noticed hands its slot on too.
+        let granted = admission.admit(A, 1).unwrap();
         drop(fourth_as_waiting(fourth));
         drop(granted);
-        assert_eq!(door.in_flight(), 1);
-        assert!(door.enter(A, 1).unwrap().turn.is_none());
+        assert_eq!(admission.in_flight(), 1);
+        assert!(admission.admit(A, 1).unwrap().permit.is_none());
     }
 
     fn fourth_as_waiting(mut slot: Slot) -> Slot {
-        slot.turn = None;
+        slot.permit = None;
         slot
     }
 
     #[test]
-    fn totals_bound_the_node_and_come_back() {
-        let door = door();
+    fn totals_bound_the_node_and_are_returned() {
+        let admission = admission();
         let held: Vec<_> = (0..5)
-            .map(|n| door.enter(TenantId::from_bytes([n; 16]), 1).unwrap())
+            .map(|n| admission.admit(TenantId::from_bytes([n; 16]), 1).unwrap())
             .collect();
-        assert!(matches!(door.enter(B, 1), Err(Unavailable::Overloaded)));
+        assert!(matches!(
+            admission.admit(B, 1),
+            Err(Unavailable::Overloaded)
+        ));
         drop(held);
-        assert_eq!(door.in_flight(), 0);
+        assert_eq!(admission.in_flight(), 0);
         assert!(
-            matches!(door.enter(B, 101), Err(Unavailable::Overloaded)),
+            matches!(admission.admit(B, 101), Err(Unavailable::Overloaded)),
             "bytes are bounded too"
         );
-        assert!(door.lock().lines.is_empty());
-        door.close();
-        assert!(matches!(door.enter(B, 1), Err(Unavailable::ShuttingDown)));
+        assert!(admission.lock().queues.is_empty());
+        admission.close();
+        assert!(matches!(
+            admission.admit(B, 1),
+            Err(Unavailable::ShuttingDown)
+        ));
     }
 }

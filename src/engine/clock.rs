@@ -1,13 +1,13 @@
-//! The world's time and randomness, the only place where either enters.
+//! The clock and the source of randomness: the only place where either enters.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::time::Timestamp;
 
-/// A point to measure a duration from.
+/// A point in time to measure a duration from.
 pub type Stopwatch = Instant;
 
-/// Now, by the machine's clock.
+/// The wall clock.
 #[expect(clippy::disallowed_methods, reason = "the one place where time enters")]
 pub fn now() -> Timestamp {
     let since = SystemTime::now()
@@ -16,14 +16,14 @@ pub fn now() -> Timestamp {
     Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
-/// A point to measure a duration from; unlike [`now`] it never goes back.
+/// A monotonic clock; unlike [`now`] it never goes back.
 #[expect(clippy::disallowed_methods, reason = "the one place where time enters")]
 pub fn stopwatch() -> Stopwatch {
     Instant::now()
 }
 
-/// Fresh random bytes from the operating system. Without them nothing can be signed or kept secret,
-/// so their absence ends the process.
+/// Random bytes from the operating system. Without them nothing can be signed or kept secret, so the
+/// process panics.
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("the operating system gives random bytes");

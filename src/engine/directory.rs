@@ -1,7 +1,7 @@
-//! Whose key is it? A read index over every tenant's keys, made at start and kept up before answers.
+//! The key directory: an index over every tenant's keys, built at start and updated before replies.
 //!
-//! It opens doors, it does not judge: a tenant's own commands are checked again against the tenant's
-//! own rows, in order. Only operators' keys, which act on other tenants, are judged here alone.
+//! It authenticates and does not authorize: a tenant's commands are checked again against the tenant's
+//! own rows, in order. Only operators' keys, which act on other tenants, are checked here alone.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -14,19 +14,15 @@ use crate::tenant::key::{KeyHash, KeyRow, Scopes};
 use crate::tenant::schema::{API_KEYS, Mutation, Row, RowId};
 use crate::time::Timestamp;
 
-/// What a good key opens.
+/// The owner of an active key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Principal {
-    /// The tenant whose key it is.
     pub tenant: TenantId,
-    /// The key.
     pub key: KeyId,
-    /// What it may do.
     pub scopes: Scopes,
 }
 
 impl Principal {
-    /// The holder as a giver of commands.
     pub fn caller(&self) -> Caller {
         Caller::Key {
             tenant: self.tenant,
@@ -35,14 +31,12 @@ impl Principal {
     }
 }
 
-/// The index.
 #[derive(Debug, Default)]
 pub struct Directory {
     keys: RwLock<HashMap<KeyHash, (TenantId, KeyRow)>>,
 }
 
 impl Directory {
-    /// Reads the keys of every tenant.
     pub fn load(reader: &Reader) -> Result<Self, ReadError> {
         let mut keys = HashMap::new();
         reader.scan(&API_KEYS, &mut |tenant, key, stored| {
@@ -50,7 +44,7 @@ impl Directory {
             if let Ok(Ok(Row::KeyRow(hash, row))) = row {
                 keys.insert(hash, (tenant, row));
             } else {
-                tracing::error!(%tenant, "a key cannot be read and opens nothing");
+                tracing::error!(%tenant, "ignored an unreadable key row");
             }
             ControlFlow::Continue(())
         })?;
@@ -59,7 +53,7 @@ impl Directory {
         })
     }
 
-    /// Whose key this is, if it is good at `at`.
+    /// The owner of this key, if it is active at `at`.
     pub fn find(&self, hash: KeyHash, at: Timestamp) -> Option<Principal> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         let (tenant, row) = keys.get(&hash).filter(|(_, row)| row.is_good(at))?;
@@ -70,11 +64,11 @@ impl Directory {
         })
     }
 
-    /// Takes in changed rows of `tenant`, once they are durable.
-    pub fn fold(&self, tenant: TenantId, rows: &[Mutation]) {
+    /// Applies changed rows of `tenant`, once they are durable.
+    pub fn apply(&self, tenant: TenantId, rows: &[Mutation]) {
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-        for edit in rows {
-            match edit {
+        for mutation in rows {
+            match mutation {
                 Mutation::Put(Row::KeyRow(hash, row)) => {
                     keys.insert(*hash, (tenant, row.clone()));
                 }
@@ -86,11 +80,11 @@ impl Directory {
         }
     }
 
-    /// True if `rows` hold anything for [`Self::fold`].
-    pub fn concerns(rows: &[Mutation]) -> bool {
-        rows.iter().any(|edit| {
+    /// True if `rows` have anything for [`Self::apply`].
+    pub fn has_key_changes(rows: &[Mutation]) -> bool {
+        rows.iter().any(|mutation| {
             matches!(
-                edit,
+                mutation,
                 Mutation::Put(Row::KeyRow(..)) | Mutation::Delete(RowId::KeyRow(..))
             )
         })

@@ -1,8 +1,8 @@
-//! The only actors: one per active tenant, and the three doors to them.
+//! The only actors, one per active tenant, and the three entry points to them.
 //!
-//! [`Engine::execute`] runs a command, [`Engine::inspect`] looks at live state, [`Engine::read`] reads
-//! what is stored. They are generic and never grow with features. What comes out of the first two is
-//! [`Committed`]: it exists only for what is durable.
+//! [`Engine::execute`] runs a command, [`Engine::inspect`] reads live state, [`Engine::read`] reads
+//! the store. They are generic and never grow with features. The first two answer only once what
+//! they show is durable: [`Committed`] cannot be made before.
 //!
 //! Must not know: HTTP, JSON, any particular command or table (but for keys, in [`directory`]).
 
@@ -20,12 +20,12 @@ mod model;
 #[cfg(test)]
 mod tests;
 
-use std::error::Error;
+use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use thiserror::Error as ThisError;
+use thiserror::Error;
 use tokio::sync::Semaphore;
 
 use crate::audit::{Entry, Kid, Signer};
@@ -40,64 +40,49 @@ use crate::tenant::key::{KeyHash, Scope};
 
 use admission::{Admission, Limits, Slot};
 use directory::{Directory, Principal};
-use registry::{Lease, Load, Registry};
+use registry::{Lease, LoadRequest, Registry};
 use tenant::{ActorStatus, Execute, Inspect, Node, PendingReply, TenantActor};
 use threads::Threads;
 
 pub use threads::ThreadGuard;
 
-/// Why there is no answer, though the request may be fine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ThisError)]
+/// Why a valid request cannot be answered now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Unavailable {
-    /// The tenant has as many commands under way as it may.
-    #[error("the tenant has too many requests under way")]
+    #[error("too many requests of the tenant are in flight")]
     TenantBusy,
-    /// The node has.
-    #[error("the node has too many requests under way")]
+    #[error("too many requests are in flight")]
     Overloaded,
-    /// It took too long; nothing was done.
-    #[error("the deadline passed before the request was begun; nothing was done")]
+    #[error("the deadline passed before the request started; nothing was changed")]
     DeadlineExceeded,
-    /// Nothing can be written.
-    #[error("nothing can be written at the moment; reads go on")]
+    #[error("the node is read-only: the disk is full or failed; reads still work")]
     StorageFull,
-    /// The tenant's data is damaged.
-    #[error("the tenant's data is damaged; an operator has to look at it")]
+    #[error("the tenant's data is damaged; ask an operator to run `arf doctor`")]
     TenantCorrupt,
-    /// The tenant is on its way back into memory.
-    #[error("the tenant is being reloaded; whether the request was carried out is not known")]
+    #[error("the tenant is being reloaded; the request may or may not have been applied")]
     TenantReloading,
-    /// What was asked for may still be on its way back into the tables.
-    #[error("the tables are being rebuilt and do not have this yet")]
+    #[error("the tables are being rebuilt and do not have this row yet")]
     Rebuilding,
-    /// The node is going down.
-    #[error("the node is shutting down")]
+    #[error("the server is shutting down")]
     ShuttingDown,
 }
 
-/// Why a request came to nothing.
-#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
-pub enum Stopped {
-    /// It may not be done.
+/// Why a request failed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum EngineError {
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// It cannot be done now.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
 
-/// What the entry of a command is known by.
+/// The audit entry of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receipt {
-    /// The entry's id.
     pub decision_id: DecisionId,
-    /// Its number in the log.
     pub index: u64,
-    /// Its leaf in the tree.
     pub leaf_hash: [u8; 32],
-    /// The key it is signed with.
     pub kid: Kid,
-    /// The signature.
     pub signature: [u8; 64],
 }
 
@@ -113,28 +98,24 @@ impl Receipt {
     }
 }
 
-/// An answer that nothing can take back: what it tells of is durable.
+/// A reply whose effects are durable.
 #[derive(Debug)]
 pub struct Committed<T> {
-    /// The answer.
     pub reply: T,
-    /// The entry it made; `None` for what was only recalled or looked at.
+    /// `None` for a replay.
     pub receipt: Option<Receipt>,
-    /// How long planning it took.
     pub planning: Duration,
     _mark: Mark,
 }
 
-/// How a node's engine behaves.
 #[derive(Debug, Clone, Copy)]
 pub struct Config {
-    /// How much work may be under way.
     pub limits: Limits,
-    /// How long a command may wait before it is begun.
+    /// How long a command may wait before it starts.
     pub deadline: Duration,
-    /// How long a tenant stays in memory unused.
+    /// How long an unused tenant stays in memory.
     pub idle: Duration,
-    /// How many bytes the tenants in memory may weigh.
+    /// Memory that the active tenants may take, bytes.
     pub active_bytes: usize,
 }
 
@@ -149,20 +130,18 @@ impl Default for Config {
     }
 }
 
-/// What whoever runs the node wants to know.
+/// The numbers behind `/readyz` and `/metrics`.
 #[derive(Debug, Clone, Copy)]
 pub struct Health {
-    /// Whether writes are taken.
     pub writable: bool,
-    /// The store's numbers.
     pub store: StoreStats,
     /// Tenants in memory.
     pub active_tenants: usize,
-    /// Commands under way.
+    /// Commands that run or wait.
     pub in_flight: usize,
 }
 
-/// The engine. Clones are the same one.
+/// The engine. Clones share one state.
 #[derive(Debug, Clone)]
 pub struct Engine {
     node: Node,
@@ -170,13 +149,12 @@ pub struct Engine {
     admission: Admission,
     registry: Registry,
     threads: Threads,
-    /// Places for tenants that are being loaded; the others wait.
-    loads: Arc<Semaphore>,
+    load_permits: Arc<Semaphore>,
 }
 
-/// Tenants that are loaded at once: enough to keep the disk busy, and not so many that their threads
-/// take more memory than they do.
-const LOADS: usize = 8;
+/// Tenants loaded at once: enough to keep the disk busy, few enough that their threads take little
+/// memory.
+const CONCURRENT_LOADS: usize = 8;
 
 impl Engine {
     /// An engine over `store`, with the directory of all keys read in.
@@ -192,32 +170,33 @@ impl Engine {
             admission: Admission::new(config.limits),
             registry: Registry::new(config.active_bytes),
             threads: Threads::default(),
-            loads: Arc::new(Semaphore::new(LOADS)),
+            load_permits: Arc::new(Semaphore::new(CONCURRENT_LOADS)),
         })
     }
 
-    /// Lets actors live on the calling thread, which runs an actix event loop, until the seat is
-    /// dropped. At least one thread has to.
+    /// Lets actors run on the calling thread, which runs an actix event loop, until the guard is
+    /// dropped. At least one thread has to join.
     pub fn join_thread(&self) -> ThreadGuard {
         self.threads.join()
     }
 
-    /// Sends every tenant that nobody uses to rest, now.
-    pub fn rest(&self) {
-        self.registry.retire(Duration::ZERO);
+    /// Evicts every tenant that is not in use from memory.
+    pub fn passivate_all(&self) {
+        self.registry.evict(Duration::ZERO);
     }
 
-    /// Runs a command of `tenant`, `bytes` long, in its order, and answers once it is durable.
+    /// Runs a command of `tenant` in its order and answers once it is durable. `bytes` is what it
+    /// reserves of the memory for requests in flight.
     pub async fn execute<C: Command>(
         &self,
         tenant: TenantId,
         caller: Caller,
         command: C,
         bytes: usize,
-    ) -> Result<Committed<C::Reply>, Stopped> {
-        let (slot, lease) = self.enter(tenant, bytes).await?;
+    ) -> Result<Committed<C::Reply>, EngineError> {
+        let (slot, lease) = self.admit(tenant, bytes).await?;
         let (address, generation) = (lease.address.clone(), lease.generation);
-        let begun = address
+        let sent = address
             .send(Execute {
                 command,
                 caller,
@@ -228,12 +207,12 @@ impl Engine {
         let PendingReply {
             reply,
             receipt,
-            settled,
+            commit,
             planning,
-        } = self.settle(tenant, generation, begun)?;
-        let mark = settled
+        } = self.unwrap_reply(tenant, generation, sent)?;
+        let mark = commit
             .await
-            .map_err(|lost| self.lost(tenant, generation, lost))?;
+            .map_err(|lost| self.discard_lost(tenant, generation, lost))?;
         Ok(Committed {
             reply: reply?,
             receipt,
@@ -242,73 +221,71 @@ impl Engine {
         })
     }
 
-    /// Looks at the live state of `tenant`, if the caller may do what `scope` names; answers once what
-    /// was seen is durable.
+    /// Reads the live state of `tenant`, if the caller has `scope`; answers once what was read is
+    /// durable.
     pub async fn inspect<F, T>(
         &self,
         tenant: TenantId,
         caller: Caller,
         scope: Scope,
-        look: F,
-    ) -> Result<T, Stopped>
+        query: F,
+    ) -> Result<T, EngineError>
     where
         F: FnOnce(&Tenant, &Stamp) -> Result<T, Refusal> + Send + 'static,
         T: Send + 'static,
     {
-        let (_slot, lease) = self.enter(tenant, 0).await?;
+        let (_slot, lease) = self.admit(tenant, 0).await?;
         let (address, generation) = (lease.address.clone(), lease.generation);
         let message = Inspect {
-            look,
+            query,
             caller,
             scope,
             lease,
         };
-        let seen = address.send(message).await;
-        let (seen, settled) = self.settle(tenant, generation, seen)?;
-        settled
+        let sent = address.send(message).await;
+        let (result, commit) = self.unwrap_reply(tenant, generation, sent)?;
+        commit
             .await
-            .map_err(|lost| self.lost(tenant, generation, lost))?;
-        Ok(seen?)
+            .map_err(|lost| self.discard_lost(tenant, generation, lost))?;
+        Ok(result?)
     }
 
-    /// Reads what is stored, off the event loop.
-    pub async fn read<F, T, E>(&self, look: F) -> Result<T, Unavailable>
+    /// Reads the store, off the event loop.
+    pub async fn read<F, T, E>(&self, query: F) -> Result<T, Unavailable>
     where
         F: FnOnce(&Reader) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
-        E: Error + Send + 'static,
+        E: Display + Into<Unavailable> + Send + 'static,
     {
         let reader = self.node.store.reader();
-        let read = tokio::task::spawn_blocking(move || look(&reader)).await;
-        match read {
-            Ok(Ok(read)) => Ok(read),
-            Ok(Err(error)) if is_rebuilding(&error) => Err(Unavailable::Rebuilding),
-            Ok(Err(error)) => {
-                tracing::error!("a read failed: {error}");
-                Err(Unavailable::TenantCorrupt)
+        let result = tokio::task::spawn_blocking(move || query(&reader)).await;
+        let result = result.map_err(|_| Unavailable::ShuttingDown)?;
+        result.map_err(|error| {
+            let message = error.to_string();
+            let unavailable = error.into();
+            if unavailable == Unavailable::TenantCorrupt {
+                tracing::error!("read failed: {message}");
             }
-            Err(_) => Err(Unavailable::ShuttingDown),
-        }
+            unavailable
+        })
     }
 
-    /// Copies everything that is durable now to `dir`, with those of the private files `secrets` that
-    /// are there, while commands go on. Blocks for as long as that takes.
+    /// Copies everything that is durable to `dir`, with those of the private files `secrets` that
+    /// exist, while commands go on. Blocks until it is done.
     pub fn backup(&self, dir: &Path, secrets: &[&str]) -> Result<Backup, BackupError> {
         let store = &self.node.store;
         store.backup(dir, clock::now(), secrets, &mut |_, _, _| {})
     }
 
-    /// Whose key this is, if it is good now.
-    pub fn holder(&self, hash: KeyHash) -> Option<Principal> {
+    /// The owner of this key, if it is active now.
+    pub fn authenticate(&self, hash: KeyHash) -> Option<Principal> {
         self.node.directory.find(hash, clock::now())
     }
 
-    /// What entries are signed with.
     pub fn signer(&self) -> &Signer {
         &self.node.signer
     }
 
-    /// What whoever runs the node wants to know.
     pub fn health(&self) -> Health {
         Health {
             writable: self.node.store.writable(),
@@ -318,30 +295,30 @@ impl Engine {
         }
     }
 
-    /// True once [`Self::drain`] was begun.
+    /// True once [`Self::drain`] was called.
     pub fn is_stopping(&self) -> bool {
         self.admission.is_closed()
     }
 
-    /// Ends in order: nobody is in memory any more, and everything is on disk. Blocks.
+    /// Evicts all tenants and closes the store. Blocks.
     pub fn close(&self) -> Result<(), CloseError> {
-        self.rest();
+        self.passivate_all();
         self.node.store.close()
     }
 
-    /// Sends tenants to rest, again and again; never ends.
-    pub async fn sweep(&self) {
+    /// Evicts tenants that are idle, or over the memory limit, forever.
+    pub async fn passivate_idle(&self) {
         loop {
-            // Now and then, and at once when there are too many.
-            let _ = tokio::time::timeout(Duration::from_secs(5), self.registry.full()).await;
-            let retired = self.registry.retire(self.config.idle);
-            if retired > 0 {
-                tracing::debug!(retired, "tenants went to rest");
+            let pressure = self.registry.memory_pressure();
+            let _ = tokio::time::timeout(Duration::from_secs(5), pressure).await;
+            let evicted = self.registry.evict(self.config.idle);
+            if evicted > 0 {
+                tracing::debug!(evicted, "evicted tenants from memory");
             }
         }
     }
 
-    /// Lets nobody in any more, and waits until nobody is inside.
+    /// Rejects new requests and waits until none is in flight.
     pub async fn drain(&self) {
         self.admission.close();
         while self.admission.in_flight() > 0 {
@@ -349,17 +326,17 @@ impl Engine {
         }
     }
 
-    /// A place and the actor of `tenant`, within the deadline: after it nothing is begun.
-    async fn enter(&self, tenant: TenantId, bytes: usize) -> Result<(Slot, Lease), Unavailable> {
-        let slot = self.admission.enter(tenant, bytes)?;
-        let begin = async { Ok((slot.turn().await, self.lease(tenant).await?)) };
-        let begin = tokio::time::timeout(self.config.deadline, begin).await;
-        begin.unwrap_or(Err(Unavailable::DeadlineExceeded))
+    /// A slot and the actor of `tenant`, within the deadline: a command never starts after it.
+    async fn admit(&self, tenant: TenantId, bytes: usize) -> Result<(Slot, Lease), Unavailable> {
+        let slot = self.admission.admit(tenant, bytes)?;
+        let admitted = async { Ok((slot.acquire().await, self.lease(tenant).await?)) };
+        let admitted = tokio::time::timeout(self.config.deadline, admitted).await;
+        admitted.unwrap_or(Err(Unavailable::DeadlineExceeded))
     }
 
-    /// The actor of `tenant`, loaded if need be on the thread that it will live on.
+    /// The actor of `tenant`, loaded first if it is not in memory.
     async fn lease(&self, tenant: TenantId) -> Result<Lease, Unavailable> {
-        let load = |Load { after, done }| {
+        let load = |LoadRequest { after, done }| {
             let engine = self.clone();
             let activate = move || async move {
                 let _ = done.send(engine.activate(tenant, after).await);
@@ -369,64 +346,68 @@ impl Engine {
         self.registry.lease(tenant, load).await
     }
 
-    /// Loads a tenant on the thread it will live on. Runs to its end whoever stops waiting.
+    /// Loads a tenant on the thread that its actor will run on. Goes on when the caller is cancelled.
     async fn activate(
         &self,
         tenant: TenantId,
         after: Option<Arc<ActorStatus>>,
     ) -> Result<(), Unavailable> {
         if let Some(last) = after {
-            // Lost is as good as durable here: what was lost is not there to be loaded.
-            let _ = last.settled().await;
+            // A lost record is not in the store, so loading need not wait for it either.
+            let _ = last.last_commit().await;
         }
-        let _place = self.loads.acquire().await;
+        let _permit = self.load_permits.acquire().await;
         let node = self.node.clone();
-        let vitals = Arc::new(ActorStatus::new(node.store.mark()));
-        let for_actor = vitals.clone();
-        let actor = tokio::task::spawn_blocking(move || TenantActor::load(tenant, node, for_actor));
+        let status = Arc::new(ActorStatus::new(node.store.mark()));
+        let actor_status = status.clone();
+        let actor =
+            tokio::task::spawn_blocking(move || TenantActor::load(tenant, node, actor_status));
         match actor.await.unwrap_or(Err(Unavailable::ShuttingDown)) {
             Ok(actor) => {
                 self.registry
-                    .loaded(tenant, actix::Actor::start(actor), vitals);
+                    .finish_load(tenant, actix::Actor::start(actor), status);
                 Ok(())
             }
             Err(why) => {
-                self.registry.failed(tenant);
+                self.registry.fail_load(tenant);
                 Err(why)
             }
         }
     }
 
-    /// What an actor answered. One that ended, panicked, or is of no tenant at all is discarded.
-    fn settle<T>(
+    /// The actor's reply. An actor that ended, panicked, or belongs to no tenant is discarded.
+    fn unwrap_reply<T>(
         &self,
         tenant: TenantId,
         generation: u64,
-        answered: Result<Result<T, Stopped>, actix::MailboxError>,
-    ) -> Result<T, Stopped> {
-        let answer = answered.unwrap_or(Err(Unavailable::TenantReloading.into()));
-        let of_no_use = matches!(
-            answer,
-            Err(Stopped::Unavailable(Unavailable::TenantReloading)
-                | Stopped::Refused(Refusal::NotFound("tenant")))
+        reply: Result<Result<T, EngineError>, actix::MailboxError>,
+    ) -> Result<T, EngineError> {
+        let reply = reply.unwrap_or(Err(Unavailable::TenantReloading.into()));
+        let unusable = matches!(
+            reply,
+            Err(EngineError::Unavailable(Unavailable::TenantReloading)
+                | EngineError::Refused(Refusal::NotFound("tenant")))
         );
-        if of_no_use {
+        if unusable {
             self.registry.discard(tenant, generation);
         }
-        answer
+        reply
     }
 
-    /// A record that did not become durable: the state in memory is ahead of what will ever be.
-    fn lost(&self, tenant: TenantId, generation: u64, lost: Lost) -> Stopped {
-        tracing::error!(%tenant, "a record was lost: {lost}");
+    /// A record did not become durable: the state in memory has changes that the store never will.
+    fn discard_lost(&self, tenant: TenantId, generation: u64, lost: Lost) -> EngineError {
+        tracing::error!(%tenant, "record lost: {lost}");
         self.registry.discard(tenant, generation);
         Unavailable::StorageFull.into()
     }
 }
 
-/// Whether an error says, in whatever words, that rows are still on their way back.
-fn is_rebuilding(error: &(dyn Error + 'static)) -> bool {
-    let causes = std::iter::successors(Some(error), |&error| error.source());
-    let mut stored = causes.filter_map(|error| error.downcast_ref::<ReadError>());
-    stored.any(|error| matches!(error, ReadError::Rebuilding))
+impl From<ReadError> for Unavailable {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Rebuilding => Self::Rebuilding,
+            ReadError::Closed => Self::ShuttingDown,
+            ReadError::Damaged(_) | ReadError::Tables(_) => Self::TenantCorrupt,
+        }
+    }
 }

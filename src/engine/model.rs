@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::api::decision::View;
 use crate::api::problem::Code;
-use crate::api::{intent, stopped};
+use crate::api::{engine_error, intent};
 use crate::audit::verify::check_log;
 use crate::decide::intent::BoundedString;
 use crate::decide::{Action, Category};
@@ -208,9 +208,9 @@ struct Known {
 /// What an evaluation comes to.
 #[derive(Debug, PartialEq)]
 enum Asked {
-    DecidedIntent(u64),
+    Decided(u64),
     Replayed(u64, bool),
-    Stopped(Code),
+    Failed(Code),
 }
 
 /// What a report comes to: its entry, what the category has learned by now, whether this taught
@@ -218,7 +218,7 @@ enum Asked {
 #[derive(Debug, PartialEq)]
 enum Reported {
     Recorded(u64, [u64; 3], bool, bool),
-    Stopped(Code),
+    Failed(Code),
 }
 
 impl Model {
@@ -253,12 +253,12 @@ impl Model {
     fn evaluate(&mut self, ask: Ask, action: Action) -> Asked {
         let key = match self.may_decide(ask.key) {
             Ok(key) => key,
-            Err(code) => return Asked::Stopped(code),
+            Err(code) => return Asked::Failed(code),
         };
         let entries = self.entries;
         if let Some(known) = self.intents.get_mut(&ask.id) {
             if known.body != ask.body {
-                return Asked::Stopped(Code::IdempotencyConflict);
+                return Asked::Failed(Code::IdempotencyConflict);
             }
             let closed = known.outcome.is_some();
             if !closed && ask.set.is_some() && ask.set != known.set {
@@ -279,31 +279,31 @@ impl Model {
             outcome: None,
         };
         self.intents.insert(ask.id, known);
-        Asked::DecidedIntent(at)
+        Asked::Decided(at)
     }
 
     fn report(&mut self, report: Report) -> Reported {
         let key = match self.admit(report.key, |role| role == Role::Ci) {
             Ok(key) => key,
-            Err(code) => return Reported::Stopped(code),
+            Err(code) => return Reported::Failed(code),
         };
         let next = self.entries;
         let Some(known) = self.intents.get_mut(&report.id) else {
-            return Reported::Stopped(Code::NotFound);
+            return Reported::Failed(Code::NotFound);
         };
         let this = (report.id, report.success);
         let named = report
             .idempotency_key
             .and_then(|name| self.idempotency_keys.get(&name));
         if named.is_some_and(|named| *named != this) {
-            return Reported::Stopped(Code::IdempotencyConflict);
+            return Reported::Failed(Code::IdempotencyConflict);
         }
         let counts = self.counts.entry(known.body.category).or_default();
         if let Some((at, success, learned)) = known.outcome {
             return if success == report.success {
                 Reported::Recorded(at, *counts, learned, true)
             } else {
-                Reported::Stopped(Code::OutcomeConflict)
+                Reported::Failed(Code::OutcomeConflict)
             };
         }
         let one = [1, u64::from(!report.success), u64::from(key == known.key)];
@@ -380,8 +380,8 @@ fn tenant_id(tenant: u8) -> TenantId {
     TenantId::from_bytes([tenant + 1; 16])
 }
 
-fn code(stopped: &Stopped) -> Code {
-    stopped::problem(stopped, clock::now()).code
+fn code(error: &EngineError) -> Code {
+    engine_error::problem(error, clock::now()).code
 }
 
 const CATEGORIES: [Category; 5] = [
@@ -450,10 +450,10 @@ impl Node {
         let done = self
             .engine()
             .execute(tenant_id(tenant), Caller::Node, command, 0);
-        self.run(done).map_err(|stopped| code(&stopped))
+        self.run(done).map_err(|error| code(&error))
     }
 
-    async fn send(&self, tenant: u8, ask: Ask) -> Result<Committed<Evaluation>, Stopped> {
+    async fn send(&self, tenant: u8, ask: Ask) -> Result<Committed<Evaluation>, EngineError> {
         let caller = self.caller(tenant, ask.key);
         self.engine()
             .execute(tenant_id(tenant), caller, command(ask), 100)
@@ -474,9 +474,14 @@ impl Node {
     }
 
     /// Compares an answer with the model's.
-    fn evaluated(&mut self, tenant: u8, ask: Ask, done: Result<Committed<Evaluation>, Stopped>) {
+    fn evaluated(
+        &mut self,
+        tenant: u8,
+        ask: Ask,
+        done: Result<Committed<Evaluation>, EngineError>,
+    ) {
         let (asked, answer) = match done {
-            Err(stopped) => (Asked::Stopped(code(&stopped)), None),
+            Err(error) => (Asked::Failed(code(&error)), None),
             Ok(Committed {
                 reply: Evaluation::Decided(decided),
                 receipt,
@@ -484,7 +489,7 @@ impl Node {
             }) => {
                 let receipt = receipt.expect("a decision has an entry");
                 let answer = told(&View::fresh(*decided, Some(&receipt), None));
-                (Asked::DecidedIntent(receipt.index), Some(answer))
+                (Asked::Decided(receipt.index), Some(answer))
             }
             Ok(Committed {
                 reply: Evaluation::Replayed { decided, standing },
@@ -535,7 +540,7 @@ impl Node {
         &mut self,
         tenant: u8,
         ask: Ask,
-        done: Result<Committed<Evaluation>, Stopped>,
+        done: Result<Committed<Evaluation>, EngineError>,
         nth: usize,
     ) {
         let model = &mut self.tenants[usize::from(tenant)];
@@ -553,7 +558,7 @@ impl Node {
                 let expected = model.evaluate(ask, action);
                 assert_eq!(
                     expected,
-                    Asked::DecidedIntent(decided.get()),
+                    Asked::Decided(decided.get()),
                     "ask {nth} of {ask:?}"
                 );
                 model.intents.get_mut(&ask.id).unwrap().answer = Some(answer);
@@ -624,7 +629,7 @@ impl Node {
                 let seen = self
                     .engine()
                     .inspect(tenant_id(tenant), caller, Scope::Decide, look);
-                let seen = self.run(seen).map_err(|stopped| code(&stopped));
+                let seen = self.run(seen).map_err(|error| code(&error));
                 let model = &self.tenants[usize::from(tenant)];
                 let expected = model.may_decide(ask.key).and_then(|_| {
                     let known = model.intents.get(&ask.id);
@@ -691,7 +696,7 @@ impl Node {
                 }
             }
             Step::Rest => {
-                self.engine().rest();
+                self.engine().passivate_all();
                 assert_eq!(self.engine().health().active_tenants, 0);
             }
             Step::Restart => self.restart(),
@@ -717,7 +722,7 @@ impl Node {
         let caller = self.caller(tenant, report.key);
         let done = self.engine().execute(tenant_id(tenant), caller, command, 0);
         let done = match self.run(done) {
-            Err(stopped) => Reported::Stopped(code(&stopped)),
+            Err(error) => Reported::Failed(code(&error)),
             Ok(done) => {
                 let recorded = done.reply;
                 let counts = recorded.counts;
@@ -760,8 +765,8 @@ impl Node {
             .inspect(tenant_id(tenant), Caller::Node, Scope::Read, look);
         let seen = match self.run(seen) {
             Ok(seen) => seen,
-            Err(stopped) => {
-                assert_eq!((code(&stopped), model.founded()), (Code::NotFound, false));
+            Err(error) => {
+                assert_eq!((code(&error), model.founded()), (Code::NotFound, false));
                 return;
             }
         };
@@ -779,13 +784,15 @@ impl Node {
     fn check_directory(&self) {
         for (nth, model) in self.tenants.iter().enumerate() {
             for key in &model.keys {
-                let holder = self.engine().holder(key.granted.secret.hash());
-                assert_eq!(holder.is_some(), key.live, "a key of tenant {nth}");
-                assert!(holder.is_none_or(|holder| holder.key == key.granted.key_id));
+                let authenticate = self.engine().authenticate(key.granted.secret.hash());
+                assert_eq!(authenticate.is_some(), key.live, "a key of tenant {nth}");
+                assert!(
+                    authenticate.is_none_or(|authenticate| authenticate.key == key.granted.key_id)
+                );
                 let former = key
                     .former
                     .iter()
-                    .map(|secret| self.engine().holder(secret.hash()));
+                    .map(|secret| self.engine().authenticate(secret.hash()));
                 assert_eq!(
                     former.flatten().count(),
                     0,

@@ -1,4 +1,4 @@
-//! Thousands of schedules of the threads that meet at the door and in the registry.
+//! Thousands of schedules of the threads that race in admission and in the registry.
 //!
 //! `cargo test --features shuttle --lib races`; see [`schedules`]. A deadlock fails a race by itself.
 
@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 
 use super::Unavailable;
 use super::admission::{Admission, Limits, Slot};
-use super::registry::{Address, Lease, Load, Registry};
+use super::registry::{Address, Lease, LoadRequest, Registry};
 use super::tenant::ActorStatus;
 use crate::id::TenantId;
 use crate::store::{Lost, Mark};
@@ -35,7 +35,7 @@ fn one_in(many: u32) -> bool {
 }
 
 #[test]
-fn places_never_leak_and_never_exceed_their_limits() {
+fn slots_never_leak_and_never_exceed_their_limits() {
     schedules(6_000, || {
         let limits = Limits {
             running: 2,
@@ -43,47 +43,49 @@ fn places_never_leak_and_never_exceed_their_limits() {
             total: 6,
             bytes: 50,
         };
-        let door = Admission::new(limits);
+        let admission = Admission::new(limits);
         let running = [AtomicUsize::new(0), AtomicUsize::new(0)];
         let running = Arc::new(running);
         let threads = (0..8).map(|n| {
-            let (door, running) = (door.clone(), running.clone());
+            let (admission, running) = (admission.clone(), running.clone());
             thread::spawn(move || {
                 let which = n % 2;
-                let Ok(slot) = door.enter(TenantId::from_bytes([n as u8 % 2; 16]), 10) else {
+                let Ok(slot) = admission.admit(TenantId::from_bytes([n as u8 % 2; 16]), 10) else {
                     return;
                 };
-                assert!(door.in_flight() <= 5, "50 bytes are five places");
-                // Some leave while they wait, some after their turn came and before they saw it.
-                let turn = match one_in(3) {
-                    true => slot.turn().now_or_never(),
-                    false => Some(block_on(slot.turn())),
+                assert!(admission.in_flight() <= 5, "50 bytes are five slots");
+                // Some are cancelled while they wait, some after the grant and before they see it.
+                let acquired = match one_in(3) {
+                    true => slot.acquire().now_or_never(),
+                    false => Some(block_on(slot.acquire())),
                 };
-                if turn.is_some() {
+                if acquired.is_some() {
                     assert!(running[which].fetch_add(1, Ordering::SeqCst) < 2);
                     thread::yield_now();
                     running[which].fetch_sub(1, Ordering::SeqCst);
                 }
-                drop(turn);
+                drop(acquired);
             })
         });
         let threads: Vec<_> = threads.collect();
         threads
             .into_iter()
             .for_each(|thread| thread.join().unwrap());
-        assert_eq!(door.in_flight(), 0);
-        // The whole room is there again.
-        let again: Vec<Slot> = (0..2).map(|_| door.enter(TENANT, 25).unwrap()).collect();
+        assert_eq!(admission.in_flight(), 0);
+        // All capacity is back.
+        let again: Vec<Slot> = (0..2)
+            .map(|_| admission.admit(TENANT, 25).unwrap())
+            .collect();
         assert!(
             again
                 .into_iter()
-                .all(|slot| slot.turn().now_or_never().is_some())
+                .all(|slot| slot.acquire().now_or_never().is_some())
         );
     });
 }
 
 #[test]
-fn who_came_first_is_served_first() {
+fn commands_run_first_in_first_out() {
     schedules(4_000, || {
         let limits = Limits {
             running: 1,
@@ -91,25 +93,25 @@ fn who_came_first_is_served_first() {
             total: 9,
             bytes: 0,
         };
-        let door = Admission::new(limits);
-        // The number of who came last, and of who was served last.
-        let (came, served) = (Arc::new(Mutex::new(0)), Arc::new(Mutex::new(0)));
+        let admission = Admission::new(limits);
+        // The number of the last arrival, and of the last that ran.
+        let (arrived, ran) = (Arc::new(Mutex::new(0)), Arc::new(Mutex::new(0)));
         let threads = (0..5).map(|_| {
-            let (door, came, served) = (door.clone(), came.clone(), served.clone());
+            let (admission, arrived, ran) = (admission.clone(), arrived.clone(), ran.clone());
             thread::spawn(move || {
                 let (slot, number) = {
-                    let mut came = came.lock().unwrap();
-                    *came += 1;
-                    (door.enter(TENANT, 0).unwrap(), *came)
+                    let mut arrived = arrived.lock().unwrap();
+                    *arrived += 1;
+                    (admission.admit(TENANT, 0).unwrap(), *arrived)
                 };
-                let turn = match one_in(4) {
-                    true => slot.turn().now_or_never(),
-                    false => Some(block_on(slot.turn())),
+                let acquired = match one_in(4) {
+                    true => slot.acquire().now_or_never(),
+                    false => Some(block_on(slot.acquire())),
                 };
-                if turn.is_some() {
-                    let mut served = served.lock().unwrap();
-                    assert!(*served < number, "{number} was passed by {served}");
-                    *served = number;
+                if acquired.is_some() {
+                    let mut ran = ran.lock().unwrap();
+                    assert!(*ran < number, "{number} was overtaken by {ran}");
+                    *ran = number;
                 }
             })
         });
@@ -117,7 +119,7 @@ fn who_came_first_is_served_first() {
         threads
             .into_iter()
             .for_each(|thread| thread.join().unwrap());
-        assert_eq!(door.in_flight(), 0);
+        assert_eq!(admission.in_flight(), 0);
     });
 }
 
@@ -126,12 +128,12 @@ fn who_came_first_is_served_first() {
 struct World(Arc<Parts>);
 
 struct Parts {
-    registry: Registry<Played>,
+    registry: Registry<FakeAddress>,
     /// What is durable: the ids of the records.
     log: Mutex<Vec<u64>>,
     queue: Mutex<mpsc::Sender<Record>>,
     /// Records that are neither durable nor lost.
-    under_way: AtomicUsize,
+    in_flight: AtomicUsize,
     /// The thread that the tenant lives on: it does one thing at a time.
     thread: Mutex<()>,
     loading: AtomicBool,
@@ -150,16 +152,16 @@ struct Record {
 
 /// The actor, and its address.
 #[derive(Clone)]
-struct Played(Arc<Actor>);
+struct FakeAddress(Arc<Actor>);
 
 struct Actor {
     known: Mutex<Vec<u64>>,
-    vitals: Arc<ActorStatus>,
+    status: Arc<ActorStatus>,
     ended: AtomicBool,
 }
 
-impl Address for Played {
-    fn leads_somewhere(&self) -> bool {
+impl Address for FakeAddress {
+    fn is_connected(&self) -> bool {
         !self.0.ended.load(Ordering::SeqCst)
     }
 }
@@ -171,7 +173,7 @@ impl World {
             registry: Registry::new(1 << 20),
             log: Mutex::default(),
             queue: Mutex::new(queue),
-            under_way: AtomicUsize::new(0),
+            in_flight: AtomicUsize::new(0),
             thread: Mutex::default(),
             loading: AtomicBool::new(false),
             loads: AtomicUsize::new(0),
@@ -180,7 +182,7 @@ impl World {
         let parts = Arc::downgrade(&world.0);
         thread::spawn(move || {
             while let Ok(record) = records.recv() {
-                // Nobody is left to look at it.
+                // The test has ended.
                 let Some(parts) = parts.upgrade() else { return };
                 commit(&parts, record);
             }
@@ -194,11 +196,11 @@ impl World {
         let (address, generation) = (lease.address.clone(), lease.generation);
         // The message lies in the mailbox for a while.
         thread::yield_now();
-        let settled = self.handle(&address, lease, id).inspect_err(|_| {
+        let commit = self.handle(&address, lease, id).inspect_err(|_| {
             self.0.ended.lock().unwrap().insert(generation);
             self.0.registry.discard(TENANT, generation);
         })?;
-        if block_on(settled).is_err() {
+        if block_on(commit).is_err() {
             self.0.ended.lock().unwrap().insert(generation);
             self.0.registry.discard(TENANT, generation);
             return Err(Unavailable::StorageFull);
@@ -209,13 +211,13 @@ impl World {
     /// As the actor's handler.
     fn handle(
         &self,
-        actor: &Played,
-        lease: Lease<Played>,
+        actor: &FakeAddress,
+        lease: Lease<FakeAddress>,
         id: u64,
-    ) -> Result<super::tenant::Settled, Unavailable> {
+    ) -> Result<super::tenant::CommitFuture, Unavailable> {
         let _thread = self.0.thread.lock().unwrap();
-        let Played(actor) = actor;
-        if !actor.vitals.is_of_use() {
+        let FakeAddress(actor) = actor;
+        if !actor.status.is_valid() {
             let ended = self.0.ended.lock().unwrap();
             assert!(ended.contains(&lease.generation), "ended without a reason");
             return Err(Unavailable::TenantReloading);
@@ -223,7 +225,7 @@ impl World {
         if one_in(8) {
             // A panic.
             self.0.ended.lock().unwrap().insert(lease.generation);
-            actor.vitals.discard();
+            actor.status.discard();
             actor.ended.store(true, Ordering::SeqCst);
             return Err(Unavailable::TenantReloading);
         }
@@ -236,16 +238,16 @@ impl World {
             done,
         };
         known.push(id);
-        self.0.under_way.fetch_add(1, Ordering::SeqCst);
+        self.0.in_flight.fetch_add(1, Ordering::SeqCst);
         self.0.queue.lock().unwrap().send(record).unwrap();
-        let settled = durable.map(|mark| mark.map_err(|_| Lost)).boxed().shared();
-        actor.vitals.append(settled.clone());
+        let commit = durable.map(|mark| mark.map_err(|_| Lost)).boxed().shared();
+        actor.status.set_last_commit(commit.clone());
         drop(lease);
-        Ok(settled)
+        Ok(commit)
     }
 
     /// As `Engine::activate`, on a thread of its own.
-    fn load(&self, Load { after, done }: Load) -> bool {
+    fn load(&self, LoadRequest { after, done }: LoadRequest) -> bool {
         let world = self.clone();
         thread::spawn(move || {
             let parts = &world.0;
@@ -253,34 +255,34 @@ impl World {
                 !parts.loading.swap(true, Ordering::SeqCst),
                 "loaded twice at a time"
             );
-            let settled = {
+            let last_commit = {
                 let _thread = parts.thread.lock().unwrap();
-                after.map(|last| last.settled())
+                after.map(|last| last.last_commit())
             };
-            if let Some(settled) = settled {
-                let _ = block_on(settled);
+            if let Some(last_commit) = last_commit {
+                let _ = block_on(last_commit);
             }
             assert_eq!(
-                parts.under_way.load(Ordering::SeqCst),
+                parts.in_flight.load(Ordering::SeqCst),
                 0,
                 "claimed too early"
             );
             let known = parts.log.lock().unwrap().clone();
-            let vitals = Arc::new(ActorStatus::new(Mark::played()));
+            let status = Arc::new(ActorStatus::new(Mark::played()));
             let actor = Actor {
                 known: Mutex::new(known),
-                vitals: vitals.clone(),
+                status: status.clone(),
                 ended: AtomicBool::new(false),
             };
             parts.loads.fetch_add(1, Ordering::SeqCst);
             parts.loading.store(false, Ordering::SeqCst);
             if one_in(8) {
-                parts.registry.failed(TENANT);
+                parts.registry.fail_load(TENANT);
                 let _ = done.send(Err(Unavailable::TenantCorrupt));
             } else {
                 parts
                     .registry
-                    .loaded(TENANT, Played(Arc::new(actor)), vitals);
+                    .finish_load(TENANT, FakeAddress(Arc::new(actor)), status);
                 let _ = done.send(Ok(()));
             }
         });
@@ -298,14 +300,14 @@ fn commit(parts: &Parts, record: Record) {
         log.push(record.id);
     }
     drop(log);
-    parts.under_way.fetch_sub(1, Ordering::SeqCst);
+    parts.in_flight.fetch_sub(1, Ordering::SeqCst);
     if durable {
         let _ = record.done.send(Mark::played());
     }
 }
 
 #[test]
-fn a_tenant_comes_and_goes_and_its_order_stays() {
+fn a_tenant_is_evicted_and_reloaded_and_its_order_stays() {
     schedules(6_000, || {
         let world = World::new();
         let acknowledged = Arc::new(Mutex::new(Vec::new()));
@@ -325,11 +327,11 @@ fn a_tenant_comes_and_goes_and_its_order_stays() {
         let sweeper = world.clone();
         threads.push(thread::spawn(move || {
             for _ in 0..3 {
-                sweeper.0.registry.retire(Duration::ZERO);
+                sweeper.0.registry.evict(Duration::ZERO);
                 thread::yield_now();
             }
         }));
-        // Somebody who learned long ago that an early incarnation is of no use.
+        // A late caller that saw an early incarnation fail.
         let late = world.clone();
         threads.push(thread::spawn(move || {
             let old = late.0.ended.lock().unwrap().iter().copied().min();
@@ -343,7 +345,7 @@ fn a_tenant_comes_and_goes_and_its_order_stays() {
 
         let log = world.0.log.lock().unwrap().clone();
         let once: HashSet<_> = log.iter().collect();
-        assert_eq!(once.len(), log.len(), "carried out twice");
+        assert_eq!(once.len(), log.len(), "applied twice");
         let mut places: HashMap<_, _> = HashMap::new();
         places.extend(log.iter().enumerate().map(|(place, id)| (*id, place)));
         let acknowledged = acknowledged.lock().unwrap();
@@ -351,11 +353,11 @@ fn a_tenant_comes_and_goes_and_its_order_stays() {
             acknowledged.iter().all(|id| places.contains_key(id)),
             "an answer was lost"
         );
-        let inside = |client| move |id: &&u64| **id / 10 == client;
+        let of_client = |client| move |id: &&u64| **id / 10 == client;
         for client in 0..4 {
             let order: Vec<_> = acknowledged
                 .iter()
-                .filter(inside(client))
+                .filter(of_client(client))
                 .map(|id| places[id])
                 .collect();
             assert!(
@@ -364,7 +366,7 @@ fn a_tenant_comes_and_goes_and_its_order_stays() {
             );
         }
         // Every lease was given back.
-        world.0.registry.retire(Duration::ZERO);
+        world.0.registry.evict(Duration::ZERO);
         assert_eq!(world.0.registry.active(), 0);
     });
 }

@@ -1,10 +1,10 @@
-//! Which tenants are in memory, and how one gets there: once, whoever asks at the same time.
+//! Which tenants are in memory: single-flight activation, passivation by idle time and by memory.
 //!
-//! Every message carries a [`Lease`] until it was handled. Only an actor that nobody leases is
-//! retired: its address is dropped, which ends it, and nothing can be on its way to it. A tenant is
-//! loaded again only after everything that its last incarnation appended is durable.
+//! Every message carries a [`Lease`] until it was handled. Only an actor without leases is evicted:
+//! its address is dropped, which ends it, and no message can be on its way to it. A tenant is loaded
+//! again only after everything that its last incarnation appended is durable.
 //!
-//! Plain types: how an actor is made and reached is the caller's.
+//! Plain types: creating and addressing an actor is up to the caller.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
@@ -21,29 +21,27 @@ use crate::id::TenantId;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
-/// What an actor is reached by.
 pub trait Address: Clone {
     /// False once the actor has ended.
-    fn leads_somewhere(&self) -> bool;
+    fn is_connected(&self) -> bool;
 }
 
 impl Address for Addr<TenantActor> {
-    fn leads_somewhere(&self) -> bool {
+    fn is_connected(&self) -> bool {
         self.connected()
     }
 }
 
-/// An activation that others may wait for.
 type Activation = Shared<oneshot::Receiver<Result<(), Unavailable>>>;
 
 /// The tenants in memory.
 #[derive(Debug)]
 pub struct Registry<A = Addr<TenantActor>> {
     state: Arc<Mutex<State<A>>>,
-    /// What all of them may weigh together, bytes.
+    /// Memory that all of them may take, bytes.
     bytes: usize,
-    /// Told when so much was loaded that they may weigh more.
-    full: Arc<Notify>,
+    /// Notified when enough was loaded that the limit may be exceeded.
+    pressure: Arc<Notify>,
 }
 
 impl<A> Clone for Registry<A> {
@@ -51,7 +49,7 @@ impl<A> Clone for Registry<A> {
         Self {
             state: self.state.clone(),
             bytes: self.bytes,
-            full: self.full.clone(),
+            pressure: self.pressure.clone(),
         }
     }
 }
@@ -60,18 +58,16 @@ impl<A> Clone for Registry<A> {
 struct State<A> {
     entries: HashMap<TenantId, Entry<A>>,
     generation: u64,
-    /// What was loaded since the last [`Registry::retire`], bytes.
+    /// Bytes loaded since the last [`Registry::evict`].
     loaded: usize,
 }
 
 #[derive(Debug)]
 enum Entry<A> {
-    /// Somebody is loading it.
     Loading(Activation),
-    /// It is there.
     Active(Active<A>),
-    /// It went; what it appended last is to be durable before it is loaded again.
-    Gone(Gone),
+    /// Evicted or discarded; its last record must be durable or lost before the tenant is loaded again.
+    Draining(Draining),
 }
 
 #[derive(Debug)]
@@ -79,51 +75,47 @@ struct Active<A> {
     address: A,
     generation: u64,
     leases: Arc<AtomicUsize>,
-    vitals: Arc<ActorStatus>,
+    status: Arc<ActorStatus>,
     used: Instant,
 }
 
-/// An incarnation that is not used any more.
 #[derive(Debug)]
-struct Gone {
-    /// Of one that was discarded there may be some: messages that lie in its mailbox, or the one that
-    /// it was at when it was discarded.
+struct Draining {
+    /// A discarded actor may still have some: messages in its mailbox, or the one it was handling.
     leases: Arc<AtomicUsize>,
-    vitals: Arc<ActorStatus>,
+    status: Arc<ActorStatus>,
 }
 
-impl Gone {
-    /// Nothing is left to wait for: what was appended is durable, or lost, and then it is not there to
-    /// be loaded. Looks for itself: a caller that left has not.
-    fn is_over(&self) -> bool {
-        self.leases.load(Ordering::Acquire) == 0 && self.vitals.settled().now_or_never().is_some()
+impl Draining {
+    /// True if every record that was appended is durable or lost. Polls the future itself, because a
+    /// caller that was cancelled does not.
+    fn is_drained(&self) -> bool {
+        self.leases.load(Ordering::Acquire) == 0
+            && self.status.last_commit().now_or_never().is_some()
     }
 }
 
-/// A tenant that is to be loaded: after `after`, and then `done` is told how it went.
+/// The order to load a tenant: after the commits of `after`; the result goes to `done`.
 #[derive(Debug)]
-pub struct Load {
-    /// Its last incarnation. What it appended last is to be asked on the thread that it lives on, where
-    /// nothing of it can be under way.
+pub struct LoadRequest {
+    /// The last incarnation. Its last commit has to be read on the thread that it lives on: only there
+    /// can no message of it be in progress.
     pub after: Option<Arc<ActorStatus>>,
-    /// To tell those who wait. Dropped unused, it leaves the tenant to who looks next.
+    /// If it is dropped unused, the next lease requests the load again.
     pub done: oneshot::Sender<Result<(), Unavailable>>,
 }
 
-/// What the registry says of a tenant.
-enum Lookup<A> {
-    /// Here it is.
+enum LeaseAttempt<A> {
     Active(Lease<A>),
-    /// Wait, then look again.
+    /// Wait, then try again.
     Loading(Activation),
-    /// Have it loaded, wait, then look again.
-    Load(Load, Activation),
+    /// Request the load, wait, then try again.
+    Load(LoadRequest, Activation),
 }
 
-/// The use of an actor; it does not rest while there is one.
+/// The use of an actor, which is not evicted while there is one.
 #[derive(Debug)]
 pub struct Lease<A = Addr<TenantActor>> {
-    /// The actor.
     pub address: A,
     /// Which incarnation of the tenant it is.
     pub generation: u64,
@@ -136,12 +128,12 @@ impl<A> Drop for Lease<A> {
     }
 }
 
-/// Retiring for want of room makes so much more of it, one part in this many, that not every further
-/// tenant has all of them looked at.
+/// An eviction for memory goes below the limit by one part in this many, so that not every further
+/// load scans all tenants.
 const SLACK: usize = 8;
 
 impl<A: Address> Registry<A> {
-    /// Nobody is in memory; all together may weigh `bytes`.
+    /// An empty registry; `bytes` is the memory that all tenants may take.
     pub fn new(bytes: usize) -> Self {
         let state = State {
             entries: HashMap::new(),
@@ -151,23 +143,23 @@ impl<A: Address> Registry<A> {
         Self {
             state: Arc::new(Mutex::new(state)),
             bytes,
-            full: Arc::default(),
+            pressure: Arc::default(),
         }
     }
 
-    /// The actor of `tenant`. Who looks first while it is not there has `load` see to it, once;
-    /// `load` says false if that cannot be.
+    /// The actor of `tenant`. While it is not in memory the first caller calls `load`, once; `load`
+    /// returns false if no thread can take it.
     pub async fn lease(
         &self,
         tenant: TenantId,
-        load: impl Fn(Load) -> bool,
+        load: impl Fn(LoadRequest) -> bool,
     ) -> Result<Lease<A>, Unavailable> {
         loop {
-            let activation = match self.look(tenant) {
-                Lookup::Active(lease) => return Ok(lease),
-                Lookup::Loading(activation) => activation,
-                Lookup::Load(order, activation) => {
-                    if !load(order) {
+            let activation = match self.try_lease(tenant) {
+                LeaseAttempt::Active(lease) => return Ok(lease),
+                LeaseAttempt::Loading(activation) => activation,
+                LeaseAttempt::Load(request, activation) => {
+                    if !load(request) {
                         return Err(Unavailable::ShuttingDown);
                     }
                     activation
@@ -178,85 +170,85 @@ impl<A: Address> Registry<A> {
         }
     }
 
-    fn look(&self, tenant: TenantId) -> Lookup<A> {
+    fn try_lease(&self, tenant: TenantId) -> LeaseAttempt<A> {
         let mut state = self.lock();
         let after = match state.entries.get_mut(&tenant) {
-            Some(Entry::Active(active)) if active.address.leads_somewhere() => {
+            Some(Entry::Active(active)) if active.address.is_connected() => {
                 active.used = clock::stopwatch();
                 active.leases.fetch_add(1, Ordering::Acquire);
-                return Lookup::Active(Lease {
+                return LeaseAttempt::Active(Lease {
                     address: active.address.clone(),
                     generation: active.generation,
                     leases: active.leases.clone(),
                 });
             }
             Some(Entry::Loading(activation)) if !matches!(activation.peek(), Some(Err(_))) => {
-                return Lookup::Loading(activation.clone());
+                return LeaseAttempt::Loading(activation.clone());
             }
-            Some(Entry::Gone(gone)) => Some(gone.vitals.clone()),
-            Some(Entry::Active(ended)) => Some(ended.vitals.clone()),
-            // A loader that vanished leaves the tenant to who looks next.
+            Some(Entry::Draining(draining)) => Some(draining.status.clone()),
+            Some(Entry::Active(ended)) => Some(ended.status.clone()),
+            // The loader was dropped without a result: this caller requests the load again.
             Some(Entry::Loading(_)) | None => None,
         };
         let (done, receiver) = oneshot::channel();
         let activation = receiver.shared();
         let loading = Entry::Loading(activation.clone());
         state.entries.insert(tenant, loading);
-        Lookup::Load(Load { after, done }, activation)
+        LeaseAttempt::Load(LoadRequest { after, done }, activation)
     }
 
     /// The load of `tenant` succeeded.
-    pub fn loaded(&self, tenant: TenantId, address: A, vitals: Arc<ActorStatus>) {
+    pub fn finish_load(&self, tenant: TenantId, address: A, status: Arc<ActorStatus>) {
         let mut state = self.lock();
         state.generation += 1;
-        let weight = vitals.weight.load(Ordering::Relaxed);
+        let weight = status.weight.load(Ordering::Relaxed);
         state.loaded = state.loaded.saturating_add(weight);
         if state.loaded > self.bytes / SLACK {
-            self.full.notify_one();
+            self.pressure.notify_one();
         }
         let active = Active {
             address,
             generation: state.generation,
             leases: Arc::default(),
-            vitals,
+            status,
             used: clock::stopwatch(),
         };
         state.entries.insert(tenant, Entry::Active(active));
     }
 
-    /// The load of `tenant` failed: who looks next tries again.
-    pub fn failed(&self, tenant: TenantId) {
+    /// The load of `tenant` failed: the next lease tries again.
+    pub fn fail_load(&self, tenant: TenantId) {
         self.lock().entries.remove(&tenant);
     }
 
-    /// This incarnation is not to be used any more: it panicked, or what it appended was lost.
+    /// Stops the use of this incarnation: it panicked, or a record that it appended was lost.
     pub fn discard(&self, tenant: TenantId, generation: u64) {
         let mut state = self.lock();
         if let Some(Entry::Active(active)) = state.entries.get(&tenant)
             && active.generation == generation
         {
-            active.vitals.discard();
-            let gone = Gone {
+            active.status.discard();
+            let draining = Draining {
                 leases: active.leases.clone(),
-                vitals: active.vitals.clone(),
+                status: active.status.clone(),
             };
-            state.entries.insert(tenant, Entry::Gone(gone));
+            state.entries.insert(tenant, Entry::Draining(draining));
         }
     }
 
-    /// Waits until so much was loaded that tenants should be retired for want of room.
-    pub async fn full(&self) {
-        self.full.notified().await;
+    /// Waits until enough was loaded that tenants may have to be evicted.
+    pub async fn memory_pressure(&self) {
+        self.pressure.notified().await;
     }
 
-    /// Retires those that nobody leases and that were idle for `idle`, and, if all together weigh
-    /// too much, more of them, longest unused first. Returns how many.
-    pub fn retire(&self, idle: Duration) -> usize {
+    /// Evicts tenants without leases that were idle for `idle`, and, above the memory limit, more of
+    /// them, least recently used first. Returns how many.
+    pub fn evict(&self, idle: Duration) -> usize {
         let mut state = self.lock();
         let now = clock::stopwatch();
         state.loaded = 0;
         state.entries.retain(|_, entry| match entry {
-            Entry::Gone(gone) => !gone.is_over(),
+            Entry::Draining(draining) => !draining.is_drained(),
             Entry::Loading(_) | Entry::Active(_) => true,
         });
         let mut candidates = Vec::new();
@@ -265,7 +257,7 @@ impl<A: Address> Registry<A> {
             let Entry::Active(active) = entry else {
                 continue;
             };
-            let weight = active.vitals.weight.load(Ordering::Relaxed);
+            let weight = active.status.weight.load(Ordering::Relaxed);
             total = total.saturating_add(weight);
             if active.leases.load(Ordering::Acquire) == 0 {
                 candidates.push((active.used, weight, tenant));
@@ -276,26 +268,26 @@ impl<A: Address> Registry<A> {
             false => self.bytes,
         };
         candidates.sort_unstable();
-        let mut retired = 0;
+        let mut evicted = 0;
         for (used, weight, tenant) in candidates {
             if now.duration_since(used) < idle && total <= bytes {
                 break;
             }
             if let Some(Entry::Active(active)) = state.entries.remove(&tenant) {
-                let gone = Gone {
+                let draining = Draining {
                     leases: active.leases,
-                    vitals: active.vitals,
+                    status: active.status,
                 };
-                if !gone.is_over() {
-                    state.entries.insert(tenant, Entry::Gone(gone));
+                if !draining.is_drained() {
+                    state.entries.insert(tenant, Entry::Draining(draining));
                 }
                 total = total.saturating_sub(weight);
-                retired += 1;
+                evicted += 1;
             }
         }
         let room = 2 * state.entries.len();
         state.entries.shrink_to(room);
-        retired
+        evicted
     }
 
     /// Tenants in memory.

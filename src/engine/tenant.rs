@@ -1,7 +1,7 @@
-//! The actor: one tenant's state in memory, its commands one after the other.
+//! The actor: one tenant's state in memory, which runs its commands one at a time.
 //!
 //! State runs ahead of the disk; answers never do. A handler plans, appends and returns at once; the
-//! caller waits for the record to be durable. An actor ends when nobody has its address any more.
+//! caller waits for the record to be durable. An actor ends when its last address is dropped.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
@@ -14,7 +14,7 @@ use futures_util::future::{BoxFuture, Shared};
 use super::admission::Slot;
 use super::directory::Directory;
 use super::registry::Lease;
-use super::{Receipt, Stopped, Unavailable, clock};
+use super::{EngineError, Receipt, Unavailable, clock};
 use crate::audit::{Log, Signer};
 use crate::id::{Sequence, TenantId};
 use crate::stamp::Stamp;
@@ -29,94 +29,100 @@ use crate::tenant::lifecycle;
 use crate::tenant::schema::{Mutation, Row};
 use crate::time::Timestamp;
 
-/// Resolves when everything that was appended so far is durable and the directory knows of it.
-pub type Settled = Shared<BoxFuture<'static, Result<Mark, Lost>>>;
+/// Resolves when everything that was appended so far is durable and the directory has its keys.
+pub type CommitFuture = Shared<BoxFuture<'static, Result<Mark, Lost>>>;
 
-/// What the registry sees of an actor without asking it.
+/// An actor's state as the registry reads it, without a message.
 pub struct ActorStatus {
-    /// Roughly how many bytes its state takes.
+    /// Approximate memory of its state, bytes.
     pub weight: AtomicUsize,
     discarded: AtomicBool,
-    /// When it was loaded.
+    /// The mark at which it was loaded.
     durable: Mark,
-    /// What it appended last; nothing yet where there is none.
-    settled: Mutex<Option<Settled>>,
+    /// `None` until it appends its first record.
+    last_commit: Mutex<Option<CommitFuture>>,
 }
 
 impl ActorStatus {
-    /// Of an actor that has appended nothing: all it knows is durable already.
+    /// The status of an actor that has appended nothing: its state is durable.
     pub fn new(durable: Mark) -> Self {
         Self {
             weight: AtomicUsize::new(0),
             discarded: AtomicBool::new(false),
             durable,
-            settled: Mutex::new(None),
+            last_commit: Mutex::new(None),
         }
     }
 
-    /// When all that it appended so far is durable.
-    pub fn settled(&self) -> Settled {
-        let settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
-        let settled = settled.clone();
-        settled.unwrap_or_else(|| std::future::ready(Ok(self.durable)).boxed().shared())
+    /// Resolves when everything that it appended so far is durable.
+    pub fn last_commit(&self) -> CommitFuture {
+        let last_commit = self
+            .last_commit
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let last_commit = last_commit.clone();
+        last_commit.unwrap_or_else(|| std::future::ready(Ok(self.durable)).boxed().shared())
     }
 
-    /// Ends the actor's work, whoever still holds its address: what it knows is not what is durable.
+    /// Makes the actor reject every message still in its mailbox: its state is not what is durable.
     pub fn discard(&self) {
         self.discarded.store(true, Ordering::Release);
     }
 
     /// False once [`Self::discard`]ed.
-    pub fn is_of_use(&self) -> bool {
+    pub fn is_valid(&self) -> bool {
         !self.discarded.load(Ordering::Acquire)
     }
 
-    /// From now on it is settled when this is.
-    pub fn append(&self, settled: Settled) {
-        *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = Some(settled);
+    pub fn set_last_commit(&self, commit: CommitFuture) {
+        *self
+            .last_commit
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(commit);
     }
 }
 
 impl std::fmt::Debug for ActorStatus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Vitals({} bytes)", self.weight.load(Ordering::Relaxed))
+        write!(
+            f,
+            "ActorStatus({} bytes)",
+            self.weight.load(Ordering::Relaxed)
+        )
     }
 }
 
-/// What every actor needs of the node.
+/// The node's parts that every actor uses.
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// Where records go.
     pub store: Store,
-    /// What entries are signed with.
     pub signer: Arc<Signer>,
-    /// Whose key is it.
     pub directory: Arc<Directory>,
 }
 
 /// One tenant.
 pub struct TenantActor {
     tenant: Tenant,
-    /// `None` until the tenant was founded.
+    /// `None` until the tenant is created.
     log: Option<Log>,
     ledger: Ledger,
     /// The time of the last entry: the next one is not before it.
     last_at: Timestamp,
-    /// The number of the next command.
+    /// The sequence of the next command.
     next: Sequence,
     node: Node,
-    /// The last change of keys, or what waits for one.
-    keys_settled: Option<Settled>,
-    vitals: Arc<ActorStatus>,
+    /// The last commit that changes keys, or that waits for one.
+    last_key_commit: Option<CommitFuture>,
+    status: Arc<ActorStatus>,
 }
 
 impl TenantActor {
-    /// A tenant as the store has it, or blank if it was never founded. Blocks, for seconds where there
-    /// are a million intents.
+    /// Loads a tenant from the store; it is blank if it was never created. Blocks: a million intents
+    /// take seconds.
     pub fn load(
         tenant: TenantId,
         node: Node,
-        vitals: Arc<ActorStatus>,
+        status: Arc<ActorStatus>,
     ) -> Result<Self, Unavailable> {
         let mut actor = Self {
             tenant: Tenant::blank(tenant),
@@ -125,37 +131,36 @@ impl TenantActor {
             last_at: Timestamp::MIN,
             next: Sequence::FIRST,
             node,
-            keys_settled: None,
-            vitals,
+            last_key_commit: None,
+            status,
         };
-        actor.fold()?;
-        actor.weigh();
+        actor.load_rows()?;
+        actor.update_weight();
         Ok(actor)
     }
 
-    /// Folds what is stored.
-    fn fold(&mut self) -> Result<(), Unavailable> {
+    fn load_rows(&mut self) -> Result<(), Unavailable> {
         let id = self.tenant.id;
         let damaged = |why: &dyn std::fmt::Display| {
-            tracing::error!(tenant = %id, "the tenant cannot be loaded: {why}");
+            tracing::error!(tenant = %id, "cannot load the tenant: {why}");
             Unavailable::TenantCorrupt
         };
-        let mut folded = Ok(());
+        let mut absorbed = Ok(());
         let tenant = &mut self.tenant;
         let loaded = self.node.store.load(id, &mut |table, key, envelope| {
-            if folded.is_ok() {
-                folded = absorb(tenant, table, key, envelope);
+            if absorbed.is_ok() {
+                absorbed = absorb(tenant, table, key, envelope);
             }
         });
         let loaded = loaded.map_err(|why| damaged(&why))?;
-        folded.map_err(|why| damaged(&why))?;
+        absorbed.map_err(|why| damaged(&why))?;
         let Some((head, ledger)) = loaded else {
             return Ok(());
         };
         let account = self
             .tenant
             .account()
-            .ok_or_else(|| damaged(&"it has no account"))?;
+            .ok_or_else(|| damaged(&"the account row is missing"))?;
         let Head {
             sequence,
             at,
@@ -172,7 +177,7 @@ impl TenantActor {
         let log =
             Log::resume(origin, id, log_base, size, range, signer).map_err(|why| damaged(&why))?;
         if log.root() != root {
-            return Err(damaged(&"the root of its log is another"));
+            return Err(damaged(&"the root of the audit log differs from the head"));
         }
         self.log = Some(log);
         self.ledger = ledger;
@@ -186,14 +191,14 @@ impl TenantActor {
         Stamp::new(at, self.next, caller.key(), clock::random())
     }
 
-    /// Runs a command. What it comes to may show what is not durable yet, a refusal no less than an
-    /// answer, so all of it waits until everything appended so far is settled.
+    /// Runs a command. Its reply, and also a refusal, may show state that is not durable yet, so the
+    /// caller gets it only after the last commit.
     fn run<C: Command>(
         &mut self,
         command: C,
         caller: Caller,
         slot: Slot,
-    ) -> Result<PendingReply<C::Reply>, Stopped> {
+    ) -> Result<PendingReply<C::Reply>, EngineError> {
         if self.tenant.account().is_none() && !C::FOUNDS {
             return Err(Refusal::NotFound("tenant").into());
         }
@@ -216,37 +221,37 @@ impl TenantActor {
         Ok(PendingReply {
             reply,
             receipt,
-            settled: self.vitals.settled(),
+            commit: self.status.last_commit(),
             planning,
         })
     }
 
-    /// Numbers, signs, takes in and appends a change: the one place where a tenant changes.
+    /// Numbers, signs, absorbs and appends a change: the one place where a tenant changes.
     fn commit<C: Command>(
         &mut self,
         change: Change<C::Reply>,
         stamp: &Stamp,
         slot: Slot,
-    ) -> Result<(C::Reply, Receipt), Stopped> {
+    ) -> Result<(C::Reply, Receipt), EngineError> {
         if !self.node.store.writable() {
             return Err(Unavailable::StorageFull.into());
         }
         let Change { rows, fact, reply } = change;
         let signer = &self.node.signer;
-        // Founding begins a log, and so does a restore; one whose first entry cannot be made does not
-        // begin.
-        let mut begun = lifecycle::new_log_origin(&rows, stamp.sequence).map(|origin| {
+        // A new tenant begins a log, and so does a restored one; it is set only after its first entry
+        // was made.
+        let mut new_log = lifecycle::new_log_origin(&rows, stamp.sequence).map(|origin| {
             let (tenant, origin) = (self.tenant.id, origin.to_owned());
             Log::begin(origin, tenant, stamp.sequence, signer.clone())
         });
-        let log = begun.as_mut().or(self.log.as_mut());
-        let log = log.expect("a tenant without a log is founded");
+        let log = new_log.as_mut().or(self.log.as_mut());
+        let log = log.expect("the first command of a tenant begins its log");
         let (entry, opening) = log.append(fact, stamp).map_err(|error| Refusal::Invalid {
             pointer: "",
             message: error.to_string(),
         })?;
-        if begun.is_some() {
-            self.log = begun;
+        if new_log.is_some() {
+            self.log = new_log;
         }
         let log = self.log.as_ref().expect("it was just appended to");
         let receipt = Receipt::of(&entry, signer.kid());
@@ -278,68 +283,68 @@ impl TenantActor {
             head,
         );
         let durable = self.node.store.append(record, slot);
-        let settled = self.settle(durable, rows);
-        self.vitals.append(settled);
-        self.weigh();
+        let commit = self.publish_keys(durable, rows);
+        self.status.set_last_commit(commit);
+        self.update_weight();
         Ok((reply, receipt))
     }
 
-    /// Keys are known to the directory before anybody is answered, whether or not the caller stays, and
-    /// in the tenant's order: while a change of keys is on its way, everything after it waits for it.
-    fn settle(
+    /// Updates the directory with changed keys after they are durable, before the reply, in the
+    /// tenant's order: while a change of keys is in flight, every later commit waits for it. It is
+    /// spawned, so that it happens even if the caller is cancelled.
+    fn publish_keys(
         &mut self,
         durable: impl Future<Output = Result<Mark, Lost>> + Send + 'static,
         rows: Vec<Mutation>,
-    ) -> Settled {
-        let changes_keys = Directory::concerns(&rows);
+    ) -> CommitFuture {
+        let changes_keys = Directory::has_key_changes(&rows);
         let before = self
-            .keys_settled
+            .last_key_commit
             .take()
             .filter(|keys| keys.peek().is_none());
         if before.is_none() && !changes_keys {
             return durable.boxed().shared();
         }
         let (directory, tenant) = (self.node.directory.clone(), self.tenant.id);
-        let settled = async move {
+        let commit = async move {
             let mark = durable.await?;
             if let Some(before) = before {
                 before.await?;
             }
-            directory.fold(tenant, &rows);
+            directory.apply(tenant, &rows);
             Ok(mark)
         }
         .boxed()
         .shared();
-        actix::spawn(settled.clone().map(drop));
-        self.keys_settled = Some(settled.clone());
-        settled
+        actix::spawn(commit.clone().map(drop));
+        self.last_key_commit = Some(commit.clone());
+        commit
     }
 
-    fn weigh(&self) {
-        self.vitals
+    fn update_weight(&self) {
+        self.status
             .weight
             .store(self.tenant.weight(), Ordering::Relaxed);
     }
 
-    /// Runs `job`; if it panics the state is not to be trusted any more, and the actor ends.
-    fn guarded<T>(
+    /// Runs `job`. After a panic the state may be torn, so the actor ends.
+    fn catch_panic<T>(
         &mut self,
         context: &mut Context<Self>,
-        job: impl FnOnce(&mut Self) -> Result<T, Stopped>,
-    ) -> Result<T, Stopped> {
-        if !self.vitals.is_of_use() {
+        job: impl FnOnce(&mut Self) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        if !self.status.is_valid() {
             return Err(Unavailable::TenantReloading.into());
         }
         catch_unwind(AssertUnwindSafe(|| job(self))).unwrap_or_else(|_| {
-            tracing::error!(tenant = %self.tenant.id, "a command panicked; the tenant is reloaded");
-            self.vitals.discard();
+            tracing::error!(tenant = %self.tenant.id, "a command panicked; reloading the tenant");
+            self.status.discard();
             context.stop();
             Err(Unavailable::TenantReloading.into())
         })
     }
 }
 
-/// Takes a stored row into the state.
 fn absorb(
     tenant: &mut Tenant,
     table: &'static TableSpec,
@@ -352,11 +357,11 @@ fn absorb(
     Ok(())
 }
 
-/// What weighs more than this, bytes, takes long enough to be let go of for others to notice.
+/// Dropping a state above this size, bytes, takes long enough to delay other tenants.
 const LARGE: usize = 1 << 20;
 
 impl Drop for TenantActor {
-    /// A large state goes on a thread of its own: others live on this one.
+    /// Drops a large state on another thread: this one runs other tenants.
     fn drop(&mut self) {
         if self.tenant.weight() < LARGE {
             return;
@@ -379,32 +384,25 @@ impl Actor for TenantActor {
     }
 }
 
-/// A command that was carried out in memory and is on its way to the disk.
+/// The reply of a command that was applied in memory and is not durable yet.
 pub struct PendingReply<R> {
-    /// For the caller, once it is settled.
     pub reply: Result<R, Refusal>,
-    /// Of its entry, if it made one.
     pub receipt: Option<Receipt>,
-    /// When the caller may have it.
-    pub settled: Settled,
-    /// How long planning took.
+    /// The caller may have the reply after this.
+    pub commit: CommitFuture,
     pub planning: Duration,
 }
 
-/// Run this command.
 pub struct Execute<C> {
-    /// The command.
     pub command: C,
-    /// Who gives it.
     pub caller: Caller,
-    /// Its place.
     pub slot: Slot,
-    /// Keeps the actor from resting until the command was handled.
+    /// Held until the message is handled, so that the actor is not evicted before.
     pub lease: Lease,
 }
 
 impl<C: Command> Message for Execute<C> {
-    type Result = Result<PendingReply<C::Reply>, Stopped>;
+    type Result = Result<PendingReply<C::Reply>, EngineError>;
 }
 
 impl<C: Command> Handler<Execute<C>> for TenantActor {
@@ -417,19 +415,15 @@ impl<C: Command> Handler<Execute<C>> for TenantActor {
             slot,
             lease: _lease,
         } = message;
-        MessageResult(self.guarded(context, |actor| actor.run(command, caller, slot)))
+        MessageResult(self.catch_panic(context, |actor| actor.run(command, caller, slot)))
     }
 }
 
-/// Look at the live state.
 pub struct Inspect<F> {
-    /// What is looked at.
-    pub look: F,
-    /// Who looks.
+    pub query: F,
     pub caller: Caller,
-    /// What it must be allowed for.
     pub scope: Scope,
-    /// Keeps the actor from resting until it was looked at.
+    /// Held until the message is handled, so that the actor is not evicted before.
     pub lease: Lease,
 }
 
@@ -439,7 +433,7 @@ where
     T: 'static,
     F: 'static,
 {
-    type Result = Result<(Result<T, Refusal>, Settled), Stopped>;
+    type Result = Result<(Result<T, Refusal>, CommitFuture), EngineError>;
 }
 
 impl<F, T> Handler<Inspect<F>> for TenantActor
@@ -451,19 +445,19 @@ where
 
     fn handle(&mut self, message: Inspect<F>, context: &mut Self::Context) -> Self::Result {
         let Inspect {
-            look,
+            query,
             caller,
             scope,
             lease: _lease,
         } = message;
-        MessageResult(self.guarded(context, |actor| {
+        MessageResult(self.catch_panic(context, |actor| {
             if actor.tenant.account().is_none() {
                 return Err(Refusal::NotFound("tenant").into());
             }
             let stamp = actor.stamp(caller);
             let admitted = caller.admit(&actor.tenant, scope, stamp.at);
-            let seen = admitted.and_then(|()| look(&actor.tenant, &stamp));
-            Ok((seen, actor.vitals.settled()))
+            let result = admitted.and_then(|()| query(&actor.tenant, &stamp));
+            Ok((result, actor.status.last_commit()))
         }))
     }
 }

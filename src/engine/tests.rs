@@ -1,4 +1,4 @@
-//! The doors, over a real store in a folder of their own.
+//! The three entry points, over a real store in a temporary directory.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +10,7 @@ use crate::audit::Fact;
 use crate::audit::verify::Follower;
 use crate::decide::intent::BoundedString;
 use crate::id::Sequence;
+use crate::query::QueryError;
 use crate::store::StoreConfig;
 use crate::tenant::command::{Change, Plan};
 use crate::tenant::key::{CreateKey, IssuedKey, KeySpec, RevokeKey, Role, RotateKey, Scope};
@@ -95,11 +96,11 @@ async fn note(engine: &Engine) -> u64 {
 }
 
 #[test]
-fn commands_are_numbered_without_holes_through_panics_rests_and_restarts() {
+fn commands_are_numbered_without_holes_through_panics_evictions_and_restarts() {
     let folder = TempDir::new().unwrap();
     run(async {
         let engine = engine(&folder);
-        let _seat = engine.join_thread();
+        let _thread = engine.join_thread();
         let unfounded = engine
             .execute(TENANT, Caller::Node, Note, 0)
             .await
@@ -116,17 +117,17 @@ fn commands_are_numbered_without_holes_through_panics_rests_and_restarts() {
         assert_eq!(
             note(&engine).await,
             2,
-            "what a panic touched is loaded anew"
+            "a tenant is loaded again after a panic"
         );
 
-        engine.rest();
-        assert_eq!(engine.health().active_tenants, 0, "nobody is in memory");
+        engine.passivate_all();
+        assert_eq!(engine.health().active_tenants, 0, "no tenant is in memory");
         assert_eq!(note(&engine).await, 3);
         engine.close().unwrap();
     });
     run(async {
         let engine = engine(&folder);
-        let _seat = engine.join_thread();
+        let _thread = engine.join_thread();
         assert_eq!(note(&engine).await, 4);
         let again = engine
             .execute(TENANT, Caller::Node, found(), 0)
@@ -134,7 +135,7 @@ fn commands_are_numbered_without_holes_through_panics_rests_and_restarts() {
             .unwrap_err();
         assert!(matches!(
             again,
-            Stopped::Refused(Refusal::IdempotencyConflict(_))
+            EngineError::Refused(Refusal::IdempotencyConflict(_))
         ));
         engine.close().unwrap();
     });
@@ -145,7 +146,7 @@ fn a_restored_tenant_goes_on_under_another_log_that_names_the_one_before() {
     let folder = TempDir::new().unwrap();
     run(async {
         let engine = engine(&folder);
-        let _seat = engine.join_thread();
+        let _thread = engine.join_thread();
         let public_key = engine.signer().public_key().to_string();
         let found = FoundTenant {
             public_key: public_key.clone(),
@@ -171,7 +172,7 @@ fn a_restored_tenant_goes_on_under_another_log_that_names_the_one_before() {
             };
             let restored = engine.execute(TENANT, Caller::Node, restore, 0);
             restored.await.unwrap();
-            engine.rest();
+            engine.passivate_all();
             note(&engine).await;
         }
         let reader = engine.node.store.reader();
@@ -192,10 +193,10 @@ fn many_at_once_activate_a_tenant_once_and_get_a_number_each() {
     let folder = TempDir::new().unwrap();
     run(async {
         let engine = engine(&folder);
-        let _seat = engine.join_thread();
+        let _thread = engine.join_thread();
         founded(&engine).await;
         for round in 0..20 {
-            engine.rest();
+            engine.passivate_all();
             let notes = futures_util::future::join_all((0..300).map(|_| note(&engine))).await;
             let mut numbers = notes;
             numbers.sort_unstable();
@@ -242,22 +243,25 @@ fn the_directory_knows_a_key_before_its_maker_is_answered_and_forgets_it_likewis
     let folder = TempDir::new().unwrap();
     let (kept, revoked) = run(async {
         let engine = engine(&folder);
-        let _seat = engine.join_thread();
+        let _thread = engine.join_thread();
         let kept = founded(&engine).await.hash;
         let create = CreateKey(KeySpec::with_role(Tier::Free, Role::Agent));
         let made = engine.execute(TENANT, Caller::Node, create, 0);
         let made = made.await.unwrap().reply;
-        let holder = engine.holder(made.hash).expect("it is known");
-        assert_eq!((holder.tenant, holder.key), (TENANT, made.key_id));
+        let authenticate = engine.authenticate(made.hash).expect("it is known");
+        assert_eq!(
+            (authenticate.tenant, authenticate.key),
+            (TENANT, made.key_id)
+        );
         let revoke = engine.execute(TENANT, Caller::Node, RevokeKey(made.key_id), 0);
         revoke.await.unwrap();
-        assert_eq!(engine.holder(made.hash), None);
+        assert_eq!(engine.authenticate(made.hash), None);
         engine.close().unwrap();
         (kept, made.hash)
     });
     run(async {
         let engine = engine(&folder);
-        let known = [kept, revoked].map(|hash| engine.holder(hash).is_some());
+        let known = [kept, revoked].map(|hash| engine.authenticate(hash).is_some());
         assert_eq!(known, [true, false], "a restart knows the same keys");
         engine.close().unwrap();
     });
@@ -268,7 +272,7 @@ fn a_key_that_is_rotated_and_revoked_at_once_is_good_for_nothing() {
     let folder = TempDir::new().unwrap();
     run(async {
         let engine = engine(&folder);
-        let _seat = engine.join_thread();
+        let _thread = engine.join_thread();
         founded(&engine).await;
         for _ in 0..40 {
             let create = CreateKey(KeySpec::with_role(Tier::Free, Role::Agent));
@@ -287,7 +291,7 @@ fn a_key_that_is_rotated_and_revoked_at_once_is_good_for_nothing() {
             revoked.unwrap();
             let rotated = rotated.iter().flatten().map(|one| one.reply.hash);
             for hash in rotated.chain([made.hash]) {
-                assert_eq!(engine.holder(hash), None);
+                assert_eq!(engine.authenticate(hash), None);
             }
         }
         engine.close().unwrap();
@@ -299,7 +303,7 @@ fn a_caller_that_leaves_has_its_command_carried_out_or_not_begun() {
     let folder = TempDir::new().unwrap();
     run(async {
         let engine = engine(&folder);
-        let _seat = engine.join_thread();
+        let _thread = engine.join_thread();
         founded(&engine).await;
         // Polled once, then dropped: it may have been handed over or not.
         for _ in 0..50 {
@@ -323,7 +327,7 @@ fn what_was_seen_is_durable_when_it_is_answered() {
     let folder = TempDir::new().unwrap();
     run(async {
         let engine = engine(&folder);
-        let _seat = engine.join_thread();
+        let _thread = engine.join_thread();
         founded(&engine).await;
         let writes = (0..100).map(|_| note(&engine));
         let looks = (0..100).map(|_| async {
@@ -348,17 +352,24 @@ fn what_was_seen_is_durable_when_it_is_answered() {
 }
 
 #[test]
-fn a_row_that_is_on_its_way_back_is_not_a_damaged_one() {
-    #[derive(Debug, thiserror::Error)]
-    #[error("in other words: {0}")]
-    struct Wrapped(#[source] ReadError);
-
+fn a_row_that_is_not_rebuilt_yet_is_not_a_damaged_one() {
     let folder = tempfile::tempdir().unwrap();
     run(async {
         let engine = engine(&folder);
-        let read = engine.read(|_| Err::<(), _>(Wrapped(ReadError::Rebuilding)));
-        assert_eq!(read.await, Err(Unavailable::Rebuilding));
-        let read = engine.read(|_| Err::<(), _>(Wrapped(ReadError::Closed)));
+        for (error, unavailable) in [
+            (ReadError::Rebuilding, Unavailable::Rebuilding),
+            (ReadError::Closed, Unavailable::ShuttingDown),
+        ] {
+            let read = engine.read(|_| Err::<(), _>(QueryError::Store(error)));
+            assert_eq!(read.await, Err(unavailable));
+        }
+        let malformed = QueryError::Malformed {
+            what: "entry",
+            tenant: TENANT,
+            sequence: Sequence::FIRST,
+            why: "it is empty".into(),
+        };
+        let read = engine.read(|_| Err::<(), _>(malformed));
         assert_eq!(read.await, Err(Unavailable::TenantCorrupt));
     });
 }

@@ -1,4 +1,4 @@
-//! The threads that actors live on: those that serve HTTP, so a request and its tenant share one.
+//! The threads that actors run on: those that serve HTTP, so a request and its tenant may share one.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,13 +10,12 @@ use crate::id::TenantId;
 
 type Job = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>;
 
-/// The threads that have joined.
 #[derive(Debug, Clone, Default)]
 pub struct Threads {
-    seats: Arc<Mutex<Vec<UnboundedSender<Job>>>>,
+    senders: Arc<Mutex<Vec<UnboundedSender<Job>>>>,
 }
 
-/// A thread's place among them; new tenants are sent to it until it is dropped.
+/// New tenants are sent to this thread until the guard is dropped.
 #[derive(Debug)]
 pub struct ThreadGuard {
     threads: Threads,
@@ -27,16 +26,16 @@ impl Drop for ThreadGuard {
     fn drop(&mut self) {
         self.threads
             .lock()
-            .retain(|seat| !seat.same_channel(&self.sender));
+            .retain(|sender| !sender.same_channel(&self.sender));
     }
 }
 
 impl Threads {
-    /// Lets actors live on the calling thread, for as long as its event loop runs.
+    /// Lets actors run on the calling thread, for as long as its event loop runs.
     ///
     /// # Panics
     ///
-    /// If the thread runs no event loop for futures that stay on it, as actix's threads do.
+    /// If the thread has no event loop for futures that are not `Send`, as actix threads have.
     pub fn join(&self) -> ThreadGuard {
         let (sender, mut jobs) = unbounded_channel::<Job>();
         actix::spawn(async move {
@@ -57,13 +56,13 @@ impl Threads {
         F: FnOnce() -> T + Send + 'static,
         T: Future<Output = ()> + 'static,
     {
-        let seats = self.lock();
+        let senders = self.lock();
         let spread = crc32fast::hash(tenant.as_bytes()) as usize;
-        let seat = seats.get(spread % seats.len().max(1));
-        seat.is_some_and(|seat| seat.send(Box::new(move || Box::pin(job()))).is_ok())
+        let sender = senders.get(spread % senders.len().max(1));
+        sender.is_some_and(|sender| sender.send(Box::new(move || Box::pin(job()))).is_ok())
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<UnboundedSender<Job>>> {
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+        self.senders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,6 +1,6 @@
-//! Who asks: the key in the headers, and whether it may do what the route is for.
+//! Authentication by the key in the headers, and the scope that a route requires.
 //!
-//! Comes before path and body are looked at, so a stranger learns nothing from them.
+//! It runs before path and body are read, so that they reveal nothing to a caller without a key.
 
 use actix_web::HttpRequest;
 use actix_web::http::header::AUTHORIZATION;
@@ -11,18 +11,18 @@ use crate::api::problem::{Code, Problem};
 use crate::engine::directory::Principal;
 use crate::tenant::key::{KeyHash, Scope};
 
-/// The holder of a good key that may do what `scope` names.
-pub fn holder(state: &AppState, http: &HttpRequest, scope: Scope) -> Result<Principal, Failure> {
+/// The owner of the request's key, which must be active and have `scope`.
+pub fn authorize(state: &AppState, http: &HttpRequest, scope: Scope) -> Result<Principal, Failure> {
     let unauthenticated = |detail: &str| Problem::new(Code::Unauthenticated, detail);
     let key = key(http).ok_or_else(|| {
         unauthenticated("send `Authorization: Bearer <key>` or `X-API-Key: <key>`")
     })?;
-    let holder = state
+    let principal = state
         .engine
-        .holder(KeyHash::of(key))
+        .authenticate(KeyHash::of(key))
         .ok_or_else(|| unauthenticated("the key is unknown, revoked or expired"))?;
-    if holder.scopes.allow(scope) {
-        Ok(holder)
+    if principal.scopes.allow(scope) {
+        Ok(principal)
     } else {
         let detail = format!("the key lacks the scope `{scope}`");
         Err(Problem::new(Code::Forbidden, detail).into())

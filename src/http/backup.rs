@@ -12,7 +12,7 @@ use crate::tenant::key::Scope;
 /// `POST /api/v1/admin/backup`
 pub async fn make(state: Data<AppState>, http: HttpRequest, payload: Payload) -> HttpResponse {
     answer(&http, async {
-        auth::holder(&state, &http, Scope::Admin)?;
+        auth::authorize(&state, &http, Scope::Admin)?;
         parameters::none(&http)?;
         let body = body::read(&http, payload).await?;
         let wanted = wanted(&body)?;

@@ -12,12 +12,12 @@ use crate::tenant::key::Scope;
 /// `GET /api/v1/beta-state`
 pub async fn all(state: Data<AppState>, http: HttpRequest) -> HttpResponse {
     answer(&http, async {
-        let holder = auth::holder(&state, &http, Scope::Read)?;
+        let principal = auth::authorize(&state, &http, Scope::Read)?;
         parameters::none(&http)?;
         let look = |tenant: &_, _: &_| Ok(beta_state::items(tenant));
         let items = state
             .engine
-            .inspect(holder.tenant, holder.caller(), Scope::Read, look);
+            .inspect(principal.tenant, principal.caller(), Scope::Read, look);
         json(&List::whole(items.await?))
     })
     .await

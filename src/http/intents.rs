@@ -15,7 +15,7 @@ use crate::engine::directory::Principal;
 use crate::engine::{Unavailable, clock};
 use crate::id::{IntentId, Sequence, TenantId};
 use crate::query::intents::{self as query, Known};
-use crate::query::{Unreadable, audit};
+use crate::query::{QueryError, audit};
 use crate::stamp::Stamp;
 use crate::tenant::Tenant;
 use crate::tenant::evaluate::{self, Evaluate, Evaluation, RequestMeta};
@@ -38,7 +38,7 @@ pub async fn evaluate(state: Data<AppState>, http: HttpRequest, payload: Payload
         endpoint: "POST /api/v1/intents/evaluate",
     };
     let handler = async {
-        let holder = auth::holder(&state, &http, Scope::Decide)?;
+        let principal = auth::authorize(&state, &http, Scope::Decide)?;
         let parameters = parameters::read(&http, &["dry_run"])?;
         let request = body::read(&http, payload).await?;
         let key = header::text(&http, "idempotency-key")?;
@@ -49,9 +49,9 @@ pub async fn evaluate(state: Data<AppState>, http: HttpRequest, payload: Payload
             false => Form::Whole,
         };
         if parameters.flag("dry_run")? {
-            dry_run(&state, holder, ask, form).await
+            dry_run(&state, principal, ask, form).await
         } else {
-            decide(&state, holder, ask, form).await
+            decide(&state, principal, ask, form).await
         }
     };
     let response = answer(&http, handler).await;
@@ -61,11 +61,11 @@ pub async fn evaluate(state: Data<AppState>, http: HttpRequest, payload: Payload
     response
 }
 
-async fn decide(state: &AppState, holder: Principal, ask: Evaluate, form: Form) -> Answer {
+async fn decide(state: &AppState, principal: Principal, ask: Evaluate, form: Form) -> Answer {
     let (trace_id, bytes) = (ask.trace_id(), ask.bytes());
     let committed = state
         .engine
-        .execute(holder.tenant, holder.caller(), ask, bytes)
+        .execute(principal.tenant, principal.caller(), ask, bytes)
         .await?;
     match committed.reply {
         Evaluation::Decided(decided) => {
@@ -75,19 +75,19 @@ async fn decide(state: &AppState, holder: Principal, ask: Evaluate, form: Form) 
             render(&view, standing, false, form)
         }
         Evaluation::Replayed { decided, standing } => {
-            let view = stored(state, holder.tenant, decided).await?;
+            let view = stored(state, principal.tenant, decided).await?;
             render(&view, standing, true, form)
         }
     }
 }
 
 /// The same decision on the same evidence, and nothing written.
-async fn dry_run(state: &AppState, holder: Principal, ask: Evaluate, form: Form) -> Answer {
+async fn dry_run(state: &AppState, principal: Principal, ask: Evaluate, form: Form) -> Answer {
     let trace_id = ask.trace_id();
     let look = move |tenant: &Tenant, stamp: &Stamp| evaluate::dry_run(ask, tenant, stamp);
     let decided = state
         .engine
-        .inspect(holder.tenant, holder.caller(), Scope::Decide, look);
+        .inspect(principal.tenant, principal.caller(), Scope::Decide, look);
     let decided = decided.await?;
     let standing = decided.standing;
     render(&View::fresh(decided, None, trace_id), standing, false, form)
@@ -129,22 +129,22 @@ fn damaged(tenant: TenantId, sequence: Sequence, why: NotShown) -> Failure {
 /// `GET /api/v1/intents/{deterministic_id}`
 pub async fn one(state: Data<AppState>, http: HttpRequest, path: Path<String>) -> HttpResponse {
     answer(&http, async {
-        let holder = auth::holder(&state, &http, Scope::Read)?;
+        let principal = auth::authorize(&state, &http, Scope::Read)?;
         parameters::none(&http)?;
         let no_such = || Problem::not_found("intent");
         let id = IntentId::parse(&path).map_err(|_| no_such())?;
-        let tenant = holder.tenant;
+        let tenant = principal.tenant;
         let look = move |tenant: &Tenant, stamp: &Stamp| Ok(query::by_id(tenant, &id, stamp.at));
         let known = state
             .engine
-            .inspect(tenant, holder.caller(), Scope::Read, look);
+            .inspect(tenant, principal.caller(), Scope::Read, look);
         let known = known.await?.ok_or_else(no_such)?;
         let read = state.engine.read(move |reader| {
             let decision = audit::one(reader, tenant, known.sequence)?;
             let outcome = known
                 .outcome
                 .map(|(at, _)| query::opening(reader, tenant, at));
-            Ok::<_, Unreadable>((decision, outcome.transpose()?.flatten()))
+            Ok::<_, QueryError>((decision, outcome.transpose()?.flatten()))
         });
         let (decision, outcome) = read.await?;
         let decision = decision.ok_or(Unavailable::TenantCorrupt)?;
@@ -170,16 +170,16 @@ pub async fn list(state: Data<AppState>, http: HttpRequest) -> HttpResponse {
         "cursor",
     ];
     answer(&http, async {
-        let holder = auth::holder(&state, &http, Scope::Read)?;
+        let principal = auth::authorize(&state, &http, Scope::Read)?;
         let parameters = parameters::read(&http, KNOWN)?;
         let Page { from, limit } = parameters.page()?;
-        let (tenant, filter) = (holder.tenant, filter(&parameters)?);
+        let (tenant, filter) = (principal.tenant, filter(&parameters)?);
         let look = move |tenant: &Tenant, stamp: &Stamp| {
             Ok(query::list(tenant, &filter, from, limit, stamp.at))
         };
         let known = state
             .engine
-            .inspect(tenant, holder.caller(), Scope::Read, look);
+            .inspect(tenant, principal.caller(), Scope::Read, look);
         let (known, next) = known.await?;
         let read = state.engine.read(move |reader| {
             let item = |known: &Known| {
@@ -189,7 +189,7 @@ pub async fn list(state: Data<AppState>, http: HttpRequest) -> HttpResponse {
             known
                 .iter()
                 .map(item)
-                .collect::<Result<Vec<_>, Unreadable>>()
+                .collect::<Result<Vec<_>, QueryError>>()
         });
         json(&List::new(read.await?, next))
     })

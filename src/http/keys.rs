@@ -19,14 +19,14 @@ pub async fn create(
     payload: Payload,
 ) -> HttpResponse {
     answer(&http, async {
-        let holder = auth::holder(&state, &http, Scope::Admin)?;
+        let principal = auth::authorize(&state, &http, Scope::Admin)?;
         parameters::none(&http)?;
         let tenant = tenants::id(&path)?;
         let body = body::read(&http, payload).await?;
         let command = CreateKey(key::create(&body)?);
         let made = state
             .engine
-            .execute(tenant, holder.caller(), command, body.len());
+            .execute(tenant, principal.caller(), command, body.len());
         created(&key::Made::from(&made.await?.reply))
     })
     .await
@@ -35,13 +35,13 @@ pub async fn create(
 /// `GET /api/v1/admin/tenants/{tenant_id}/keys`
 pub async fn list(state: Data<AppState>, http: HttpRequest, path: Path<String>) -> HttpResponse {
     answer(&http, async {
-        let holder = auth::holder(&state, &http, Scope::Admin)?;
+        let principal = auth::authorize(&state, &http, Scope::Admin)?;
         parameters::none(&http)?;
         let tenant = tenants::id(&path)?;
         let look = |tenant: &_, _: &_| Ok(key::items(tenant));
         let keys = state
             .engine
-            .inspect(tenant, holder.caller(), Scope::Admin, look);
+            .inspect(tenant, principal.caller(), Scope::Admin, look);
         json(&List::whole(keys.await?))
     })
     .await
@@ -54,12 +54,12 @@ pub async fn revoke(
     path: Path<(String, String)>,
 ) -> HttpResponse {
     answer(&http, async {
-        let holder = auth::holder(&state, &http, Scope::Admin)?;
+        let principal = auth::authorize(&state, &http, Scope::Admin)?;
         parameters::none(&http)?;
         let (tenant, key) = (tenants::id(&path.0)?, id(&path.1)?);
         let revoked = state
             .engine
-            .execute(tenant, holder.caller(), RevokeKey(key), 0);
+            .execute(tenant, principal.caller(), RevokeKey(key), 0);
         revoked.await?;
         Ok(HttpResponse::NoContent().finish())
     })
@@ -73,12 +73,12 @@ pub async fn rotate(
     path: Path<(String, String)>,
 ) -> HttpResponse {
     answer(&http, async {
-        let holder = auth::holder(&state, &http, Scope::Admin)?;
+        let principal = auth::authorize(&state, &http, Scope::Admin)?;
         parameters::none(&http)?;
         let (tenant, key) = (tenants::id(&path.0)?, id(&path.1)?);
         let rotated = state
             .engine
-            .execute(tenant, holder.caller(), RotateKey(key), 0);
+            .execute(tenant, principal.caller(), RotateKey(key), 0);
         json(&key::Made::from(&rotated.await?.reply))
     })
     .await

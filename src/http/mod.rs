@@ -147,7 +147,7 @@ pub fn serve(listener: TcpListener, state: AppState, config: Config) -> std::io:
 async fn no_such_route(state: web::Data<AppState>, http: HttpRequest) -> HttpResponse {
     reply::answer(&http, async {
         if http.path().starts_with("/api/") {
-            auth::holder(&state, &http, Scope::Read)?;
+            auth::authorize(&state, &http, Scope::Read)?;
         }
         let what = format!("{} {}", http.method(), http.path());
         Err(Problem::not_found(&what).into())

@@ -11,14 +11,15 @@ use crate::tenant::key::Scope;
 /// `POST /api/v1/intents/outcome`
 pub async fn record(state: Data<AppState>, http: HttpRequest, payload: Payload) -> HttpResponse {
     answer(&http, async {
-        let holder = auth::holder(&state, &http, Scope::Outcome)?;
+        let principal = auth::authorize(&state, &http, Scope::Outcome)?;
         parameters::none(&http)?;
         let body = body::read(&http, payload).await?;
         let report = outcome::record(&body, header::text(&http, "idempotency-key")?)?;
         let id = report.id.clone();
-        let recorded = state
-            .engine
-            .execute(holder.tenant, holder.caller(), report, body.len());
+        let recorded =
+            state
+                .engine
+                .execute(principal.tenant, principal.caller(), report, body.len());
         json(&outcome::Answer::new(id, &recorded.await?.reply))
     })
     .await

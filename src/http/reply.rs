@@ -6,9 +6,9 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 
 use super::trace::request_id;
+use crate::api::engine_error;
 use crate::api::problem::{Code, MEDIA_TYPE, Problem};
-use crate::api::stopped;
-use crate::engine::{Stopped, Unavailable, clock};
+use crate::engine::{EngineError, Unavailable, clock};
 
 /// Why a handler ends without an answer of its own.
 #[derive(Debug)]
@@ -20,9 +20,9 @@ impl From<Problem> for Failure {
     }
 }
 
-impl From<Stopped> for Failure {
-    fn from(stopped: Stopped) -> Self {
-        Self(stopped::problem(&stopped, clock::now()))
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        Self(engine_error::problem(&error, clock::now()))
     }
 }
 

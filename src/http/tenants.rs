@@ -17,7 +17,7 @@ use crate::tenant::lifecycle::FoundTenant;
 /// `POST /api/v1/admin/tenants`
 pub async fn found(state: Data<AppState>, http: HttpRequest, payload: Payload) -> HttpResponse {
     answer(&http, async {
-        let holder = auth::holder(&state, &http, Scope::Admin)?;
+        let principal = auth::authorize(&state, &http, Scope::Admin)?;
         parameters::none(&http)?;
         let body = body::read(&http, payload).await?;
         let new = tenant::create(&body)?;
@@ -33,7 +33,7 @@ pub async fn found(state: Data<AppState>, http: HttpRequest, payload: Payload) -
         };
         let founded = state
             .engine
-            .execute(id, holder.caller(), command, body.len());
+            .execute(id, principal.caller(), command, body.len());
         created(&Founded::new(id, &founded.await?.reply))
     })
     .await
@@ -42,7 +42,7 @@ pub async fn found(state: Data<AppState>, http: HttpRequest, payload: Payload) -
 /// `GET /api/v1/admin/tenants`
 pub async fn list(state: Data<AppState>, http: HttpRequest) -> HttpResponse {
     answer(&http, async {
-        auth::holder(&state, &http, Scope::Admin)?;
+        auth::authorize(&state, &http, Scope::Admin)?;
         let parameters = parameters::read(&http, &["limit", "cursor"])?;
         let Page { from, limit } = parameters.page()?;
         let read = state
@@ -58,7 +58,7 @@ pub async fn list(state: Data<AppState>, http: HttpRequest) -> HttpResponse {
 /// `GET /api/v1/admin/tenants/{tenant_id}`
 pub async fn one(state: Data<AppState>, http: HttpRequest, path: Path<String>) -> HttpResponse {
     answer(&http, async {
-        auth::holder(&state, &http, Scope::Admin)?;
+        auth::authorize(&state, &http, Scope::Admin)?;
         parameters::none(&http)?;
         let id = id(&path)?;
         let account = state

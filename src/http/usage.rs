@@ -15,10 +15,10 @@ use crate::tenant::key::Scope;
 /// `GET /api/v1/usage`: the asking key's own.
 pub async fn own(state: Data<AppState>, http: HttpRequest) -> HttpResponse {
     answer(&http, async {
-        let holder = auth::holder(&state, &http, Scope::Read)?;
+        let principal = auth::authorize(&state, &http, Scope::Read)?;
         parameters::none(&http)?;
         let look = move |tenant: &Tenant, stamp: &Stamp| {
-            let key = tenant.keys().active(holder.key, stamp.at);
+            let key = tenant.keys().active(principal.key, stamp.at);
             Ok(Usage::of(
                 key.ok_or(Refusal::Unauthenticated)?,
                 tenant,
@@ -27,7 +27,7 @@ pub async fn own(state: Data<AppState>, http: HttpRequest) -> HttpResponse {
         };
         let usage = state
             .engine
-            .inspect(holder.tenant, holder.caller(), Scope::Read, look);
+            .inspect(principal.tenant, principal.caller(), Scope::Read, look);
         json(&usage.await?)
     })
     .await
@@ -40,13 +40,13 @@ pub async fn of_tenant(
     path: Path<String>,
 ) -> HttpResponse {
     answer(&http, async {
-        let holder = auth::holder(&state, &http, Scope::Admin)?;
+        let principal = auth::authorize(&state, &http, Scope::Admin)?;
         parameters::none(&http)?;
         let tenant = tenants::id(&path)?;
         let look = |tenant: &Tenant, stamp: &Stamp| Ok(Usage::of_keys(tenant, stamp.at));
         let usage = state
             .engine
-            .inspect(tenant, holder.caller(), Scope::Admin, look);
+            .inspect(tenant, principal.caller(), Scope::Admin, look);
         json(&List::whole(usage.await?))
     })
     .await

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Unreadable;
+use super::QueryError;
 use super::intents::opening;
 use crate::audit::Opening;
 use crate::audit::verify::ParsedEntry;
@@ -57,12 +57,12 @@ pub fn one(
     reader: &Reader,
     tenant: TenantId,
     sequence: Sequence,
-) -> Result<Option<Found>, Unreadable> {
+) -> Result<Option<Found>, QueryError> {
     let Some(entry) = reader.entry(tenant, sequence)? else {
         return Ok(None);
     };
     let parsed = ParsedEntry::parse(&entry)
-        .map_err(|error| Unreadable::malformed("entry", tenant, sequence, &error))?;
+        .map_err(|error| QueryError::malformed("entry", tenant, sequence, &error))?;
     let opening = opening(reader, tenant, sequence)?;
     Ok(Some(Found {
         entry,
@@ -80,7 +80,7 @@ pub fn list(
     about: Option<DecisionId>,
     mut from: Sequence,
     limit: usize,
-) -> Result<(Vec<Found>, Option<Sequence>), Unreadable> {
+) -> Result<(Vec<Found>, Option<Sequence>), QueryError> {
     let mut found = Vec::new();
     for _ in 0..LOOKS_MAX.div_ceil(CHUNK) {
         let start = from.get().to_be_bytes();
@@ -92,7 +92,7 @@ pub fn list(
             }
             let sequence = from;
             let parsed = ParsedEntry::parse(&stored.payload)
-                .map_err(|error| Unreadable::malformed("entry", tenant, sequence, &error))?;
+                .map_err(|error| QueryError::malformed("entry", tenant, sequence, &error))?;
             from = parsed.sequence.next();
             if !filter.passes(&parsed, about) {
                 continue;

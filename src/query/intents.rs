@@ -1,6 +1,6 @@
 //! Intents: by their id, or those that a filter lets pass.
 
-use super::Unreadable;
+use super::QueryError;
 use crate::audit::Opening;
 use crate::decide::Action;
 use crate::decide::intent::Environment;
@@ -133,8 +133,8 @@ pub fn opening(
     reader: &Reader,
     tenant: TenantId,
     sequence: Sequence,
-) -> Result<Option<Opening>, Unreadable> {
+) -> Result<Option<Opening>, QueryError> {
     let bytes = reader.opening(tenant, sequence)?;
     let opening = bytes.map(|bytes| Opening::decode(&bytes)).transpose();
-    opening.map_err(|error| Unreadable::malformed("opening", tenant, sequence, &error))
+    opening.map_err(|error| QueryError::malformed("opening", tenant, sequence, &error))
 }

@@ -16,7 +16,7 @@ use crate::store::ReadError;
 
 /// Something stored that cannot be shown. Never shown as something else.
 #[derive(Debug, Error)]
-pub enum Unreadable {
+pub enum QueryError {
     /// The store says so.
     #[error("{0}")]
     Store(#[from] ReadError),
@@ -34,7 +34,7 @@ pub enum Unreadable {
     },
 }
 
-impl Unreadable {
+impl QueryError {
     fn malformed(
         what: &'static str,
         tenant: TenantId,

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::ops::ControlFlow;
 
-use super::Unreadable;
+use super::QueryError;
 use crate::id::{Sequence, TenantId};
 use crate::store::{Reader, Stored};
 use crate::tenant::lifecycle::AccountRow;
@@ -13,7 +13,7 @@ use crate::tenant::schema::{Row, TENANTS};
 pub type Listed = (Vec<(TenantId, AccountRow)>, Option<TenantId>);
 
 /// The tenants from `from` on, at most `limit`, in the order of their ids.
-pub fn list(reader: &Reader, from: TenantId, limit: usize) -> Result<Listed, Unreadable> {
+pub fn list(reader: &Reader, from: TenantId, limit: usize) -> Result<Listed, QueryError> {
     let (mut found, mut next) = (Vec::new(), None);
     let mut damaged = None;
     reader.scan(&TENANTS, &mut |tenant, _, stored| {
@@ -24,7 +24,7 @@ pub fn list(reader: &Reader, from: TenantId, limit: usize) -> Result<Listed, Unr
             next = Some(tenant);
             return ControlFlow::Break(());
         }
-        let read = stored.map_err(|why| Unreadable::Store(why.into()));
+        let read = stored.map_err(|why| QueryError::Store(why.into()));
         match read.and_then(|stored| account(tenant, &stored)) {
             Ok(account) => {
                 found.push((tenant, account));
@@ -40,14 +40,14 @@ pub fn list(reader: &Reader, from: TenantId, limit: usize) -> Result<Listed, Unr
 }
 
 /// One tenant.
-pub fn one(reader: &Reader, tenant: TenantId) -> Result<Option<AccountRow>, Unreadable> {
+pub fn one(reader: &Reader, tenant: TenantId) -> Result<Option<AccountRow>, QueryError> {
     let stored = reader.get(tenant, &TENANTS, &[])?;
     stored.map(|stored| account(tenant, &stored)).transpose()
 }
 
-fn account(tenant: TenantId, stored: &Stored) -> Result<AccountRow, Unreadable> {
+fn account(tenant: TenantId, stored: &Stored) -> Result<AccountRow, QueryError> {
     let malformed =
-        |why: &dyn Display| Unreadable::malformed("account", tenant, Sequence::FIRST, why);
+        |why: &dyn Display| QueryError::malformed("account", tenant, Sequence::FIRST, why);
     match Row::decode(&TENANTS, stored.version, &[], &stored.payload) {
         Ok(Row::AccountRow((), account)) => Ok(account),
         Ok(_) => Err(malformed(&"it is a row of another table")),

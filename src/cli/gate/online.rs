@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::{CliError, Exit};
 use super::report::{Item, Outcomes, Readiness, Report};
-use crate::client::{Answer, Client, NoAnswer};
+use crate::client::{Answer, Client, ClientError};
 use crate::decide::decision::Reason;
 use crate::decide::intent::{BoundedString, ChangeSet, Intent};
 use crate::decide::settings::Enforcement;
@@ -234,7 +234,7 @@ fn read<T: DeserializeOwned>(answer: Answer) -> Result<T, CliError> {
         .map_err(|why| failed(&format!("the server's answer cannot be read: {why}")))
 }
 
-fn no_answer(why: NoAnswer) -> CliError {
+fn no_answer(why: ClientError) -> CliError {
     failed(&format!("{why}: nothing was decided"))
 }
 

@@ -1,15 +1,16 @@
-//! What the engine would not or could not do, as a problem.
+//! Errors of the engine and of reads, as problems.
 
 use super::problem::{Code, Problem};
-use crate::engine::{Stopped, Unavailable};
+use crate::engine::{EngineError, Unavailable};
+use crate::query::QueryError;
 use crate::tenant::command::Refusal;
 use crate::time::Timestamp;
 
-/// The problem that a stopped request answers with; `now` is for how long to wait.
-pub fn problem(stopped: &Stopped, now: Timestamp) -> Problem {
-    match stopped {
-        Stopped::Refused(refusal) => refused(refusal, now),
-        Stopped::Unavailable(why) => (*why).into(),
+/// The problem that answers a failed request; `Retry-After` counts from `now`.
+pub fn problem(error: &EngineError, now: Timestamp) -> Problem {
+    match error {
+        EngineError::Refused(refusal) => refused(refusal, now),
+        EngineError::Unavailable(unavailable) => (*unavailable).into(),
     }
 }
 
@@ -30,8 +31,8 @@ fn refused(refusal: &Refusal, now: Timestamp) -> Problem {
 }
 
 impl From<Unavailable> for Problem {
-    fn from(why: Unavailable) -> Self {
-        let code = match why {
+    fn from(unavailable: Unavailable) -> Self {
+        let code = match unavailable {
             Unavailable::TenantBusy => Code::TenantBusy,
             Unavailable::Overloaded => Code::Overloaded,
             Unavailable::DeadlineExceeded => Code::DeadlineExceeded,
@@ -41,6 +42,15 @@ impl From<Unavailable> for Problem {
             Unavailable::Rebuilding => Code::Rebuilding,
             Unavailable::ShuttingDown => Code::ShuttingDown,
         };
-        Self::new(code, why.to_string())
+        Self::new(code, unavailable.to_string())
+    }
+}
+
+impl From<QueryError> for Unavailable {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::Store(error) => error.into(),
+            QueryError::Malformed { .. } => Self::TenantCorrupt,
+        }
     }
 }
