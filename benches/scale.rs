@@ -136,7 +136,7 @@ fn run_part(part: &str, data: &Path) {
         let seat = engine.join_thread();
         let sweep = actix::spawn({
             let engine = engine.clone();
-            async move { engine.sweep().await }
+            async move { engine.passivate_idle().await }
         });
         match part {
             "found" => found_all(&engine).await,
@@ -382,7 +382,7 @@ async fn load(engine: &Engine) {
     let per = (resident() - before) / intents() as f64;
     tell("per intent (target 300 B)", format!("{per:.0} B"));
     let leave = async {
-        engine.rest();
+        engine.passivate_all();
         tokio::time::sleep(Duration::from_secs(1)).await;
     };
     let (_, meanwhile) = slowest(engine, leave).await;
