@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::exit::{CliError, CliResult, Exit};
+use super::output::print_line;
+use super::progress;
 use super::remote::Remote;
-use super::{CliError, CliResult, Exit, line, progress};
 use crate::client::Client;
 use crate::credentials;
 use crate::engine::clock;
@@ -55,10 +57,10 @@ pub fn run(args: &Args) -> CliResult {
         Err(error) => return Err(result(error.into())),
     };
     if args.json {
-        line(&made.to_string())?;
+        print_line(&made.to_string())?;
     } else {
         let number = |name: &str| made.get(name).and_then(Value::as_u64).unwrap_or(0);
-        line(&format!(
+        print_line(&format!(
             "backup {}: {} records of {} tenants, {} bytes, checked",
             text(&made, "path"),
             number("lsn"),
@@ -66,7 +68,7 @@ pub fn run(args: &Args) -> CliResult {
             number("bytes"),
         ))?;
     }
-    Ok(Exit::Fine)
+    Ok(Exit::Success)
 }
 
 fn summary(dir: &Path, made: &Backup) -> Value {
@@ -88,20 +90,20 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
 impl Args {
     /// Has the server that has the directory open make it.
     fn by_the_server(&self, dir: &Path) -> Result<Value, CliError> {
-        let usage = |why: &str| CliError::with(Exit::Usage, format!("{}: {why}", dir.display()));
+        let usage = |why: &str| CliError::new(Exit::Usage, format!("{}: {why}", dir.display()));
         let name = dir.file_name().and_then(|name| name.to_str());
         let name = name.ok_or_else(|| usage("is not the name of a backup"))?;
         let parent = dir.parent().unwrap_or(Path::new("/"));
         // What the server says of its own directory is compared with this.
         let parent = std::fs::canonicalize(parent).map_err(|error| {
-            CliError::with(Exit::Failed, format!("{}: {error}", parent.display()))
+            CliError::new(Exit::Failed, format!("{}: {error}", parent.display()))
         })?;
         let parent = parent.to_str().ok_or_else(|| usage("is not a text"))?;
         let key = match self.remote.key()? {
             Some(key) => key,
             None => {
                 let kept = credentials::kept(&self.data);
-                let kept = kept.map_err(|why| CliError::with(Exit::Config, why))?;
+                let kept = kept.map_err(|why| CliError::new(Exit::Config, why))?;
                 let kept = kept
                     .ok_or_else(|| self.in_use("set ARF_SERVER, and ARF_KEY to an operator key"))?;
                 kept.operator_key
@@ -119,19 +121,19 @@ impl Args {
             } else {
                 ""
             };
-            CliError::with(Exit::Failed, format!("{}{hint}", bad.problem()))
+            CliError::new(Exit::Failed, format!("{}{hint}", bad.problem()))
         })
     }
 
     fn in_use(&self, why: &str) -> CliError {
         let data = self.data.display();
         let progress = format!("{data} is in use, and the server has to make the backup: {why}");
-        CliError::with(Exit::InUse, progress)
+        CliError::new(Exit::InUse, progress)
     }
 }
 
 fn failed(why: impl std::fmt::Display) -> CliError {
-    CliError::with(Exit::Failed, why)
+    CliError::new(Exit::Failed, why)
 }
 
 /// A backup that could not be made or read, as a command ends with it.
@@ -155,5 +157,5 @@ pub fn result(error: BackupError) -> CliError {
             | OpenError::Rebuild { .. },
         ) => Exit::Damaged,
     };
-    CliError::with(exit, error)
+    CliError::new(exit, error)
 }

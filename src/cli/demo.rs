@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{CliError, CliResult, Exit, line};
+use super::exit::{CliError, CliResult, Exit};
+use super::output::print_line;
 use crate::api::intent::{self, ParsedIntent};
 use crate::audit::Signer;
 use crate::audit::verify::{ParsedEntry, check_log};
@@ -65,12 +66,12 @@ pub fn run(_: &Args) -> CliResult {
         demo.posteriors("Posteriors after").await?;
         demo.check_audit().await?;
         demo.engine.close().map_err(failed)?;
-        Ok(Exit::Fine)
+        Ok(Exit::Success)
     })
 }
 
 fn failed(why: impl std::fmt::Display) -> CliError {
-    CliError::with(Exit::Failed, why)
+    CliError::new(Exit::Failed, why)
 }
 
 struct Demo {
@@ -108,7 +109,7 @@ impl Demo {
     }
 
     async fn tell(&self, step: &Step) -> Result<(), CliError> {
-        line(&format!("\n{}.", step.say))?;
+        print_line(&format!("\n{}.", step.say))?;
         if let Some(ask) = &step.ask {
             show(&self.ask(ask).await?)?;
         }
@@ -121,7 +122,7 @@ impl Demo {
             } else {
                 "failures"
             };
-            line(&format!("  {} {outcome} recorded", history.count))?;
+            print_line(&format!("  {} {outcome} recorded", history.count))?;
         }
         Ok(())
     }
@@ -176,14 +177,14 @@ impl Demo {
             })
             .await
             .map_err(failed)?;
-        line(&format!("\n{title}:"))?;
-        line(&format!(
+        print_line(&format!("\n{title}:"))?;
+        print_line(&format!(
             "  {:<10} {:>6} {:>9} {:>8}   90 % interval",
             "category", "trials", "failures", "mean"
         ))?;
         for (category, counts, posterior) in rows {
             let (low, high) = (posterior.interval.low, posterior.interval.high);
-            line(&format!(
+            print_line(&format!(
                 "  {category:<10} {:>6} {:>9} {:>8.4}   {low:.4} to {high:.4}",
                 counts.trials, counts.failures, posterior.mean
             ))?;
@@ -222,9 +223,9 @@ impl Demo {
             Ok::<_, query::QueryError>((checked, openings))
         });
         let (checked, openings) = checked.await.map_err(failed)?;
-        let checked = checked.map_err(|broken| CliError::with(Exit::Damaged, broken))?;
+        let checked = checked.map_err(|broken| CliError::new(Exit::Damaged, broken))?;
         if openings != checked.size {
-            return Err(CliError::with(
+            return Err(CliError::new(
                 Exit::Damaged,
                 "an opening is not what its entry commits to",
             ));
@@ -234,11 +235,11 @@ impl Demo {
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
-        line(&format!(
+        print_line(&format!(
             "\nAudit: {} entries, every signature and commitment verified",
             checked.size
         ))?;
-        line(&format!("  public key {key}\n  tree root  {root}"))?;
+        print_line(&format!("  public key {key}\n  tree root  {root}"))?;
         Ok(())
     }
 }
@@ -246,7 +247,7 @@ impl Demo {
 /// One decision in two lines.
 fn show(decision: &Decision) -> Result<(), CliError> {
     let action = decision.action.as_str().to_uppercase();
-    line(&format!(
+    print_line(&format!(
         "  {action:<9} risk {:.3}   {}",
         decision.risk_score, decision.justification
     ))

@@ -8,7 +8,9 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{CliError, CliResult, Exit, line, progress};
+use super::exit::{CliError, CliResult, Exit};
+use super::output::print_line;
+use super::progress;
 use crate::audit::verify::ParsedEntry;
 use crate::audit::{Kid, Signer};
 use crate::config::Config;
@@ -103,14 +105,14 @@ pub fn run(args: &Args) -> CliResult {
         .config
         .as_deref()
         .map_or(Ok(Config::default()), Config::read);
-    let config = config.map_err(|why| CliError::with(Exit::Config, why))?;
+    let config = config.map_err(|why| CliError::new(Exit::Config, why))?;
     let plan = config.backup();
     let store = config.store();
-    let store = store.map_err(|why| CliError::with(Exit::Config, why))?;
+    let store = store.map_err(|why| CliError::new(Exit::Config, why))?;
     let data = args.data.clone().unwrap_or_else(|| config.data());
-    let data = std::path::absolute(&data).map_err(|why| CliError::with(Exit::Failed, why))?;
+    let data = std::path::absolute(&data).map_err(|why| CliError::new(Exit::Failed, why))?;
     let survey = Survey::of(&data)
-        .map_err(|why| CliError::with(Exit::Failed, format!("{}: {why}", data.display())))?;
+        .map_err(|why| CliError::new(Exit::Failed, format!("{}: {why}", data.display())))?;
 
     let mut found = Findings::default();
     if survey.empty {
@@ -135,12 +137,12 @@ pub fn run(args: &Args) -> CliResult {
             "checks": found.checks,
             "tenants": found.tenants,
         });
-        line(&progress.to_string())?;
+        print_line(&progress.to_string())?;
     } else {
         found.print(&data)?;
     }
     Ok(match worst {
-        State::Fine | State::Note => Exit::Fine,
+        State::Fine | State::Note => Exit::Success,
         State::InUse => Exit::InUse,
         State::Problem => Exit::Config,
         State::Damaged => Exit::Damaged,
@@ -578,7 +580,7 @@ impl Findings {
     }
 
     fn print(&self, data: &Path) -> Result<(), CliError> {
-        line(&format!("data directory {}", data.display()))?;
+        print_line(&format!("data directory {}", data.display()))?;
         for check in &self.checks {
             let state = match check.state {
                 State::Fine => "ok",
@@ -587,23 +589,23 @@ impl Findings {
                 State::Problem => "PROBLEM",
                 State::Damaged => "DAMAGED",
             };
-            line(&format!("  {state:8} {:12} {}", check.what, check.progress))?;
+            print_line(&format!("  {state:8} {:12} {}", check.what, check.progress))?;
             if let Some(help) = &check.help {
-                line(&format!("  {:21} -> {help}", ""))?;
+                print_line(&format!("  {:21} -> {help}", ""))?;
             }
         }
         if !self.tenants.is_empty() {
-            line("tenants")?;
+            print_line("tenants")?;
         }
         for tenant in self.tenants.iter().take(TENANTS_TOLD) {
             let name = tenant.name.as_deref().unwrap_or("?");
-            line(&format!(
+            print_line(&format!(
                 "  {}  {:>10} entries  {name}",
                 tenant.tenant_id, tenant.entries
             ))?;
         }
         match self.tenants.len().checked_sub(TENANTS_TOLD) {
-            Some(more @ 1..) => line(&format!("  and {more} more (--json has all)")),
+            Some(more @ 1..) => print_line(&format!("  and {more} more (--json has all)")),
             _ => Ok(()),
         }
     }

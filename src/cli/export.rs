@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{CliError, CliResult, Exit, line, progress};
+use super::exit::{CliError, CliResult, Exit};
+use super::output::print_line;
+use super::progress;
 use crate::id::TenantId;
 use crate::store::{OpenError, ReadOnly};
 use crate::tenant::schema::TABLES;
@@ -46,7 +48,7 @@ const SCRIPT: &str = "export.sql";
 /// Exports.
 pub fn run(args: &Args) -> CliResult {
     let tenant = args.tenant.as_deref().map(TenantId::parse).transpose();
-    let tenant = tenant.map_err(|why| CliError::with(Exit::Usage, format!("--tenant {why}")))?;
+    let tenant = tenant.map_err(|why| CliError::new(Exit::Usage, format!("--tenant {why}")))?;
     let source = ReadOnly::open(&args.data, TABLES).map_err(opened)?;
     let mut tenants: Vec<_> = source
         .heads()
@@ -56,7 +58,7 @@ pub fn run(args: &Args) -> CliResult {
     tenants.sort_unstable();
     if let Some(tenant) = tenant.filter(|_| tenants.is_empty()) {
         let why = format!("{}: there is no tenant {tenant}", args.data.display());
-        return Err(CliError::with(Exit::Failed, why));
+        return Err(CliError::new(Exit::Failed, why));
     }
     let out = at(&args.out);
     make_empty(&args.out).map_err(&out)?;
@@ -73,7 +75,7 @@ pub fn run(args: &Args) -> CliResult {
         let claim = reader.claim(*tenant).map_err(|why| failed(why.into()))?;
         let claim = claim.ok_or_else(|| {
             let why = format!("tenant {tenant}: its head is in the log and not in its rows");
-            CliError::with(Exit::Damaged, why)
+            CliError::new(Exit::Damaged, why)
         })?;
         let kept = StoredTenant::new(*tenant, claim, &reader).map_err(failed)?;
         let mut progress = |entries| bar(done + entries, total);
@@ -105,51 +107,51 @@ pub fn run(args: &Args) -> CliResult {
     // Last: an export without it was not finished.
     finish(&args.out, &summary).map_err(&out)?;
     if args.json {
-        line(&summary.to_string())?;
+        print_line(&summary.to_string())?;
     } else {
         tell(&args.out, &files)?;
     }
-    Ok(Exit::Fine)
+    Ok(Exit::Success)
 }
 
 fn tell(out: &Path, files: &Value) -> Result<(), CliError> {
     for (name, file) in files.as_object().into_iter().flatten() {
         let rows = &file["rows"];
         for (table, rows) in rows.as_object().into_iter().flatten() {
-            line(&format!("{table:28} {rows:>10} rows"))?;
+            print_line(&format!("{table:28} {rows:>10} rows"))?;
         }
         if rows.is_number() {
-            line(&format!("{name:28} {rows:>10} rows"))?;
+            print_line(&format!("{name:28} {rows:>10} rows"))?;
         }
     }
-    line(&format!("exported to {}", out.display()))
+    print_line(&format!("exported to {}", out.display()))
 }
 
 /// The error of a file in this directory, as a command tells it.
 fn at(path: &Path) -> impl Fn(io::Error) -> CliError {
-    move |error| CliError::with(Exit::Failed, format!("{}: {error}", path.display()))
+    move |error| CliError::new(Exit::Failed, format!("{}: {error}", path.display()))
 }
 
 fn opened(error: OpenError) -> CliError {
     match error {
-        OpenError::InUse { .. } => CliError::with(
+        OpenError::InUse { .. } => CliError::new(
             Exit::InUse,
             format!("{error}: take a backup with `arf backup DIR` and export that"),
         ),
-        OpenError::Io { .. } | OpenError::Tables(_) => CliError::with(Exit::Failed, error),
+        OpenError::Io { .. } | OpenError::Tables(_) => CliError::new(Exit::Failed, error),
         OpenError::Damaged { .. }
         | OpenError::Row(_)
         | OpenError::Newer { .. }
-        | OpenError::Rebuild { .. } => CliError::with(Exit::Damaged, error),
+        | OpenError::Rebuild { .. } => CliError::new(Exit::Damaged, error),
     }
 }
 
 fn failed(why: ExportError) -> CliError {
     match why {
         ExportError::Read(_) | ExportError::Row { .. } | ExportError::Damaged { .. } => {
-            CliError::with(Exit::Damaged, why)
+            CliError::new(Exit::Damaged, why)
         }
-        ExportError::TooMany(_) | ExportError::Output(_) => CliError::with(Exit::Failed, why),
+        ExportError::TooMany(_) | ExportError::Output(_) => CliError::new(Exit::Failed, why),
     }
 }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::exit::{CliError, CliResult, Exit};
+use super::output::print_line;
 use super::remote::Remote;
-use super::{CliError, CliResult, Exit, line};
 use crate::client::Answer;
 use crate::credentials;
 
@@ -109,10 +110,9 @@ impl Show {
         let file = self.data.join(credentials::FILE);
         let absent = |what: &str| {
             let progress = format!("{}: there is no such {what}", file.display());
-            CliError::with(Exit::Config, progress)
+            CliError::new(Exit::Config, progress)
         };
-        let kept =
-            credentials::kept(&self.data).map_err(|why| CliError::with(Exit::Config, why))?;
+        let kept = credentials::kept(&self.data).map_err(|why| CliError::new(Exit::Config, why))?;
         let kept = kept.ok_or_else(|| absent("file"))?;
         let secret = match self.which {
             Which::Operator => Some(kept.operator_key),
@@ -120,8 +120,8 @@ impl Show {
             Which::Reviewer => kept.reviewer_key,
         };
         let secret = secret.ok_or_else(|| absent("key in it"))?;
-        line(secret.reveal())?;
-        Ok(Exit::Fine)
+        print_line(secret.reveal())?;
+        Ok(Exit::Success)
     }
 }
 
@@ -141,7 +141,7 @@ impl Create {
         let path = format!("/api/v1/admin/tenants/{}/keys", self.tenant);
         let made = good(client.post(&path, &Value::Object(body)))?;
         show(&made, "key", self.json)?;
-        Ok(Exit::Fine)
+        Ok(Exit::Success)
     }
 }
 
@@ -155,7 +155,7 @@ impl Named {
         let path = format!("{}/rotate", self.path());
         let rotated = good(client.post(&path, &Value::Object(Map::new())))?;
         show(&rotated, "key", self.json)?;
-        Ok(Exit::Fine)
+        Ok(Exit::Success)
     }
 
     fn revoke(&self) -> CliResult {
@@ -163,15 +163,15 @@ impl Named {
         good(client.delete(&self.path()))?;
         let answer = json!({"key_id": self.key_id, "is_active": false});
         show(&answer, "key_id", self.json)?;
-        Ok(Exit::Fine)
+        Ok(Exit::Success)
     }
 }
 
 fn good(answer: Result<Answer, crate::client::ClientError>) -> Result<Value, CliError> {
-    let answer = answer.map_err(|why| CliError::with(Exit::Failed, why))?;
+    let answer = answer.map_err(|why| CliError::new(Exit::Failed, why))?;
     answer
         .good()
-        .map_err(|bad| CliError::with(Exit::Failed, bad.problem()))
+        .map_err(|bad| CliError::new(Exit::Failed, bad.problem()))
 }
 
 /// Prints the whole answer, or the one member that a script wants.
@@ -181,7 +181,7 @@ fn show(answer: &Value, member: &str, whole: bool) -> Result<(), CliError> {
         .and_then(Value::as_str)
         .filter(|_| !whole)
     {
-        Some(text) => line(text),
-        None => line(&answer.to_string()),
+        Some(text) => print_line(text),
+        None => print_line(&answer.to_string()),
     }
 }

@@ -1,14 +1,16 @@
 //! The command line: one file for each command, which has its arguments and runs.
 //!
-//! Prints to people on standard output, tells errors on standard error in one line, and ends with a
-//! code that scripts can rely on ([`Exit`]). The only code that prints.
+//! Results go to standard output, errors to standard error in one line, and the exit code ([`Exit`]) is
+//! one that scripts can rely on.
 
 mod backup;
 mod demo;
 mod doctor;
+mod exit;
 mod export;
 mod gate;
 mod key;
+mod output;
 mod progress;
 mod remote;
 mod repair;
@@ -20,65 +22,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// How a command ends. Frozen: scripts rely on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Exit {
-    /// All is well; of a gate: everything was approved.
-    Fine = 0,
-    /// It could not be done.
-    Failed = 1,
-    /// Something was denied.
-    Denied = 2,
-    /// Something was escalated.
-    Escalated = 3,
-    /// The command line is wrong.
-    Usage = 64,
-    /// The data is damaged.
-    Damaged = 65,
-    /// The data directory is in use.
-    InUse = 75,
-    /// The configuration or a key file is wrong.
-    Config = 78,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
-    }
-}
-
-/// A command that ends early: what to tell, and the code.
-#[derive(Debug)]
-pub struct CliError {
-    exit: Exit,
-    message: String,
-}
-
-impl CliError {
-    /// Ends with `exit`, and tells why.
-    pub fn with(exit: Exit, why: impl std::fmt::Display) -> Self {
-        Self {
-            exit,
-            message: why.to_string(),
-        }
-    }
-}
-
-/// Prints to standard output. A reader that is gone, or a full disk behind it, ends the command.
-fn print(text: &str) -> Result<(), CliError> {
-    let mut out = std::io::stdout().lock();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    written.map_err(|error| CliError::with(Exit::Failed, format!("standard output: {error}")))
-}
-
-/// Prints one line.
-fn line(text: &str) -> Result<(), CliError> {
-    print(&format!("{text}\n"))
-}
-
-/// What a command comes to.
-pub type CliResult = Result<Exit, CliError>;
+use self::exit::{CliError, Exit};
 
 /// The decision point between agents and infrastructure.
 #[derive(Debug, Parser)]
@@ -126,7 +70,7 @@ pub fn run() -> ExitCode {
             let exit = if error.use_stderr() {
                 Exit::Usage
             } else {
-                Exit::Fine
+                Exit::Success
             };
             let _ = error.print();
             return exit.into();

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{CliError, Exit};
+use super::exit::{CliError, Exit};
 use crate::client::Client;
 use crate::store::keyfile;
 use crate::tenant::key::Secret;
@@ -35,9 +35,9 @@ impl Remote {
         }
         if let Some(path) = &self.key_file {
             let bytes =
-                keyfile::read_private(path).map_err(|why| CliError::with(Exit::Config, why))?;
+                keyfile::read_private(path).map_err(|why| CliError::new(Exit::Config, why))?;
             let text = std::str::from_utf8(&bytes).map_err(|_| {
-                CliError::with(
+                CliError::new(
                     Exit::Config,
                     format!("{} does not hold a key", path.display()),
                 )
@@ -52,7 +52,7 @@ impl Remote {
 
     /// A client; `missing` is what to tell where there is no server or no key.
     pub fn client(&self, patience: Duration, missing: &str) -> Result<(Client, Secret), CliError> {
-        let usage = || CliError::with(Exit::Usage, missing);
+        let usage = || CliError::new(Exit::Usage, missing);
         let server = self.server.as_deref().ok_or_else(usage)?;
         let key = self.key()?.ok_or_else(usage)?;
         Ok((Client::new(server, key.clone(), patience), key))

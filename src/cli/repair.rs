@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{CliError, CliResult, Exit, line, print, progress, restore};
+use super::exit::{CliError, CliResult, Exit};
+use super::output::{print, print_line};
+use super::{progress, restore};
 use crate::audit::Signer;
 use crate::audit::verify::{leaf_hash, tree_root};
 use crate::credentials;
@@ -77,12 +79,12 @@ impl Args {
             return Ok(StoreConfig::new(&self.data));
         }
         let why = format!("{}: there is no such directory", self.data.display());
-        Err(CliError::with(Exit::Failed, why))
+        Err(CliError::new(Exit::Failed, why))
     }
 
     fn tenant(&self, tenant: &str) -> CliResult {
         let tenant = TenantId::parse(tenant)
-            .map_err(|why| CliError::with(Exit::Usage, format!("--tenant {why}")))?;
+            .map_err(|why| CliError::new(Exit::Usage, format!("--tenant {why}")))?;
         let config = self.config()?;
         let repair = Repair {
             tenant,
@@ -93,9 +95,9 @@ impl Args {
         let repaired = repair.run(&config, TABLES, &mut progress::steps());
         let repaired = repaired.map_err(|error| match error {
             RepairError::Open(error) => opened(error),
-            RepairError::NoTenant(_) => CliError::with(Exit::Failed, error),
+            RepairError::NoTenant(_) => CliError::new(Exit::Failed, error),
             RepairError::NoTables | RepairError::Differs { .. } => {
-                CliError::with(Exit::Damaged, error)
+                CliError::new(Exit::Damaged, error)
             }
         })?;
         if self.json {
@@ -107,24 +109,24 @@ impl Args {
                 "entries": repaired.entries,
                 "replaced": repaired.replaced,
             });
-            line(&progress.to_string())?;
-            return Ok(Exit::Fine);
+            print_line(&progress.to_string())?;
+            return Ok(Exit::Success);
         }
         let source = match (repaired.log_sufficed, &self.from) {
             (true, None) => "the log",
             (true, Some(_)) => "the log alone, which has everything: the backup was not needed",
             (false, _) => "the backup and the log behind it",
         };
-        line(&format!(
+        print_line(&format!(
             "tenant {tenant}: {} rows and {} entries, up to {}, come to its head, from {source}",
             repaired.hot_rows, repaired.entries, repaired.sequence,
         ))?;
-        line(if repaired.replaced {
+        print_line(if repaired.replaced {
             "its rows in the tables are replaced"
         } else {
             "there are no tables that can be used: the next start builds them from the log"
         })?;
-        Ok(Exit::Fine)
+        Ok(Exit::Success)
     }
 
     fn salvage(&self) -> CliResult {
@@ -134,18 +136,18 @@ impl Args {
         let unfinished = Salvage::unfinished(&self.data).map_err(opened)?;
         if planned.is_none() && unfinished.is_none() {
             let data = self.data.display();
-            line(&if self.json {
+            print_line(&if self.json {
                 json!({"damaged": false}).to_string()
             } else {
                 format!(
                     "{data}: it starts as it is, and nothing was changed; `arf doctor` reads all of it"
                 )
             })?;
-            return Ok(Exit::Fine);
+            return Ok(Exit::Success);
         }
         // Without it the salvage could not be finished.
         let key = keyfile::load_signing_key(&self.data)
-            .map_err(|why| CliError::with(Exit::Config, why))?;
+            .map_err(|why| CliError::new(Exit::Config, why))?;
         let mut report = json!({"damaged": true});
         if let Some(salvage) = planned {
             report = json(salvage.report());
@@ -165,14 +167,14 @@ impl Args {
             if let Some(report) = report.as_object_mut() {
                 report.insert("operator_key".to_owned(), json!(shown));
             }
-            line(&report.to_string())?;
-            return Ok(Exit::Fine);
+            print_line(&report.to_string())?;
+            return Ok(Exit::Success);
         }
         if let Some(key) = shown {
-            line(&format!("operator key  {key}"))?;
+            print_line(&format!("operator key  {key}"))?;
         }
-        line("done: it starts again")?;
-        Ok(Exit::Fine)
+        print_line("done: it starts again")?;
+        Ok(Exit::Success)
     }
 
     /// Asks, where there is somebody.
@@ -180,18 +182,18 @@ impl Args {
         if self.yes {
             return Ok(());
         }
-        let unasked = || CliError::with(Exit::Usage, "nothing was changed; to go on, say --yes");
+        let unasked = || CliError::new(Exit::Usage, "nothing was changed; to go on, say --yes");
         if !std::io::stdin().is_terminal() {
             return Err(unasked());
         }
         print(&format!("Type {YES} to go on: "))?;
         let mut typed = String::new();
         let read = std::io::stdin().read_line(&mut typed);
-        read.map_err(|why| CliError::with(Exit::Failed, why))?;
+        read.map_err(|why| CliError::new(Exit::Failed, why))?;
         if typed.trim() == YES {
             Ok(())
         } else {
-            Err(CliError::with(Exit::Failed, "nothing was changed"))
+            Err(CliError::new(Exit::Failed, "nothing was changed"))
         }
     }
 
@@ -205,10 +207,10 @@ impl Args {
     ) -> Result<Option<String>, CliError> {
         let seen = ReadOnly::open(&self.data, TABLES).map_err(opened)?;
         let logs = follow::logs(&seen, &mut progress::steps());
-        let mut logs = logs.map_err(|why| CliError::with(Exit::Damaged, why))?;
+        let mut logs = logs.map_err(|why| CliError::new(Exit::Damaged, why))?;
         drop(seen);
         logs.retain(|tenant, _| harmed.contains(tenant));
-        let failed = |why: &dyn std::fmt::Display| CliError::with(Exit::Failed, why);
+        let failed = |why: &dyn std::fmt::Display| CliError::new(Exit::Failed, why);
         let operator = if self.keep_keys || !logs.contains_key(&TenantId::ZERO) {
             None
         } else {
@@ -245,7 +247,7 @@ fn opened(error: OpenError) -> CliError {
         | OpenError::Newer { .. }
         | OpenError::Rebuild { .. } => Exit::Damaged,
     };
-    CliError::with(exit, error)
+    CliError::new(exit, error)
 }
 
 fn json(report: &SalvageReport) -> Value {

@@ -7,7 +7,9 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde_json::json;
 
-use super::{CliError, CliResult, Exit, backup, line, progress};
+use super::exit::{CliError, CliResult, Exit};
+use super::output::print_line;
+use super::{backup, progress};
 use crate::audit::Signer;
 use crate::credentials;
 use crate::engine::{Config, Engine};
@@ -96,27 +98,27 @@ pub fn run(args: &Args) -> CliResult {
             "public_key": public_key,
             "operator_key": shown,
         });
-        line(&progress.to_string())?;
-        return Ok(Exit::Fine);
+        print_line(&progress.to_string())?;
+        return Ok(Exit::Success);
     }
-    line(&format!(
+    print_line(&format!(
         "restored {}: {} records of {tenants} tenants, as of {}, all checked",
         data.display(),
         made.lsn,
         made.made_at,
     ))?;
-    line(&format!("  signing key   {public_key}"))?;
+    print_line(&format!("  signing key   {public_key}"))?;
     match (args.keep_keys, shown) {
-        (true, _) => line("  keys          as they were; those revoked since are good again"),
-        (false, Some(key)) => line(&format!(
+        (true, _) => print_line("  keys          as they were; those revoked since are good again"),
+        (false, Some(key)) => print_line(&format!(
             "  keys          none is good but this:\n  operator key  {key}"
         )),
-        (false, None) => line(&format!(
+        (false, None) => print_line(&format!(
             "  keys          none is good but the operator key in {}",
             data.join(credentials::FILE).display()
         )),
     }?;
-    Ok(Exit::Fine)
+    Ok(Exit::Success)
 }
 
 impl Args {
@@ -196,13 +198,13 @@ async fn tables_stand(engine: &Engine) {
 }
 
 fn failed(why: impl std::fmt::Display) -> CliError {
-    CliError::with(Exit::Failed, why)
+    CliError::new(Exit::Failed, why)
 }
 
 fn damaged(why: impl std::fmt::Display) -> CliError {
-    CliError::with(Exit::Damaged, why)
+    CliError::new(Exit::Damaged, why)
 }
 
 fn key_file(why: KeyFileError) -> CliError {
-    CliError::with(Exit::Config, why)
+    CliError::new(Exit::Config, why)
 }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{CliError, CliResult, Exit, print};
+use super::exit::{CliError, CliResult, Exit};
+use super::output::print;
 use crate::config::{Config, ConfigError};
 use crate::credentials::{self, Credentials, CredentialsError, Founding};
 use crate::server::{Server, StartError};
@@ -39,17 +40,17 @@ pub struct Args {
 pub fn run(args: &Args) -> CliResult {
     let config = args
         .config()
-        .map_err(|error| CliError::with(Exit::Config, error))?;
+        .map_err(|error| CliError::new(Exit::Config, error))?;
     let filter = config
         .log()
-        .map_err(|error| CliError::with(Exit::Config, error))?;
+        .map_err(|error| CliError::new(Exit::Config, error))?;
     let _log = telemetry::log_to_stderr(filter);
     actix::System::new().block_on(async {
         let server = Server::start(&config).await.map_err(result)?;
         // A server whose output nobody reads serves all the same.
         let _ = print(&args.greeting(&server));
         server.run_until(told_to_stop()).await.map_err(result)?;
-        Ok(Exit::Fine)
+        Ok(Exit::Success)
     })
 }
 
@@ -77,7 +78,7 @@ fn result(error: StartError) -> CliError {
     } else {
         ""
     };
-    CliError::with(exit, format!("{error}{way_out}"))
+    CliError::new(exit, format!("{error}{way_out}"))
 }
 
 async fn told_to_stop() {

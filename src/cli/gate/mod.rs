@@ -10,8 +10,9 @@ mod report;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::exit::{CliError, CliResult, Exit};
+use super::output::print;
 use super::remote::Remote;
-use super::{CliError, CliResult, Exit, print};
 use crate::decide::Action;
 use crate::decide::intent::{BoundedString, ChangeSet, Environment};
 use crate::decide::settings::Enforcement;
@@ -92,7 +93,7 @@ fn environment(text: &str) -> Result<Environment, String> {
 
 /// Runs the gate.
 pub fn run(args: &Args) -> CliResult {
-    let failed = |why: &dyn std::fmt::Display| CliError::with(Exit::Failed, why);
+    let failed = |why: &dyn std::fmt::Display| CliError::new(Exit::Failed, why);
     let shown = args.plan.display();
     let bytes = if args.plan.as_os_str() == "-" {
         let mut bytes = Vec::new();
@@ -141,24 +142,24 @@ impl Args {
     /// The exit, and what softened it if anything did.
     fn verdict(&self, report: &Report) -> (Exit, Option<&'static str>) {
         let strict = match report.worst() {
-            Action::Approve => return (Exit::Fine, None),
+            Action::Approve => return (Exit::Success, None),
             Action::Deny => Exit::Denied,
             Action::Escalate => Exit::Escalated,
         };
         let deny_only = strict == Exit::Escalated;
         match (report.enforcement, self.fail_on) {
             (Enforcement::Observe, _) => (
-                Exit::Fine,
+                Exit::Success,
                 Some("the tenant only observes: nothing is stopped"),
             ),
             (Enforcement::Deny, _) if deny_only => {
-                (Exit::Fine, Some("the tenant stops denials only"))
+                (Exit::Success, Some("the tenant stops denials only"))
             }
             (Enforcement::Full, FailOn::Never) => {
-                (Exit::Fine, Some("--fail-on never: nothing is stopped"))
+                (Exit::Success, Some("--fail-on never: nothing is stopped"))
             }
             (Enforcement::Full, FailOn::Deny) if deny_only => (
-                Exit::Fine,
+                Exit::Success,
                 Some("--fail-on deny: escalations are not stopped"),
             ),
             (Enforcement::Deny | Enforcement::Full, _) => (strict, None),
@@ -172,7 +173,7 @@ impl Args {
         changes: &[Change<'_>],
     ) -> Result<ChangeSet, CliError> {
         let usage = |flag: &str, why: &dyn std::fmt::Display| {
-            CliError::with(Exit::Usage, format!("{flag} {why}"))
+            CliError::new(Exit::Usage, format!("{flag} {why}"))
         };
         let id = match &self.change_set {
             Some(given) => {

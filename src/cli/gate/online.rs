@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::super::{CliError, Exit};
+use super::super::exit::{CliError, Exit};
 use super::report::{Item, Outcomes, Readiness, Report};
 use crate::client::{Answer, Client, ClientError};
 use crate::decide::decision::Reason;
@@ -239,5 +239,5 @@ fn no_answer(why: ClientError) -> CliError {
 }
 
 fn failed(why: &str) -> CliError {
-    CliError::with(Exit::Failed, why)
+    CliError::new(Exit::Failed, why)
 }

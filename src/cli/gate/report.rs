@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use serde_json::json;
 
-use super::Exit;
+use super::super::exit::Exit;
 use crate::decide::decision::Reason;
 use crate::decide::intent::{ChangeSet, Environment, Operation};
 use crate::decide::settings::Enforcement;
