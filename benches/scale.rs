@@ -288,6 +288,7 @@ impl Command for Fill {
                 risk: 0.1,
                 blend: 0.1,
                 created_at: stamp.at,
+                expires_at: None,
                 review: None,
                 outcome: mark,
             };

@@ -67,7 +67,7 @@ impl Known {
             sequence,
             decision_id: tenant.decision_id(sequence),
             row: *row,
-            standing: Standing::of(row, &tenant.rules().settings, at),
+            standing: Standing::of(row, at),
             outcome,
         }
     }

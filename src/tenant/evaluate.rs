@@ -10,7 +10,7 @@ use super::command::{Change, Command, NoChange, Plan, Refusal};
 use super::intents::IntentRow;
 use super::key::{KeyRow, Scope};
 use super::schema::{Mutation, Row, RowId};
-use super::standing::Standing;
+use super::standing::{self, Standing};
 use super::usage::UsageLogRow;
 use crate::audit::Fact;
 use crate::decide::intent::{ChangeSet, Intent};
@@ -115,8 +115,8 @@ impl Command for Evaluate {
             counterfactual,
         } = judge(&self.intent, &names, tenant, stamp.at);
 
-        let row = names.row(&self.intent, &decision, key, stamp);
-        let standing = Standing::of(&row, &tenant.rules().settings, stamp.at);
+        let row = names.row(&self.intent, &decision, key, tenant, stamp.at);
+        let standing = Standing::of(&row, stamp.at);
         let mut rows: Vec<Mutation> = vec![
             Row::IntentRow(stamp.sequence, row).into(),
             Row::KeyUsageRow(key.key_id, usage).into(),
@@ -180,14 +180,14 @@ pub fn dry_run(ask: Evaluate, tenant: &Tenant, stamp: &Stamp) -> Result<DecidedI
         counterfactual,
         ..
     } = judge(&ask.intent, &names, tenant, stamp.at);
-    let row = names.row(&ask.intent, &decision, key, stamp);
+    let row = names.row(&ask.intent, &decision, key, tenant, stamp.at);
     Ok(DecidedIntent {
         id: names.id,
         intent: ask.intent,
         decision,
         counterfactual,
         at: stamp.at,
-        standing: Standing::of(&row, &tenant.rules().settings, stamp.at),
+        standing: Standing::of(&row, stamp.at),
     })
 }
 
@@ -300,7 +300,7 @@ impl Evaluate {
         }
         let recalled = Evaluation::Replayed {
             decided: sequence,
-            standing: Standing::of(row, &tenant.rules().settings, stamp.at),
+            standing: Standing::of(row, stamp.at),
         };
         let set = self.intent.change_set.as_ref();
         let open = row.outcome.is_none();
@@ -443,7 +443,14 @@ impl Pseudonyms {
         }
     }
 
-    fn row(&self, intent: &Intent, decision: &Decision, key: &KeyRow, stamp: &Stamp) -> IntentRow {
+    fn row(
+        &self,
+        intent: &Intent,
+        decision: &Decision,
+        key: &KeyRow,
+        tenant: &Tenant,
+        at: Timestamp,
+    ) -> IntentRow {
         IntentRow {
             id: self.intent_id,
             digest: self.digest,
@@ -460,7 +467,8 @@ impl Pseudonyms {
             operation: intent.operation,
             risk: decision.risk_score,
             blend: decision.contributions.blend,
-            created_at: stamp.at,
+            created_at: at,
+            expires_at: standing::expires_at(decision.action, at, &tenant.rules.settings),
             review: None,
             outcome: None,
         }

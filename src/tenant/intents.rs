@@ -78,6 +78,9 @@ pub struct IntentRow {
     pub blend: f64,
     /// When it was decided.
     pub created_at: Timestamp,
+    /// When its approval, or the wait for a review, ends: as the settings were when it began. None for
+    /// what is denied.
+    pub expires_at: Option<Timestamp>,
     /// A person's verdict.
     pub review: Option<Review>,
     /// How it turned out.

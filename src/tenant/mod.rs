@@ -157,7 +157,7 @@ impl Tenant {
     pub fn weight(&self) -> usize {
         // As measured by `cargo bench --bench scale`, tables that are half full and all.
         const TENANT: usize = 4_000;
-        const INTENT: usize = 280;
+        const INTENT: usize = 296;
         const OUTCOME: usize = 100;
         const COMPONENT: usize = 120;
         const CHANGE_SET: usize = 160;

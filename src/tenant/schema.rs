@@ -296,6 +296,7 @@ mod tests {
                     risk: 0.25,
                     blend: 1.0 / 6.0,
                     created_at: at(5),
+                    expires_at: Some(at(10)),
                     review: Some(Review {
                         verdict: Verdict::Approve,
                         at: at(6),

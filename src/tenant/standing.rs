@@ -2,8 +2,6 @@
 //!
 //! A lapse is arithmetic, not an event: nothing has to happen for a pending intent to expire.
 
-use std::time::Duration;
-
 use super::intents::{IntentRow, Verdict};
 use crate::decide::{Action, Settings};
 use crate::string_enum;
@@ -35,38 +33,39 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// Where the intent with this row stands at `at`.
-    pub fn of(row: &IntentRow, settings: &Settings, at: Timestamp) -> Self {
-        if row.outcome.is_some() {
-            return Self {
-                state: State::Closed,
-                expires_at: None,
-            };
-        }
-        let lasting = |state, since: Timestamp, ttl: Duration| {
-            let end = since.plus(ttl);
-            let state = if at < end { state } else { State::Expired };
+    /// Where the intent with this row stands at `at`. The row alone says until when: settings that
+    /// change later revive nothing and end nothing early.
+    pub fn of(row: &IntentRow, at: Timestamp) -> Self {
+        let lapsing = |state| {
+            // Without a time limit it fails closed.
+            let lapsed = row.expires_at.is_none_or(|end| at >= end);
             Self {
-                state,
-                expires_at: Some(end),
+                state: if lapsed { State::Expired } else { state },
+                expires_at: row.expires_at,
             }
         };
-        let denied = Self {
-            state: State::Denied,
+        let lasting = |state| Self {
+            state,
             expires_at: None,
         };
-        match (row.action, row.review) {
-            (Action::Approve, _) => {
-                lasting(State::Approved, row.created_at, settings.approvals.ttl())
-            }
-            (Action::Deny, _) => denied,
-            (Action::Escalate, None) => {
-                lasting(State::Pending, row.created_at, settings.reviews.ttl())
-            }
-            (Action::Escalate, Some(review)) => match review.verdict {
-                Verdict::Approve => lasting(State::Approved, review.at, settings.approvals.ttl()),
-                Verdict::Deny => denied,
-            },
+        if row.outcome.is_some() {
+            return lasting(State::Closed);
         }
+        match (row.action, row.review.map(|review| review.verdict)) {
+            (Action::Approve, _) | (Action::Escalate, Some(Verdict::Approve)) => {
+                lapsing(State::Approved)
+            }
+            (Action::Escalate, None) => lapsing(State::Pending),
+            (Action::Deny, _) | (Action::Escalate, Some(Verdict::Deny)) => lasting(State::Denied),
+        }
+    }
+}
+
+/// When what is decided at `at` expires: what an intent's row stores, by its decision and by a verdict.
+pub fn expires_at(action: Action, at: Timestamp, settings: &Settings) -> Option<Timestamp> {
+    match action {
+        Action::Approve => Some(at.plus(settings.approvals.ttl())),
+        Action::Escalate => Some(at.plus(settings.reviews.ttl())),
+        Action::Deny => None,
     }
 }

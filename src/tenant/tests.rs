@@ -10,6 +10,7 @@ use super::Tenant;
 use super::claims::Claims;
 use super::command::{Caller, Command, NoChange, Refusal};
 use super::evaluate::{DecidedIntent, Evaluate, Evaluation, RequestMeta, dry_run};
+use super::intents::IntentRow;
 use super::key::{
     CreateKey, IssuedKey, KeySpec, RevokeKey, Rights, Role, RotateKey, Scope, Scopes,
 };
@@ -652,7 +653,7 @@ fn where_an_intent_stands_is_its_row_and_the_time() {
     assert_eq!(standing.state, State::Pending);
     let (_, row) = world.tenant.intents.since(Sequence::FIRST).next().unwrap();
     let row = *row;
-    let state = |at| Standing::of(&row, &world.tenant.rules().settings, at).state;
+    let state = |at| Standing::of(&row, at).state;
     let day = Duration::from_secs(86_400);
     assert_eq!(
         state(row.created_at.plus(day - Duration::from_micros(1))),
@@ -661,8 +662,52 @@ fn where_an_intent_stands_is_its_row_and_the_time() {
     assert_eq!(state(row.created_at.plus(day)), State::Expired);
     world.report("a", true);
     let (_, row) = world.tenant.intents.since(Sequence::FIRST).next().unwrap();
-    let closed = Standing::of(row, &world.tenant.rules().settings, world.at.plus(day * 9));
+    let closed = Standing::of(row, world.at.plus(day * 9));
     assert_eq!(closed.state, State::Closed);
+}
+
+#[test]
+fn a_change_of_a_time_limit_neither_revives_nor_ends_what_was_decided() {
+    let mut world = World::new(Tier::Enterprise);
+    for n in 0..20 {
+        world.decide(&format!("s{n}"), deploy("web"));
+        world.report(&format!("s{n}"), true);
+    }
+    world.decide("approved", deploy("api"));
+    let id = world
+        .tenant
+        .pseudonymizer()
+        .pseudonym(&["intent", "approved"]);
+    let row = *world.tenant.intents.by_id(id).unwrap().1;
+    let day = Duration::from_secs(86_400);
+    let (before, after) = (row.created_at.plus(day / 2), row.created_at.plus(day));
+    for ttl_s in [60, 86_400 * 300] {
+        let mut rules = Rules::built_in().clone();
+        rules.settings.approvals.ttl_s = ttl_s;
+        rules.settings.reviews.ttl_s = ttl_s;
+        world.tenant.rules = Arc::new(rules);
+        // Asked again under the new settings, and looked at.
+        let stands = |world: &mut World, at| {
+            world.at = at;
+            match world.ask("approved", deploy("api")) {
+                Evaluation::Replayed { standing, .. } => standing,
+                Evaluation::Decided(_) => panic!("it was asked before"),
+            }
+        };
+        for (at, state) in [(before, State::Approved), (after, State::Expired)] {
+            let standing = Standing {
+                state,
+                expires_at: Some(after),
+            };
+            assert_eq!(Standing::of(&row, at), standing);
+            assert_eq!(stands(&mut world, at), standing, "{ttl_s} s");
+        }
+    }
+    let lost = IntentRow {
+        expires_at: None,
+        ..row
+    };
+    assert_eq!(Standing::of(&lost, before).state, State::Expired);
 }
 
 #[test]
