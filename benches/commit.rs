@@ -174,7 +174,7 @@ impl Actor {
         let sequence = self.sequence;
         let key = sequence.get().to_be_bytes().to_vec();
         let rows = vec![Op::put(self.tenant, &SCHEMA[0], key, 1, &[1; 200])];
-        rows.iter().for_each(|op| self.ledger.fold(self.tenant, op));
+        rows.iter().for_each(|op| self.ledger.fold(op));
         let head = Head {
             sequence,
             at: Timestamp::MIN,

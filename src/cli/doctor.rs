@@ -20,7 +20,7 @@ use crate::id::{Sequence, TenantId};
 use crate::jobs::backup::Plan;
 use crate::store::keyfile::{self, KeyFileError, SIGNING_KEY};
 use crate::store::{
-    self, Backup, Change, ENTRIES, OpenError, ReadOnly, Salvage, Survey, TablesState,
+    self, Backup, Damaged, ENTRIES, Effect, Op, OpenError, ReadOnly, Salvage, Survey, TablesState,
 };
 use crate::tenant::key::{KeyHash, KeyRow, Secret};
 use crate::tenant::schema::{API_KEYS, Row, RowKey as _, TABLES, TENANTS};
@@ -314,9 +314,9 @@ impl Findings {
             last: seen.heads().map(|(id, head)| (id, head.sequence)).collect(),
             ..Rows::default()
         };
-        let read = seen.walk(&mut progress, &mut |tenant, change| {
-            rows.take(tenant, &change);
-            ControlFlow::Continue(())
+        let read = seen.walk(&mut progress, &mut |op| {
+            rows.take(op)?;
+            Ok(ControlFlow::Continue(()))
         });
         let checked = read.and_then(|()| seen.check_rows(&mut progress));
         self.tenants = seen
@@ -612,40 +612,33 @@ impl Findings {
 }
 
 impl Rows {
-    fn take(&mut self, tenant: TenantId, change: &Change<'_>) {
-        match change {
-            Change::Put {
-                table, key, stored, ..
-            } if [&TENANTS, &API_KEYS].contains(table) => {
-                match Row::decode(table, stored.version, key, &stored.payload) {
-                    Ok(Row::AccountRow((), account)) => {
-                        self.names.insert(tenant, account.name);
-                    }
-                    Ok(Row::KeyRow(hash, key)) => {
-                        self.keys.insert(hash, key);
-                    }
-                    Ok(_) | Err(_) => {}
+    fn take(&mut self, op: &Op<'_>) -> Result<(), Damaged> {
+        if [&TENANTS, &API_KEYS].contains(&op.table)
+            && let Some(stored) = op.stored()?
+        {
+            match Row::decode(op.table, stored.version, &op.key, &stored.payload) {
+                Ok(Row::AccountRow((), account)) => {
+                    self.names.insert(op.tenant, account.name);
                 }
-            }
-            Change::Put {
-                table, key, stored, ..
-            } if **table == ENTRIES
-                && self.last.get(&tenant).copied() == Sequence::from_bytes(key) =>
-            {
-                if let Ok(entry) = ParsedEntry::parse(&stored.payload) {
-                    let newest = self.signed.is_none_or(|(at, _)| entry.at >= at);
-                    if newest {
-                        self.signed = Some((entry.at, entry.kid));
-                    }
+                Ok(Row::KeyRow(hash, key)) => {
+                    self.keys.insert(hash, key);
                 }
+                Ok(_) | Err(_) => {}
             }
-            Change::Delete { table, key } if **table == API_KEYS => {
-                if let Some(hash) = KeyHash::from_bytes(key) {
-                    self.keys.remove(&hash);
-                }
-            }
-            Change::Put { .. } | Change::Delete { .. } | Change::DeleteRange { .. } => {}
+        } else if *op.table == API_KEYS
+            && op.effect == Effect::Delete
+            && let Some(hash) = KeyHash::from_bytes(&op.key)
+        {
+            self.keys.remove(&hash);
+        } else if *op.table == ENTRIES
+            && self.last.get(&op.tenant).copied() == Sequence::from_bytes(&op.key)
+            && let Some(stored) = op.stored()?
+            && let Ok(entry) = ParsedEntry::parse(&stored.payload)
+            && self.signed.is_none_or(|(at, _)| entry.at >= at)
+        {
+            self.signed = Some((entry.at, entry.kid));
         }
+        Ok(())
     }
 
     fn is_good(&self, key: &Secret, at: Timestamp) -> bool {

@@ -259,7 +259,7 @@ impl TenantActor {
         let ops: Vec<_> = rows.iter().map(|edit| edit.op(self.tenant.id)).collect();
         for (edit, op) in rows.iter().zip(&ops) {
             self.tenant.absorb(edit);
-            self.ledger.fold(self.tenant.id, op);
+            self.ledger.fold(op);
         }
         self.last_at = stamp.at;
         self.next = stamp.sequence.next();

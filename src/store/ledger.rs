@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
 
-use super::row::{Envelope, Load, Op, TableSpec, key_crc};
+use super::row::{Effect, Envelope, Load, Op, TableSpec, key_crc};
 use crate::id::TenantId;
 
 /// Count and hash of the live hot rows of one tenant.
@@ -31,25 +31,25 @@ impl Ledger {
     /// Counts an operation in, if its table is hot.
     ///
     /// # Panics
-    /// On a `DeleteRange` of a hot table, which no record may hold: the rows in it are not known
-    /// here.
-    pub fn fold(&mut self, tenant: TenantId, op: &Op) {
-        if op.table().load != Load::Hot {
+    /// On a range of a hot table, which no record may hold: the rows in it are not known here.
+    pub fn fold(&mut self, op: &Op<'_>) {
+        let Op {
+            tenant, table, key, ..
+        } = op;
+        if table.load != Load::Hot {
             return;
         }
-        match op {
-            Op::Put { table, key, value } => {
-                let crc = Envelope::read(value)
-                    .expect("a put holds a whole envelope")
-                    .crc;
-                self.put(tenant, table, key, crc);
+        match &op.effect {
+            Effect::Put(envelope) => {
+                let envelope = Envelope::read(envelope).expect("a put holds a whole envelope");
+                self.put(*tenant, table, key, envelope.crc);
             }
-            Op::Delete { table, key } => {
+            Effect::Delete => {
                 if let Some(old) = self.crcs.remove(&self.place(table, key)) {
-                    self.hash = self.hash.wrapping_sub(part(tenant, table, key, old));
+                    self.hash = self.hash.wrapping_sub(part(*tenant, table, key, old));
                 }
             }
-            Op::DeleteRange { .. } => panic!("hot rows are deleted one by one"),
+            Effect::DeleteTo(_) => panic!("hot rows are deleted one by one"),
         }
     }
 
@@ -168,10 +168,7 @@ mod tests {
     #[test]
     fn a_row_is_frozen() {
         let mut ledger = Ledger::new();
-        ledger.fold(
-            TENANT,
-            &Op::put(TENANT, &HOT[0], b"key".to_vec(), 1, b"value"),
-        );
+        ledger.fold(&Op::put(TENANT, &HOT[0], b"key".to_vec(), 1, b"value"));
         golden::check(
             "store_ledger.hex",
             &golden::hex(&ledger.hash().to_be_bytes()),
@@ -181,7 +178,7 @@ mod tests {
     #[test]
     fn cold_rows_do_not_count() {
         let mut ledger = Ledger::new();
-        ledger.fold(TENANT, &Op::put(TENANT, &ENTRIES, vec![0; 8], 1, b"entry"));
+        ledger.fold(&Op::put(TENANT, &ENTRIES, vec![0; 8], 1, b"entry"));
         assert_eq!((ledger.count(), ledger.hash()), (0, 0));
     }
 
@@ -195,16 +192,16 @@ mod tests {
             for (table, key, value) in ops {
                 let op = match value {
                     Some(v) => Op::put(TENANT, &HOT[table], vec![key], 1, &[v]),
-                    None => Op::Delete { table: &HOT[table], key: vec![key] },
+                    None => Op::delete(TENANT, &HOT[table], vec![key]),
                 };
-                ledger.fold(TENANT, &op);
-                match op {
-                    put @ Op::Put { .. } => live.insert((table, key), put),
-                    Op::Delete { .. } | Op::DeleteRange { .. } => live.remove(&(table, key)),
+                ledger.fold(&op);
+                match op.effect {
+                    Effect::Put(_) => live.insert((table, key), op),
+                    Effect::Delete | Effect::DeleteTo(_) => live.remove(&(table, key)),
                 };
             }
             let mut fresh = Ledger::new();
-            live.values().for_each(|op| fresh.fold(TENANT, op));
+            live.values().for_each(|op| fresh.fold(op));
             prop_assert_eq!(ledger.count(), fresh.count());
             prop_assert_eq!(ledger.hash(), fresh.hash());
         }

@@ -189,12 +189,14 @@ pub use ledger::Ledger;
 #[cfg(fuzzing)]
 pub use local::fuzz;
 pub use local::{
-    Backup, BackupError, Change, Copied, FORMAT, Facts, Gap, Loss, Progress, ReadOnly, Repair,
-    RepairError, Repaired, Restoring, Salvage, SalvageReport, Survey, TableError, TablesState,
-    Unreadable, Visit, backups_in, remove_old_backups,
+    Backup, BackupError, Copied, FORMAT, Facts, Gap, Loss, Progress, ReadOnly, Repair, RepairError,
+    Repaired, Restoring, Salvage, SalvageReport, Survey, TableError, TablesState, Unreadable,
+    Visit, backups_in, remove_old_backups,
 };
 pub use record::{Lsn, Record};
-pub use row::{Damaged, ENTRIES, Keyed, Load, OPENINGS, Op, Stored, TableSpec, open_envelope};
+pub use row::{
+    Damaged, ENTRIES, Effect, Keyed, Load, OPENINGS, Op, Stored, TableSpec, open_envelope,
+};
 
 use crate::id::{Sequence, TenantId};
 use crate::time::Timestamp;

@@ -2,9 +2,11 @@
 
 #![deny(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
+use std::borrow::Cow;
+
 use super::cursor::Cursor;
 use super::head::{self, Head};
-use super::row::{ENTRIES, ENVELOPE, Envelope, HEADS, Load, OPENINGS, Op, TableSpec};
+use super::row::{ENTRIES, ENVELOPE, Effect, Envelope, HEADS, Load, OPENINGS, Op, TableSpec};
 use crate::id::{Sequence, TenantId};
 
 /// The number of a record in the log, counted over all tenants: the first is 1, and there are no
@@ -50,10 +52,10 @@ pub(super) enum Body {
         /// The number of the tenant's first step.
         log_base: Sequence,
         /// Its rows, then its entry, its opening and its head.
-        ops: Vec<Op>,
+        ops: Vec<Op<'static>>,
     },
     /// Rows outside of any order.
-    Side(Vec<Op>),
+    Side(Vec<Op<'static>>),
     /// "Everything up to `applied` is in the tables and synced"; `chain` is the log's chain value
     /// there.
     Checkpoint {
@@ -108,7 +110,7 @@ impl Record {
     pub fn new(
         tenant: TenantId,
         sequence: Sequence,
-        rows: Vec<Op>,
+        rows: Vec<Op<'static>>,
         entry: Vec<u8>,
         opening: Option<Vec<u8>>,
         head: Head,
@@ -144,8 +146,8 @@ impl Record {
     ///
     /// # Panics
     /// If a row's table is not [`Load::Side`], or an operation cannot be stored.
-    pub fn side(tenant: TenantId, rows: Vec<Op>) -> Self {
-        let side = rows.iter().all(|op| op.table().load == Load::Side);
+    pub fn side(tenant: TenantId, rows: Vec<Op<'static>>) -> Self {
+        let side = rows.iter().all(|op| op.table.load == Load::Side);
         assert!(side, "a side record has rows of side tables only");
         Self::of(tenant, Body::Side(rows))
     }
@@ -166,9 +168,14 @@ impl Record {
             body,
             bytes: PREFIX + FIXED,
         };
+        let ops = record.ops();
         assert!(
-            record.ops().len() <= usize::from(u16::MAX),
+            ops.len() <= usize::from(u16::MAX),
             "at most 65,535 operations a record"
+        );
+        assert!(
+            ops.iter().all(|op| op.tenant == tenant),
+            "a record's rows are its tenant's"
         );
         record.bytes += record.ops().iter().map(op_bytes).sum::<usize>();
         record.bytes += match record.body {
@@ -184,7 +191,7 @@ impl Record {
         self.bytes
     }
 
-    pub(super) fn ops(&self) -> &[Op] {
+    pub(super) fn ops(&self) -> &[Op<'static>] {
         match &self.body {
             Body::Tenant { ops, .. } | Body::Side(ops) => ops,
             Body::Checkpoint { .. } | Body::Snapshot(_) => &[],
@@ -192,10 +199,10 @@ impl Record {
     }
 
     /// The operations, to keep.
-    pub(super) fn into_ops(self) -> (TenantId, Vec<Op>) {
+    pub(super) fn into_ops(self) -> Vec<Op<'static>> {
         match self.body {
-            Body::Tenant { ops, .. } | Body::Side(ops) => (self.tenant, ops),
-            Body::Checkpoint { .. } | Body::Snapshot(_) => (self.tenant, Vec::new()),
+            Body::Tenant { ops, .. } | Body::Side(ops) => ops,
+            Body::Checkpoint { .. } | Body::Snapshot(_) => Vec::new(),
         }
     }
 
@@ -208,7 +215,7 @@ impl Record {
         };
         let start = begin(kind, self.tenant, sequence, out);
         for op in self.ops() {
-            encode_op(op.logged(), out);
+            encode_op(op, out);
         }
         match self.body {
             Body::Tenant { .. } | Body::Side(_) => {}
@@ -248,7 +255,7 @@ impl RowsRecord {
     }
 
     /// One more.
-    pub fn push(&mut self, op: LoggedOp<'_>, out: &mut Vec<u8>) {
+    pub fn push(&mut self, op: &Op<'_>, out: &mut Vec<u8>) {
         encode_op(op, out);
         self.count += 1;
     }
@@ -301,43 +308,45 @@ fn len_u32(len: usize) -> [u8; 4] {
 }
 
 /// How many bytes an operation takes; that it can be stored at all is checked here.
-fn op_bytes(op: &Op) -> usize {
-    let key_max = op.table().key_max();
-    let fits = |key: &[u8]| assert!(key.len() <= key_max, "a key of `{}` fits", op.table().name);
-    fits(op.key());
-    let fixed = 1 + 1 + 2 + op.key().len();
-    match op {
-        Op::Put { value, .. } => {
+fn op_bytes(op: &Op<'_>) -> usize {
+    let key_max = op.table.key_max();
+    let fits = |key: &[u8]| assert!(key.len() <= key_max, "a key of `{}` fits", op.table.name);
+    fits(&op.key);
+    let fixed = 1 + 1 + 2 + op.key.len();
+    match &op.effect {
+        Effect::Put(value) => {
             let whole = Envelope::read(value).map(|envelope| ENVELOPE + envelope.len);
             assert_eq!(whole, Some(value.len()), "a put holds a whole envelope");
             fixed + 4 + value.len()
         }
-        Op::Delete { .. } => fixed,
-        Op::DeleteRange { table, to, .. } => {
-            assert!(table.load != Load::Hot, "hot rows are deleted one by one");
+        Effect::Delete => fixed,
+        Effect::DeleteTo(to) => {
+            assert!(
+                op.table.load != Load::Hot,
+                "hot rows are deleted one by one"
+            );
             fits(to);
             fixed + 2 + to.len()
         }
     }
 }
 
-fn encode_op(op: LoggedOp<'_>, out: &mut Vec<u8>) {
-    let (kind, table, key) = match op {
-        LoggedOp::Put { table, key, .. } => (PUT, table, key),
-        LoggedOp::Delete { table, key } => (DELETE, table, key),
-        LoggedOp::DeleteRange { table, from, .. } => (DELETE_RANGE, table, from),
-    };
-    out.push(kind);
-    out.push(table.id);
-    out.extend(len_u16(key.len()));
-    out.extend_from_slice(key);
-    match op {
-        LoggedOp::Put { value, .. } => {
+fn encode_op(op: &Op<'_>, out: &mut Vec<u8>) {
+    out.push(match op.effect {
+        Effect::Put(_) => PUT,
+        Effect::Delete => DELETE,
+        Effect::DeleteTo(_) => DELETE_RANGE,
+    });
+    out.push(op.table.id);
+    out.extend(len_u16(op.key.len()));
+    out.extend_from_slice(&op.key);
+    match &op.effect {
+        Effect::Put(value) => {
             out.extend(len_u32(value.len()));
             out.extend_from_slice(value);
         }
-        LoggedOp::Delete { .. } => {}
-        LoggedOp::DeleteRange { to, .. } => {
+        Effect::Delete => {}
+        Effect::DeleteTo(to) => {
             out.extend(len_u16(to.len()));
             out.extend_from_slice(to);
         }
@@ -359,57 +368,16 @@ pub(super) enum LoggedBody<'a> {
     Tenant {
         sequence: Sequence,
         head: &'a [u8],
-        ops: Vec<LoggedOp<'a>>,
+        ops: Vec<Op<'a>>,
     },
     /// Rows outside of any order.
-    Side(Vec<LoggedOp<'a>>),
+    Side(Vec<Op<'a>>),
     /// See [`Body::Checkpoint`].
     Checkpoint { applied: Lsn, chain: u32 },
     /// See [`Body::Snapshot`].
     Snapshot(Cover),
     /// Rows of a snapshot.
-    Rows(Vec<LoggedOp<'a>>),
-}
-
-/// [`Op`], still in the log's bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LoggedOp<'a> {
-    Put {
-        table: &'static TableSpec,
-        key: &'a [u8],
-        value: &'a [u8],
-    },
-    Delete {
-        table: &'static TableSpec,
-        key: &'a [u8],
-    },
-    DeleteRange {
-        table: &'static TableSpec,
-        from: &'a [u8],
-        to: &'a [u8],
-    },
-}
-
-impl LoggedOp<'_> {
-    /// The table it changes.
-    pub fn table(&self) -> &'static TableSpec {
-        match self {
-            Self::Put { table, .. }
-            | Self::Delete { table, .. }
-            | Self::DeleteRange { table, .. } => table,
-        }
-    }
-}
-
-impl Op {
-    /// As it will lie in the log.
-    fn logged(&self) -> LoggedOp<'_> {
-        match self {
-            Self::Put { table, key, value } => LoggedOp::Put { table, key, value },
-            Self::Delete { table, key } => LoggedOp::Delete { table, key },
-            Self::DeleteRange { table, from, to } => LoggedOp::DeleteRange { table, from, to },
-        }
-    }
+    Rows(Vec<Op<'a>>),
 }
 
 /// Takes the next record off a frame's body. The error says what is wrong with it.
@@ -433,7 +401,7 @@ pub(super) fn next_record<'a>(
     let sequence = Sequence::new(cursor.u64().ok_or(SHORT)?);
     let count = cursor.u16().ok_or(SHORT)?;
     let ops = (0..count)
-        .map(|_| next_op(&mut cursor, &table))
+        .map(|_| next_op(&mut cursor, tenant, &table))
         .collect::<Result<Vec<_>, _>>()?;
     let body = match kind {
         TENANT => {
@@ -471,39 +439,37 @@ pub(super) fn next_record<'a>(
 
 fn next_op<'a>(
     cursor: &mut Cursor<'a>,
+    tenant: TenantId,
     table: impl Fn(u8) -> Option<&'static TableSpec>,
-) -> Result<LoggedOp<'a>, &'static str> {
+) -> Result<Op<'a>, &'static str> {
     const SHORT: &str = "an operation is cut short";
     let kind = cursor.u8().ok_or(SHORT)?;
     let table = table(cursor.u8().ok_or(SHORT)?)
         .ok_or("a row of a table that this version does not know")?;
-    let key = cursor.slice_u16().ok_or(SHORT)?;
-    match kind {
-        PUT => Ok(LoggedOp::Put {
-            table,
-            key,
-            value: cursor.slice_u32().ok_or(SHORT)?,
-        }),
-        DELETE => Ok(LoggedOp::Delete { table, key }),
-        DELETE_RANGE => Ok(LoggedOp::DeleteRange {
-            table,
-            from: key,
-            to: cursor.slice_u16().ok_or(SHORT)?,
-        }),
-        _ => Err("an operation of an unknown kind"),
-    }
+    let key = cursor.slice_u16().ok_or(SHORT)?.into();
+    let effect = match kind {
+        PUT => Effect::Put(cursor.slice_u32().ok_or(SHORT)?.into()),
+        DELETE => Effect::Delete,
+        DELETE_RANGE if table.load == Load::Hot => return Err("a range of a hot table"),
+        DELETE_RANGE => Effect::DeleteTo(cursor.slice_u16().ok_or(SHORT)?.into()),
+        _ => return Err("an operation of an unknown kind"),
+    };
+    Ok(Op {
+        tenant,
+        table,
+        key,
+        effect,
+    })
 }
 
-/// The value of the one row that `ops` put into `table`, if it is one.
-fn the_only_put<'a>(ops: &[LoggedOp<'a>], table: &TableSpec) -> Option<&'a [u8]> {
-    let mut values = ops.iter().filter_map(|op| match op {
-        LoggedOp::Put {
-            table: of, value, ..
-        } => (of.id == table.id).then_some(*value),
-        LoggedOp::Delete { .. } | LoggedOp::DeleteRange { .. } => None,
+/// The envelope of the one row that `ops`, which borrow it, put into `table`, if it is one.
+fn the_only_put<'a>(ops: &[Op<'a>], table: &TableSpec) -> Option<&'a [u8]> {
+    let mut puts = ops.iter().filter_map(|op| match op.effect {
+        Effect::Put(Cow::Borrowed(envelope)) if op.table.id == table.id => Some(envelope),
+        _ => None,
     });
-    let only = values.next()?;
-    values.next().is_none().then_some(only)
+    let only = puts.next()?;
+    puts.next().is_none().then_some(only)
 }
 
 #[cfg(test)]
@@ -547,15 +513,8 @@ mod tests {
         };
         let rows = vec![
             Op::put(TENANT, &HOT, b"kept".to_vec(), 1, b"value"),
-            Op::Delete {
-                table: &HOT,
-                key: b"gone".to_vec(),
-            },
-            Op::DeleteRange {
-                table: &OPENINGS,
-                from: vec![0; 8],
-                to: vec![1; 8],
-            },
+            Op::delete(TENANT, &HOT, b"gone".to_vec()),
+            Op::delete_range(TENANT, &OPENINGS, vec![0; 8], vec![1; 8]),
         ];
         let (entry, opening) = (b"entry".to_vec(), Some(b"opening".to_vec()));
         vec![
@@ -601,26 +560,7 @@ mod tests {
                 }
                 LoggedBody::Snapshot(_) | LoggedBody::Rows(_) => unreachable!(),
             };
-            let owned: Vec<_> = ops
-                .into_iter()
-                .map(|op| match op {
-                    LoggedOp::Put { table, key, value } => Op::Put {
-                        table,
-                        key: key.to_vec(),
-                        value: value.to_vec(),
-                    },
-                    LoggedOp::Delete { table, key } => Op::Delete {
-                        table,
-                        key: key.to_vec(),
-                    },
-                    LoggedOp::DeleteRange { table, from, to } => Op::DeleteRange {
-                        table,
-                        from: from.to_vec(),
-                        to: to.to_vec(),
-                    },
-                })
-                .collect();
-            assert_eq!(owned, record.ops());
+            assert_eq!(ops, record.ops());
         }
         assert!(body.rest().is_empty());
     }

@@ -2,6 +2,7 @@
 
 #![deny(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use thiserror::Error;
@@ -94,39 +95,30 @@ pub(super) static APPLIED: TableSpec = TableSpec {
     keyed: Keyed::Natural,
 };
 
-/// One change of one row, or of a range of rows. Keys are without the tenant; values are whole
-/// envelopes. An effect, not a command: applying it twice is applying it once.
+/// A change of one row, or of a range of rows, of one tenant. An effect, not a command: applying it
+/// twice is applying it once. Owned on its way into the log; borrowed from a frame's bytes on its way
+/// out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Op {
-    /// The row is now this.
-    Put {
-        /// The row's table.
-        table: &'static TableSpec,
-        /// Its key, without the tenant.
-        key: Vec<u8>,
-        /// Its whole envelope.
-        value: Vec<u8>,
-    },
-    /// The row is gone.
-    Delete {
-        /// The row's table.
-        table: &'static TableSpec,
-        /// Its key, without the tenant.
-        key: Vec<u8>,
-    },
-    /// Every row from `from` up to, and without, `to` is gone. Never of a hot table: its head
-    /// counts single rows.
-    DeleteRange {
-        /// The rows' table.
-        table: &'static TableSpec,
-        /// The first key that goes.
-        from: Vec<u8>,
-        /// The first key that stays.
-        to: Vec<u8>,
-    },
+pub struct Op<'a> {
+    pub tenant: TenantId,
+    pub table: &'static TableSpec,
+    /// Without the tenant. Of a range, the first key that is deleted.
+    pub key: Cow<'a, [u8]>,
+    pub effect: Effect<'a>,
 }
 
-impl Op {
+/// What an [`Op`] does to the row under its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect<'a> {
+    /// The row is now this envelope.
+    Put(Cow<'a, [u8]>),
+    Delete,
+    /// Deletes the rows up to, and without, this key. Never of a hot table: its head counts single
+    /// rows.
+    DeleteTo(Cow<'a, [u8]>),
+}
+
+impl Op<'static> {
     /// Puts `payload`, encoded by `version` of its table's schema.
     pub fn put(
         tenant: TenantId,
@@ -135,24 +127,66 @@ impl Op {
         version: u16,
         payload: &[u8],
     ) -> Self {
-        let value = seal_envelope(tenant, table, &key, version, payload);
-        Self::Put { table, key, value }
+        let effect = Effect::Put(seal_envelope(tenant, table, &key, version, payload).into());
+        Self::new(tenant, table, key, effect)
     }
 
-    /// The table it changes.
-    pub fn table(&self) -> &'static TableSpec {
-        match self {
-            Self::Put { table, .. }
-            | Self::Delete { table, .. }
-            | Self::DeleteRange { table, .. } => table,
+    pub fn delete(tenant: TenantId, table: &'static TableSpec, key: Vec<u8>) -> Self {
+        Self::new(tenant, table, key, Effect::Delete)
+    }
+
+    /// Deletes every row from `from` up to, and without, `to`.
+    pub fn delete_range(
+        tenant: TenantId,
+        table: &'static TableSpec,
+        from: Vec<u8>,
+        to: Vec<u8>,
+    ) -> Self {
+        Self::new(tenant, table, from, Effect::DeleteTo(to.into()))
+    }
+
+    pub(super) fn new(
+        tenant: TenantId,
+        table: &'static TableSpec,
+        key: Vec<u8>,
+        effect: Effect<'static>,
+    ) -> Self {
+        Self {
+            tenant,
+            table,
+            key: key.into(),
+            effect,
+        }
+    }
+}
+
+impl Op<'_> {
+    /// The whole envelope that is put, if one is.
+    pub fn envelope(&self) -> Option<&[u8]> {
+        match &self.effect {
+            Effect::Put(envelope) => Some(envelope),
+            Effect::Delete | Effect::DeleteTo(_) => None,
         }
     }
 
-    /// The row's key, or the first of the range.
-    pub fn key(&self) -> &[u8] {
-        match self {
-            Self::Put { key, .. } | Self::Delete { key, .. } => key,
-            Self::DeleteRange { from, .. } => from,
+    /// The row that is put, if one is.
+    pub fn stored(&self) -> Result<Option<Stored>, Damaged> {
+        self.envelope()
+            .map(|envelope| open_envelope(self.tenant, self.table, &self.key, envelope))
+            .transpose()
+    }
+
+    /// Copies what is borrowed.
+    pub(super) fn into_owned(self) -> Op<'static> {
+        Op {
+            tenant: self.tenant,
+            table: self.table,
+            key: Cow::Owned(self.key.into_owned()),
+            effect: match self.effect {
+                Effect::Put(envelope) => Effect::Put(Cow::Owned(envelope.into_owned())),
+                Effect::Delete => Effect::Delete,
+                Effect::DeleteTo(to) => Effect::DeleteTo(Cow::Owned(to.into_owned())),
+            },
         }
     }
 }

@@ -98,7 +98,7 @@ macro_rules! tables {
                 }
             }
 
-            fn op(&self, tenant: TenantId) -> Op {
+            fn op(&self, tenant: TenantId) -> Op<'static> {
                 match self {
                     $(Self::$row(key, row) => Op::put(tenant, &$spec, key.to_bytes(), 1, &codec::encode(row)),)+
                 }
@@ -113,9 +113,9 @@ macro_rules! tables {
                 }
             }
 
-            fn op(&self) -> Op {
+            fn op(&self, tenant: TenantId) -> Op<'static> {
                 match self {
-                    $(Self::$row(key) => Op::Delete { table: &$spec, key: key.to_bytes() },)+
+                    $(Self::$row(key) => Op::delete(tenant, &$spec, key.to_bytes()),)+
                 }
             }
         }
@@ -147,10 +147,10 @@ pub enum Mutation {
 
 impl Mutation {
     /// The effect as the log stores it: absolute, so replay needs neither clock nor today's code.
-    pub fn op(&self, tenant: TenantId) -> Op {
+    pub fn op(&self, tenant: TenantId) -> Op<'static> {
         match self {
             Self::Put(row) => row.op(tenant),
-            Self::Delete(gone) => gone.op(),
+            Self::Delete(gone) => gone.op(tenant),
         }
     }
 }
@@ -387,10 +387,9 @@ mod tests {
     }
 
     fn put(row: &Row) -> (&'static TableSpec, Vec<u8>, Vec<u8>) {
-        match row.op(TENANT) {
-            Op::Put { table, key, value } => (table, key, value),
-            Op::Delete { .. } | Op::DeleteRange { .. } => panic!("a row is put"),
-        }
+        let op = row.op(TENANT);
+        let envelope = op.envelope().expect("a row is put").to_vec();
+        (op.table, op.key.into_owned(), envelope)
     }
 
     #[test]

@@ -145,7 +145,7 @@ impl World {
                 for edit in &change.rows {
                     self.tenant.absorb(edit);
                     let op = edit.op(ID);
-                    let row = (op.table().id, op.key().to_vec());
+                    let row = (op.table.id, op.key.to_vec());
                     match edit {
                         Mutation::Put(_) => self.rows.insert(row, edit.clone()),
                         Mutation::Delete(_) => self.rows.remove(&row),

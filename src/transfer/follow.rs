@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::audit::verify::{Follower, Strays};
 use crate::id::TenantId;
-use crate::store::{Change, ENTRIES, OpenError, Progress, ReadOnly};
+use crate::store::{ENTRIES, OpenError, Progress, ReadOnly};
 use crate::tenant::restore::FormerLogRow;
 
 /// A log that does not hold.
@@ -43,21 +43,24 @@ pub fn logs(
     let mut broken = None;
     seen.walk(
         &mut |_, done, total| progress("checking the audit logs", done, total),
-        &mut |tenant, change| {
-            let Change::Put { table, stored, .. } = change else {
-                return ControlFlow::Continue(());
+        &mut |op| {
+            let tenant = op.tenant;
+            let entry = if *op.table == ENTRIES {
+                op.stored()?
+            } else {
+                None
             };
-            if *table != ENTRIES {
-                return ControlFlow::Continue(());
-            }
+            let Some(entry) = entry else {
+                return Ok(ControlFlow::Continue(()));
+            };
             let (index, follower) = followers.entry(tenant).or_default();
-            if let Err(why) = follower.entry(&stored.payload) {
+            if let Err(why) = follower.entry(&entry.payload) {
                 let index = *index;
                 broken = Some(AuditLogError::Entry { tenant, index, why });
-                return ControlFlow::Break(());
+                return Ok(ControlFlow::Break(()));
             }
             *index += 1;
-            ControlFlow::Continue(())
+            Ok(ControlFlow::Continue(()))
         },
     )?;
     if let Some(broken) = broken {

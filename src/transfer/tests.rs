@@ -60,7 +60,7 @@ fn founded(folder: &TempDir) -> Store {
 
 /// Appends a record whose entry states nothing, with these rows, after `change` changed its entry
 /// and its head.
-fn append(store: &Store, rows: Vec<Op>, change: impl FnOnce(&mut Vec<u8>, &mut Head)) {
+fn append(store: &Store, rows: Vec<Op<'static>>, change: impl FnOnce(&mut Vec<u8>, &mut Head)) {
     let claim = store.claim(TENANT).unwrap().unwrap();
     let reader = store.reader();
     let kept = StoredTenant::new(TENANT, claim, &reader).unwrap();
@@ -145,11 +145,12 @@ fn an_erased_opening_is_null_and_says_so() {
     let (lines, _) = exported(&store).unwrap();
     assert_eq!(genesis(&lines)["opening"], "kept");
     assert_eq!(lines["openings.ndjson"].lines().count(), 1);
-    let erase = Op::DeleteRange {
-        table: &OPENINGS,
-        from: 0_u64.to_be_bytes().to_vec(),
-        to: 1_u64.to_be_bytes().to_vec(),
-    };
+    let erase = Op::delete_range(
+        TENANT,
+        &OPENINGS,
+        0_u64.to_be_bytes().to_vec(),
+        1_u64.to_be_bytes().to_vec(),
+    );
     append(&store, vec![erase], |_, _| {});
     let (lines, _) = exported(&store).unwrap();
     assert_eq!(genesis(&lines)["opening"], "erased");
@@ -173,10 +174,7 @@ fn what_does_not_add_up_ends_the_export_and_is_named() {
     let folder = TempDir::new().unwrap();
     let store = founded(&folder);
     append(&store, Vec::new(), |_, _| {});
-    let missing = Op::Delete {
-        table: &crate::store::ENTRIES,
-        key: 0_u64.to_be_bytes().to_vec(),
-    };
+    let missing = Op::delete(TENANT, &crate::store::ENTRIES, 0_u64.to_be_bytes().to_vec());
     append(&store, vec![missing], |_, _| {});
     let error = exported(&store).unwrap_err().to_string();
     assert!(error.contains("entry 0: it is not there"), "{error}");

@@ -53,9 +53,10 @@ pub fn head(bytes: &[u8]) {
 ///
 /// # Panics
 /// If it is not.
-pub fn put(op: &Op) -> (&[u8], Vec<u8>) {
-    let Op::Put { key, value, .. } = op else {
-        panic!("a row that is put");
-    };
-    (key, value.get(ENVELOPE..).unwrap_or_default().to_vec())
+pub fn put<'o>(op: &'o Op<'_>) -> (&'o [u8], Vec<u8>) {
+    let envelope = op.envelope().expect("a row that is put");
+    (
+        &op.key,
+        envelope.get(ENVELOPE..).unwrap_or_default().to_vec(),
+    )
 }

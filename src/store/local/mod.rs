@@ -71,7 +71,7 @@ use tables::sled::SledTables;
 pub use dir::TablesState;
 pub use manifest::FORMAT;
 pub use rescue::{
-    Backup, BackupError, Change, Copied, Facts, Gap, Loss, Progress, ReadOnly, Repair, RepairError,
+    Backup, BackupError, Copied, Facts, Gap, Loss, Progress, ReadOnly, Repair, RepairError,
     Repaired, Restoring, Salvage, SalvageReport, Survey, Unreadable, Visit, backups_in,
     remove_old_backups,
 };

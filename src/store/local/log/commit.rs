@@ -321,14 +321,14 @@ impl Committer {
             chain: self.tail.chain,
         };
         let mut waiting = Vec::with_capacity(group.len());
-        let mut ops = Vec::with_capacity(group.len());
+        let mut ops = Vec::new();
         let mut checkpoint = None;
         for Pending { record, done, hold } in group {
             if let Body::Checkpoint { applied, .. } = record.body {
                 checkpoint = Some(applied);
             }
             waiting.push((done, hold));
-            ops.push(record.into_ops());
+            ops.extend(record.into_ops());
         }
         self.shared.memtable_queue.absorb(ops, through);
         self.shared

@@ -19,9 +19,9 @@ use crate::store::local::disk::Disk;
 use crate::store::local::log::frame::{Flaw, HEADER, Kind, Tail, announced, find_frames};
 use crate::store::local::log::scan::{open_head, records};
 use crate::store::local::schema::Schema;
-use crate::store::local::snapshot::{self, Item, Snapshot};
-use crate::store::record::{Cover, LoggedBody, LoggedOp};
-use crate::store::row::{ENTRIES, HEADS, Load, check_envelope};
+use crate::store::local::snapshot::{self, Snapshot};
+use crate::store::record::{Cover, LoggedBody};
+use crate::store::row::{ENTRIES, HEADS, Load, Op, check_envelope};
 
 /// How much is looked through at once for the next frame.
 const PIECE: usize = 1 << 20;
@@ -75,10 +75,11 @@ impl Fragments {
         progress: Progress<'_>,
     ) -> Result<Option<Self>, OpenError> {
         let mut sums: BTreeMap<TenantId, Sum> = BTreeMap::new();
-        let (cover, unreadable) = rows(disk, schema, path, progress, &mut |tenant, op| {
-            let LoggedOp::Put { table, key, value } = op else {
+        let (cover, unreadable) = rows(disk, schema, path, progress, &mut |op| {
+            let Some(value) = op.envelope() else {
                 return Ok(());
             };
+            let (tenant, table, key) = (op.tenant, op.table, &*op.key);
             let sum = sums.entry(tenant).or_default();
             let Ok((envelope, _)) = check_envelope(tenant, table, key, value) else {
                 return Ok(());
@@ -129,24 +130,15 @@ impl Fragments {
         let whole: HashSet<_> = self.whole.keys().copied().collect();
         let mut writer =
             snapshot::Writer::create(disk.as_ref(), &made, epoch, Some(self.cover)).map_err(io)?;
-        rows(
-            disk.as_ref(),
-            schema,
-            &self.path,
-            progress,
-            &mut |tenant, op| {
-                let readable = match op {
-                    LoggedOp::Put { table, key, value } => {
-                        check_envelope(tenant, table, key, value).is_ok()
-                    }
-                    LoggedOp::Delete { .. } | LoggedOp::DeleteRange { .. } => false,
-                };
-                if readable && whole.contains(&tenant) {
-                    writer.push(&Item::of(tenant, op)).map_err(io)?;
-                }
-                Ok(())
-            },
-        )?;
+        rows(disk.as_ref(), schema, &self.path, progress, &mut |op| {
+            let readable = op.envelope().is_some_and(|envelope| {
+                check_envelope(op.tenant, op.table, &op.key, envelope).is_ok()
+            });
+            if readable && whole.contains(&op.tenant) {
+                writer.push(op).map_err(io)?;
+            }
+            Ok(())
+        })?;
         writer.finish().map_err(io)?;
         disk.sync_dir(dir).map_err(io)?;
         let snapshot = Snapshot::open(disk, schema, made.clone())?;
@@ -156,7 +148,7 @@ impl Fragments {
 }
 
 /// What takes the operations that can be read.
-type Take<'a> = &'a mut dyn FnMut(TenantId, LoggedOp<'_>) -> Result<(), OpenError>;
+type Take<'a> = &'a mut dyn FnMut(&Op<'_>) -> Result<(), OpenError>;
 
 /// Shows every operation of every frame that can be read; what the file covers, if its first frame
 /// says, and what cannot be read.
@@ -189,7 +181,7 @@ fn rows(
                         LoggedBody::Snapshot(said) if at == 0 => cover = Some(said),
                         LoggedBody::Rows(ops) => {
                             for op in ops {
-                                take(record.tenant, op)?;
+                                take(&op)?;
                             }
                         }
                         LoggedBody::Snapshot(_)
@@ -312,8 +304,8 @@ mod tests {
     use super::*;
     use crate::store::Lsn;
     use crate::store::ledger::Ledger;
-    use crate::store::local::snapshot::Effect;
-    use crate::store::row::{Keyed, Op, TableSpec};
+    use crate::store::local::snapshot::place;
+    use crate::store::row::{Keyed, TableSpec};
     use crate::time::Timestamp;
 
     static SCHEMA: [TableSpec; 1] = [TableSpec {
@@ -327,18 +319,6 @@ mod tests {
         TenantId::from_bytes(u128::from(number).to_be_bytes())
     }
 
-    fn item(tenant: TenantId, op: Op) -> Item {
-        let Op::Put { table, key, value } = op else {
-            unreachable!()
-        };
-        let key = [tenant.as_bytes(), key.as_slice()].concat();
-        Item {
-            table,
-            key,
-            effect: Effect::Put(value),
-        }
-    }
-
     #[test]
     fn tenants_whose_every_frame_can_be_read_come_back_whole() {
         let (dir, schema, env) = (
@@ -346,12 +326,12 @@ mod tests {
             Schema::new(&SCHEMA),
             Env::real(),
         );
-        let mut items = Vec::new();
+        let mut ops = Vec::new();
         for number in 0..4_000 {
             let id = tenant(number);
             let fact = Op::put(id, &SCHEMA[0], vec![1], 1, &[7; 100]);
             let mut ledger = Ledger::new();
-            ledger.fold(id, &fact);
+            ledger.fold(&fact);
             let head = Head {
                 sequence: Sequence::FIRST,
                 at: Timestamp::MIN,
@@ -364,9 +344,9 @@ mod tests {
             };
             let entry = Op::put(id, &ENTRIES, vec![0; 8], 1, b"entry");
             let head = Op::put(id, &HEADS, Vec::new(), 1, &head.encode());
-            items.extend([head, fact, entry].map(|op| item(id, op)));
+            ops.extend([head, fact, entry]);
         }
-        items.sort_by(|a, b| a.place().cmp(&b.place()));
+        ops.sort_by(|a, b| place(a).cmp(&place(b)));
         let cover = Cover {
             lsn: Lsn::new(9_000),
             chain: 7,
@@ -376,7 +356,7 @@ mod tests {
         let path = dir.path().join(dir::snapshot_name(cover.lsn));
         let mut writer =
             snapshot::Writer::create(env.disk.as_ref(), &path, 1, Some(cover)).unwrap();
-        items.iter().for_each(|item| writer.push(item).unwrap());
+        ops.iter().for_each(|op| writer.push(op).unwrap());
         writer.finish().unwrap();
         let whole = std::fs::read(&path).unwrap();
         let read = |progress: Progress<'_>| {

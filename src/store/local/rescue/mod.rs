@@ -21,7 +21,7 @@ pub mod salvage;
 mod survey;
 
 pub use backup::{Backup, BackupError, Copied, backups_in, remove_old_backups};
-pub use readonly::{Change, Facts, ReadOnly, Visit};
+pub use readonly::{Facts, ReadOnly, Visit};
 pub use repair::{Repair, RepairError, Repaired};
 pub use restore::Restoring;
 pub use salvage::{Gap, Loss, Salvage, SalvageReport, Unreadable};

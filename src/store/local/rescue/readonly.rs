@@ -27,16 +27,16 @@ use crate::store::local::log::segment::{SegmentPreallocator, Wal};
 use crate::store::local::manifest;
 use crate::store::local::recover::{self, Before, Examined};
 use crate::store::local::schema::{Part, Schema};
+use crate::store::local::snapshot::Snapshot;
 use crate::store::local::snapshot::keep::SnapshotManager;
-use crate::store::local::snapshot::{Effect, Item, Snapshot};
 use crate::store::local::space::Space;
 use crate::store::local::tables::apply::MemtableQueue;
-use crate::store::local::tables::layout::{Layout, split_key};
+use crate::store::local::tables::layout::Layout;
 use crate::store::local::tables::rebuild::{Chunk, Origin, RebuildError};
 use crate::store::local::tables::replay;
 use crate::store::local::{Counters, Env, Shared};
-use crate::store::record::{LoggedBody, LoggedOp};
-use crate::store::row::{Damaged, Envelope, HEADS, Load, Op, Stored, TableSpec, open_envelope};
+use crate::store::record::LoggedBody;
+use crate::store::row::{Damaged, HEADS, Op, TableSpec, check_envelope};
 use crate::store::{OpenError, Reader, StoreConfig};
 use crate::sync::RwLock;
 
@@ -66,63 +66,8 @@ pub struct Facts {
     pub torn: Option<(PathBuf, u64, &'static str)>,
 }
 
-/// What [`ReadOnly::walk`] shows: one change of one row, its envelope checked.
-#[derive(Debug)]
-pub enum Change<'a> {
-    /// The row is now this.
-    Put {
-        /// The row's table.
-        table: &'static TableSpec,
-        /// Its key, without the tenant.
-        key: &'a [u8],
-        /// Its whole envelope.
-        envelope: &'a [u8],
-        /// The row in it.
-        stored: Stored,
-    },
-    /// The row is gone.
-    Delete {
-        /// The row's table.
-        table: &'static TableSpec,
-        /// Its key, without the tenant.
-        key: &'a [u8],
-    },
-    /// Every row from `from` up to, and without, `to` is gone.
-    DeleteRange {
-        /// The rows' table.
-        table: &'static TableSpec,
-        /// The first key that goes.
-        from: &'a [u8],
-        /// The first key that stays.
-        to: &'a [u8],
-    },
-}
-
-impl Change<'_> {
-    /// Adds it to what its tenant's hot rows come to.
-    pub(super) fn count_into(&self, ledger: &mut Ledger, tenant: TenantId) {
-        match self {
-            Self::Put {
-                table,
-                key,
-                envelope,
-                ..
-            } if table.load == Load::Hot => {
-                if let Some(envelope) = Envelope::read(envelope) {
-                    ledger.put(tenant, table, key, envelope.crc);
-                }
-            }
-            Self::Delete { table, key } => {
-                let key = key.to_vec();
-                ledger.fold(tenant, &Op::Delete { table, key });
-            }
-            Self::Put { .. } | Self::DeleteRange { .. } => {}
-        }
-    }
-}
-
-/// What [`ReadOnly::walk`] shows changes to.
-pub type Visit<'a> = &'a mut dyn FnMut(TenantId, Change<'_>) -> ControlFlow<()>;
+/// What [`ReadOnly::walk`] shows operations to.
+pub type Visit<'a> = &'a mut dyn FnMut(&Op<'_>) -> Result<ControlFlow<()>, Damaged>;
 
 /// An opened directory. As long as it lives, no start takes the directory.
 pub struct ReadOnly {
@@ -230,16 +175,13 @@ impl ReadOnly {
             progress("reading rows", done.min(total), total);
         };
         if let Some(base) = base {
-            for item in base.rows(&self.wal.disk, &self.schema, Part::Whole) {
-                let Item { table, key, effect } = item?;
-                let (Some((tenant, key)), Effect::Put(value)) = (split_key(&key), &effect) else {
-                    continue;
-                };
-                let op = LoggedOp::Put { table, key, value };
-                if visit(tenant, change(tenant, op)?).is_break() {
+            for op in base.rows(&self.wal.disk, &self.schema, Part::Whole) {
+                let op = op?;
+                check(&op)?;
+                if visit(&op)?.is_break() {
                     return Ok(());
                 }
-                tell(len_u64(value));
+                tell(op.envelope().map_or(0, len_u64));
             }
         }
         self.walk_from(begin, &mut tell, visit)?;
@@ -286,7 +228,8 @@ impl ReadOnly {
                     continue;
                 };
                 for op in ops {
-                    if visit(record.tenant, change(record.tenant, op)?).is_break() {
+                    check(&op)?;
+                    if visit(&op)?.is_break() {
                         return Ok(());
                     }
                 }
@@ -324,9 +267,10 @@ impl ReadOnly {
     /// Checks every row, and every tenant's hot rows against its head.
     pub fn check_rows(&self, progress: Progress<'_>) -> Result<(), OpenError> {
         let mut ledgers: HashMap<TenantId, Ledger> = HashMap::new();
-        self.walk(progress, &mut |tenant, change| {
-            change.count_into(ledgers.entry(tenant).or_default(), tenant);
-            ControlFlow::Continue(())
+        self.walk(progress, &mut |op| {
+            ledgers.entry(op.tenant).or_default().fold(op);
+            op.stored()?;
+            Ok(ControlFlow::Continue(()))
         })?;
         for (tenant, head) in self.heads() {
             let ledger = ledgers.remove(&tenant).unwrap_or_default();
@@ -427,16 +371,9 @@ impl std::fmt::Debug for ReadOnly {
     }
 }
 
-/// An operation with its envelope opened.
-fn change(tenant: TenantId, op: LoggedOp<'_>) -> Result<Change<'_>, Damaged> {
-    Ok(match op {
-        LoggedOp::Put { table, key, value } => Change::Put {
-            table,
-            key,
-            envelope: value,
-            stored: open_envelope(tenant, table, key, value)?,
-        },
-        LoggedOp::Delete { table, key } => Change::Delete { table, key },
-        LoggedOp::DeleteRange { table, from, to } => Change::DeleteRange { table, from, to },
+/// Checks the envelope of a row that is put.
+fn check(op: &Op<'_>) -> Result<(), Damaged> {
+    op.envelope().map_or(Ok(()), |envelope| {
+        check_envelope(op.tenant, op.table, &op.key, envelope).map(drop)
     })
 }

@@ -13,7 +13,7 @@ use std::path::Path;
 use thiserror::Error;
 
 use super::Progress;
-use super::readonly::{Change, ReadOnly, Visit};
+use super::readonly::{ReadOnly, Visit};
 use crate::id::{Sequence, TenantId};
 use crate::store::head::Head;
 use crate::store::ledger::Ledger;
@@ -24,7 +24,7 @@ use crate::store::local::tables::layout::{Layout, full_key, tenant_end};
 use crate::store::local::tables::memtable::Generation;
 use crate::store::local::tables::replay;
 use crate::store::local::tables::{TableError, Tables};
-use crate::store::row::{ENTRIES, TableSpec};
+use crate::store::row::{Damaged, ENTRIES, Op, TableSpec};
 use crate::store::{OpenError, ReadError, StoreConfig};
 
 /// How much is written to the tables at once.
@@ -159,11 +159,11 @@ impl Repair<'_> {
         for source in sources {
             // The first of a directory must follow the last of the one below it.
             let mut first = true;
-            source.walk(progress, &mut |tenant, change| {
-                if tenant == self.tenant {
-                    sum.add(tenant, &change, self.leaf, &mut first);
+            source.walk(progress, &mut |op| {
+                if op.tenant == self.tenant {
+                    sum.add(op, self.leaf, &mut first)?;
                 }
-                ControlFlow::Continue(())
+                Ok(ControlFlow::Continue(()))
             })?;
         }
         Ok(sum)
@@ -262,33 +262,19 @@ impl Repair<'_> {
         let mut batch = Generation::default();
         for source in sources {
             let mut stopped = None;
-            source.walk(progress, &mut |tenant, change| {
-                if tenant != self.tenant {
-                    return ControlFlow::Continue(());
+            source.walk(progress, &mut |op| {
+                if op.tenant != self.tenant {
+                    return Ok(ControlFlow::Continue(()));
                 }
-                let full = |key| full_key(tenant, key);
-                match change {
-                    Change::Put {
-                        table,
-                        key,
-                        envelope,
-                        ..
-                    } => {
-                        batch.put(table, full(key), envelope.to_vec());
-                    }
-                    Change::Delete { table, key } => batch.delete(table, full(key)),
-                    Change::DeleteRange { table, from, to } => {
-                        batch.delete_range(table, full(from), full(to));
-                    }
-                }
+                batch.absorb([op.clone()]);
                 if batch.bytes() > BATCH_BYTES {
                     let applied = replay::apply(layout, &std::mem::take(&mut batch));
                     stopped = applied.err();
                 }
-                match stopped {
+                Ok(match stopped {
                     Some(_) => ControlFlow::Break(()),
                     None => ControlFlow::Continue(()),
-                }
+                })
             })?;
             if let Some(error) = stopped {
                 return Err(error.into());
@@ -352,17 +338,14 @@ struct Sum {
 impl Sum {
     fn add(
         &mut self,
-        tenant: TenantId,
-        change: &Change<'_>,
+        op: &Op<'_>,
         leaf: fn(&[u8]) -> [u8; 32],
         first: &mut bool,
-    ) {
-        change.count_into(&mut self.ledger, tenant);
-        if let Change::Put {
-            table, key, stored, ..
-        } = change
-            && table.id == ENTRIES.id
-            && let Ok(key) = <[u8; 8]>::try_from(*key)
+    ) -> Result<(), Damaged> {
+        self.ledger.fold(op);
+        if let Some(stored) = op.stored()?
+            && op.table.id == ENTRIES.id
+            && let Ok(key) = <[u8; 8]>::try_from(&*op.key)
         {
             let sequence = Sequence::new(u64::from_be_bytes(key));
             let last = self.leaves.keys().next_back().copied();
@@ -372,5 +355,6 @@ impl Sum {
             }
             self.leaves.insert(sequence, leaf(&stored.payload));
         }
+        Ok(())
     }
 }

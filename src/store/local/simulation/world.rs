@@ -13,7 +13,7 @@ use super::tables::SimTables;
 use crate::id::{Sequence, TenantId};
 use crate::store::local::*;
 use crate::store::row::{ENTRIES, HEADS, OPENINGS};
-use crate::store::{Durable, Head, Keyed, Ledger, Load, Op, Store};
+use crate::store::{Durable, Effect, Head, Keyed, Ledger, Load, Op, Store};
 use crate::time::Timestamp;
 
 pub(super) static SCHEMA: [TableSpec; 4] = [
@@ -88,7 +88,7 @@ struct Tenant {
 
 struct Step {
     order: u64,
-    ops: Vec<Op>,
+    ops: Vec<Op<'static>>,
     entry: Vec<u8>,
     opening: Option<Vec<u8>>,
 }
@@ -107,16 +107,18 @@ impl Tenant {
         for (number, step) in self.steps.iter().enumerate() {
             let sequence = (number as u64).to_be_bytes().to_vec();
             for op in &step.ops {
-                match op {
-                    Op::Put { table, key, value } => {
-                        let payload = value[crate::store::row::ENVELOPE..].to_vec();
-                        rows.insert((table.name, id, key.clone()), payload);
+                let (table, from) = (op.table.name, op.key.to_vec());
+                match &op.effect {
+                    Effect::Put(envelope) => {
+                        let payload = envelope[crate::store::row::ENVELOPE..].to_vec();
+                        rows.insert((table, id, from), payload);
                     }
-                    Op::Delete { table, key } => {
-                        rows.remove(&(table.name, id, key.clone()));
+                    Effect::Delete => {
+                        rows.remove(&(table, id, from));
                     }
-                    Op::DeleteRange { table, from, to } => rows
-                        .retain(|(name, _, key), _| *name != table.name || key < from || key >= to),
+                    Effect::DeleteTo(to) => rows.retain(|(name, _, key), _| {
+                        *name != table || *key < from || key.as_slice() >= &**to
+                    }),
                 }
             }
             rows.insert((ENTRIES.name, id, sequence.clone()), step.entry.clone());
@@ -264,10 +266,7 @@ impl World {
         ops.push(Op::put(id, INTENTS, sequence(number), 1, &intent));
         let earlier = self.chance.below(number + 1);
         match self.chance.below(8) {
-            0 => ops.push(Op::Delete {
-                table: INTENTS,
-                key: sequence(earlier),
-            }),
+            0 => ops.push(Op::delete(id, INTENTS, sequence(earlier))),
             1 | 2 => {
                 let longer = self.payload();
                 ops.push(Op::put(id, INTENTS, sequence(earlier), 1, &longer));
@@ -276,7 +275,7 @@ impl World {
         }
         let key = vec![self.chance.below(12) as u8];
         match self.chance.below(6) {
-            0 => ops.push(Op::Delete { table: FACTS, key }),
+            0 => ops.push(Op::delete(id, FACTS, key)),
             1 => {}
             _ => {
                 let fact = self.payload();
@@ -285,25 +284,19 @@ impl World {
         }
         let note = vec![7; self.chance.below(20)];
         match self.chance.below(10) {
-            0 => ops.push(Op::DeleteRange {
-                table: NOTES,
-                from: note,
-                to: vec![7; 15],
-            }),
-            1 => ops.push(Op::Delete {
-                table: NOTES,
-                key: note,
-            }),
+            0 => ops.push(Op::delete_range(id, NOTES, note, vec![7; 15])),
+            1 => ops.push(Op::delete(id, NOTES, note)),
             2..6 => {
                 let payload = self.payload();
                 ops.push(Op::put(id, NOTES, note, 1, &payload));
             }
             // What is forgotten of the past.
-            6 => ops.push(Op::DeleteRange {
-                table: &OPENINGS,
-                from: sequence(earlier),
-                to: sequence(earlier + 3),
-            }),
+            6 => ops.push(Op::delete_range(
+                id,
+                &OPENINGS,
+                sequence(earlier),
+                sequence(earlier + 3),
+            )),
             _ => {}
         }
         let opening = self.chance.chance(2, 3).then(|| self.payload());
@@ -315,7 +308,7 @@ impl World {
             opening: opening.clone(),
         };
         let tenant = self.tenants.get_mut(&id).unwrap();
-        ops.iter().for_each(|op| tenant.ledger.fold(id, op));
+        ops.iter().for_each(|op| tenant.ledger.fold(op));
         let head = Head {
             sequence: Sequence::new(number as u64),
             at: Timestamp::from_micros(number as i64),

@@ -18,9 +18,8 @@ use crate::store::local::log::frame::{HEADER, Kind, Tail, is_shutdown};
 use crate::store::local::log::frames::{FrameReader, LogError, Policy, go_on};
 use crate::store::local::log::scan::{LastHead, open_head, records};
 use crate::store::local::schema::{Part, Schema, rank};
-use crate::store::local::tables::layout::{full_key, split_key};
-use crate::store::record::{Cover, LoggedBody, LoggedOp, Lsn, Record, RowsRecord};
-use crate::store::row::{Envelope, HEADS, Load, TableSpec, check_envelope};
+use crate::store::record::{Cover, LoggedBody, Lsn, Record, RowsRecord};
+use crate::store::row::{Effect, HEADS, Load, Op, check_envelope};
 
 /// A frame has about this many bytes.
 const FRAME_BYTES: usize = 256 << 10;
@@ -36,48 +35,11 @@ pub const START: Tail = Tail {
     epoch: 0,
 };
 
-/// What happens to a row, or to a range of rows that were there before.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// The rows up to, and without, this full key go.
-    GoneTo(Vec<u8>),
-    /// The row is now this.
-    Put(Vec<u8>),
-    /// The row goes.
-    Delete,
-}
-
-/// One effect in a file, where the files are sorted: by [`Item::place`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Item {
-    pub table: &'static TableSpec,
-    /// `tenant ‖ key`, of a range the first.
-    pub key: Vec<u8>,
-    pub effect: Effect,
-}
-
-impl Item {
-    /// What an operation of a tenant's record does.
-    pub fn of(tenant: TenantId, op: LoggedOp<'_>) -> Self {
-        let (table, key, effect) = match op {
-            LoggedOp::Put { table, key, value } => (table, key, Effect::Put(value.to_vec())),
-            LoggedOp::Delete { table, key } => (table, key, Effect::Delete),
-            LoggedOp::DeleteRange { table, from, to } => {
-                (table, from, Effect::GoneTo(full_key(tenant, to)))
-            }
-        };
-        Self {
-            table,
-            key: full_key(tenant, key),
-            effect,
-        }
-    }
-
-    /// What files are sorted by. A range comes before the rows that are in its place again.
-    pub fn place(&self) -> (u8, u8, &[u8], bool) {
-        let row = !matches!(self.effect, Effect::GoneTo(_));
-        (rank(self.table), self.table.id, &self.key, row)
-    }
+/// What the operations in a file are sorted by. A range comes before the rows that are in its place
+/// again.
+pub fn place<'o>(op: &'o Op<'_>) -> (u8, u8, TenantId, &'o [u8], bool) {
+    let row = !matches!(op.effect, Effect::DeleteTo(_));
+    (rank(op.table), op.table.id, op.tenant, &op.key, row)
 }
 
 impl Cover {
@@ -155,13 +117,12 @@ impl Snapshot {
     ) -> Result<HashMap<TenantId, LastHead>, LogError> {
         let mut heads = HashMap::new();
         let mut rows = self.rows(disk, schema, Part::Front);
-        while let Some(item) = rows.next().transpose()? {
-            if item.table.id != HEADS.id {
+        while let Some(op) = rows.next().transpose()? {
+            if op.table.id != HEADS.id {
                 break;
             }
-            let (tenant, head) =
-                head_of(item).ok_or_else(|| rows.frames.damaged("a head is unreadable"))?;
-            heads.insert(tenant, head);
+            let head = head_of(&op).ok_or_else(|| rows.frames.damaged("a head is unreadable"))?;
+            heads.insert(op.tenant, head);
         }
         Ok(heads)
     }
@@ -207,34 +168,30 @@ impl Snapshot {
         let mut rows = self.rows(disk, schema, Part::Whole);
         let mut heads = HashMap::new();
         let mut tallies: HashMap<TenantId, Tally> = HashMap::new();
-        let mut before: Option<Item> = None;
-        while let Some(item) = rows.next().transpose()? {
+        let mut before: Option<Op<'_>> = None;
+        while let Some(op) = rows.next().transpose()? {
             go_on(stopped)?;
             let damaged = |why| rows.frames.damaged(why);
-            if before.is_some_and(|before: Item| before.place() >= item.place()) {
+            if before.is_some_and(|before| place(&before) >= place(&op)) {
                 return Err(damaged("its rows are not in order"));
             }
-            let Effect::Put(value) = &item.effect else {
+            let Some(value) = op.envelope() else {
                 return Err(damaged("a snapshot that deletes"));
             };
-            let (tenant, key) =
-                split_key(&item.key).ok_or_else(|| damaged("a row of no tenant"))?;
-            check_envelope(tenant, item.table, key, value)
+            let Op {
+                tenant, table, key, ..
+            } = &op;
+            let (envelope, _) = check_envelope(*tenant, table, key, value)
                 .map_err(|_| damaged("a row is not what was put"))?;
-            if item.table.load == Load::Hot
-                && let Some(envelope) = Envelope::read(value)
-            {
-                tallies
-                    .entry(tenant)
-                    .or_default()
-                    .put(tenant, item.table, key, envelope.crc);
+            if table.load == Load::Hot {
+                let tally = tallies.entry(*tenant).or_default();
+                tally.put(*tenant, table, key, envelope.crc);
             }
-            if item.table.id == HEADS.id {
-                let (tenant, head) =
-                    head_of(item.clone()).ok_or_else(|| damaged("a head is unreadable"))?;
-                heads.insert(tenant, head);
+            if table.id == HEADS.id {
+                let head = head_of(&op).ok_or_else(|| damaged("a head is unreadable"))?;
+                heads.insert(*tenant, head);
             }
-            before = Some(item);
+            before = Some(op);
         }
         for (tenant, last) in &heads {
             let tally = tallies.remove(tenant).unwrap_or_default();
@@ -253,13 +210,10 @@ impl Snapshot {
     }
 }
 
-fn head_of(item: Item) -> Option<(TenantId, LastHead)> {
-    let (tenant, _) = split_key(&item.key)?;
-    let Effect::Put(envelope) = item.effect else {
-        return None;
-    };
-    let sequence = open_head(tenant, &envelope)?.sequence;
-    Some((tenant, LastHead { sequence, envelope }))
+fn head_of(op: &Op<'_>) -> Option<LastHead> {
+    let envelope = op.envelope()?.to_vec();
+    let sequence = open_head(op.tenant, &envelope)?.sequence;
+    Some(LastHead { sequence, envelope })
 }
 
 /// Makes a snapshot's file, or a run's. It counts only once somebody has read it back, renamed it
@@ -307,33 +261,22 @@ impl Writer {
         Ok(writer)
     }
 
-    /// The next effect, in order of place.
-    pub fn push(&mut self, item: &Item) -> io::Result<()> {
-        // Whoever wants heads alone does not have to trust a frame with anything else.
-        if self.frame.len() >= FRAME_BYTES || rank(item.table) != self.rank {
+    /// The next operation, in order of place.
+    pub fn push(&mut self, op: &Op<'_>) -> io::Result<()> {
+        // So that heads can be read without trusting a frame with anything else.
+        if self.frame.len() >= FRAME_BYTES || rank(op.table) != self.rank {
             self.write(Kind::Group)?;
-            self.rank = rank(item.table);
+            self.rank = rank(op.table);
         }
-        let (tenant, key) = split_key(&item.key).unwrap_or((TenantId::ZERO, &item.key));
-        let goes_on = self.open.as_ref().is_some_and(|(table, of, record)| {
-            (*table, *of) == (item.table.id, tenant) && !record.is_full()
+        let goes_on = self.open.as_ref().is_some_and(|(table, tenant, record)| {
+            (*table, *tenant) == (op.table.id, op.tenant) && !record.is_full()
         });
         if !goes_on {
             self.end_record();
-            let record = RowsRecord::begin(tenant, &mut self.frame);
-            self.open = Some((item.table.id, tenant, record));
+            let record = RowsRecord::begin(op.tenant, &mut self.frame);
+            self.open = Some((op.table.id, op.tenant, record));
             self.count += 1;
         }
-        let table = item.table;
-        let op = match &item.effect {
-            Effect::Put(value) => LoggedOp::Put { table, key, value },
-            Effect::Delete => LoggedOp::Delete { table, key },
-            Effect::GoneTo(to) => LoggedOp::DeleteRange {
-                table,
-                from: key,
-                to: split_key(to).map_or(to.as_slice(), |(_, to)| to),
-            },
-        };
         if let Some((_, _, record)) = &mut self.open {
             record.push(op, &mut self.frame);
         }
@@ -375,13 +318,13 @@ impl Writer {
     }
 }
 
-/// The effects in a file, in order. Ends at the SHUTDOWN frame; a file without one is damaged.
+/// The operations in a file, in order. Ends at the SHUTDOWN frame; a file without one is damaged.
 pub struct Rows<'s> {
     schema: &'s Schema,
     frames: FrameReader,
     part: Part,
     /// Those of the frame that was read last.
-    items: vec::IntoIter<Item>,
+    ops: vec::IntoIter<Op<'static>>,
     ended: bool,
 }
 
@@ -392,7 +335,7 @@ impl<'s> Rows<'s> {
             schema,
             frames: FrameReader::file(disk, path, START, Policy::Strict),
             part,
-            items: Vec::new().into_iter(),
+            ops: Vec::new().into_iter(),
             ended: false,
         }
     }
@@ -412,13 +355,13 @@ impl<'s> Rows<'s> {
 
     /// Reads on to the next frame with rows that are wanted.
     fn read(&mut self) -> Result<(), LogError> {
-        while !self.ended && self.items.as_slice().is_empty() {
+        while !self.ended && self.ops.as_slice().is_empty() {
             self.frames.step()?;
             let Some(frame) = self.frames.frame() else {
                 continue;
             };
             self.ended = frame.kind == Kind::Shutdown;
-            let mut items = Vec::new();
+            let mut wanted = Vec::new();
             for record in records(&frame, self.schema) {
                 let record = record.map_err(|why| self.frames.damaged(why))?;
                 let ops = match record.body {
@@ -431,26 +374,26 @@ impl<'s> Rows<'s> {
                     }
                 };
                 for op in ops {
-                    if self.part.has(op.table()) {
-                        items.push(Item::of(record.tenant, op));
+                    if self.part.has(op.table) {
+                        wanted.push(op.into_owned());
                     } else if self.part == Part::Front {
                         // All that is wanted comes before what is not.
                         self.ended = true;
                     }
                 }
             }
-            self.items = items.into_iter();
+            self.ops = wanted.into_iter();
         }
         Ok(())
     }
 }
 
 impl Iterator for Rows<'_> {
-    type Item = Result<Item, LogError>;
+    type Item = Result<Op<'static>, LogError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         match self.read() {
-            Ok(()) => self.items.next().map(Ok),
+            Ok(()) => self.ops.next().map(Ok),
             Err(trouble) => {
                 self.ended = true;
                 Some(Err(trouble))
@@ -467,7 +410,7 @@ mod tests {
     use crate::id::Sequence;
     use crate::store::head::{self, Head};
     use crate::store::local::disk::RealDisk;
-    use crate::store::row::{ENTRIES, Keyed, Op};
+    use crate::store::row::{ENTRIES, Envelope, Keyed, TableSpec};
     use crate::time::Timestamp;
 
     static SCHEMA: [TableSpec; 2] = [
@@ -492,25 +435,13 @@ mod tests {
         epoch: 2,
     };
 
-    fn items() -> Vec<Item> {
-        let put = |table, key: &[u8], payload: &[u8]| {
-            let op = Op::put(TENANT, table, key.to_vec(), 1, payload);
-            let Op::Put { value, .. } = op else {
-                unreachable!()
-            };
-            Item {
-                table,
-                key: full_key(TENANT, key),
-                effect: Effect::Put(value),
-            }
-        };
+    fn ops() -> Vec<Op<'static>> {
+        let put =
+            |table, key: &[u8], payload: &[u8]| Op::put(TENANT, table, key.to_vec(), 1, payload);
         let rows = [put(&SCHEMA[0], b"a", b"one"), put(&SCHEMA[0], b"b", b"two")];
         let mut tally = Tally::default();
         for (key, row) in [b"a", b"b"].into_iter().zip(&rows) {
-            let Effect::Put(value) = &row.effect else {
-                unreachable!()
-            };
-            let crc = Envelope::read(value).unwrap().crc;
+            let crc = Envelope::read(row.envelope().unwrap()).unwrap().crc;
             tally.put(TENANT, &SCHEMA[0], key, crc);
         }
         let head = Head {
@@ -524,18 +455,18 @@ mod tests {
             range: vec![[4; 32]],
         };
         assert_eq!(head::VERSION, 1);
-        let mut items = vec![put(&HEADS, &[], &head.encode())];
-        items.extend(rows);
-        items.push(put(&SCHEMA[1], b"", b"used"));
-        items.push(put(&ENTRIES, &3u64.to_be_bytes(), b"entry"));
-        items
+        let mut ops = vec![put(&HEADS, &[], &head.encode())];
+        ops.extend(rows);
+        ops.push(put(&SCHEMA[1], b"", b"used"));
+        ops.push(put(&ENTRIES, &3u64.to_be_bytes(), b"entry"));
+        ops
     }
 
     /// Writes these rows as a snapshot.
-    fn write(dir: &Path, items: &[Item]) -> Snapshot {
+    fn write(dir: &Path, ops: &[Op<'_>]) -> Snapshot {
         let path = dir.join(dir::snapshot_name(COVER.lsn));
         let mut writer = Writer::create(&RealDisk, &path, 5, Some(COVER)).unwrap();
-        items.iter().for_each(|item| writer.push(item).unwrap());
+        ops.iter().for_each(|op| writer.push(op).unwrap());
         Snapshot {
             bytes: writer.finish().unwrap(),
             path,
@@ -548,7 +479,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let schema = Schema::new(&SCHEMA);
-        let written = write(dir.path(), &items());
+        let written = write(dir.path(), &ops());
         let bytes = std::fs::read(&written.path).unwrap();
         golden::check("store_snapshot.hex", &golden::hex(&bytes));
         let opened = Snapshot::open(&disk, &schema, written.path.clone()).unwrap();
@@ -557,9 +488,9 @@ mod tests {
             let rows = opened.rows(&disk, &schema, part);
             rows.collect::<Result<Vec<_>, _>>().unwrap()
         };
-        assert_eq!(rows(Part::Whole), items());
-        assert_eq!(rows(Part::Front), items()[..4]);
-        assert_eq!(rows(Part::Back), items()[4..]);
+        assert_eq!(rows(Part::Whole), ops());
+        assert_eq!(rows(Part::Front), ops()[..4]);
+        assert_eq!(rows(Part::Back), ops()[4..]);
         let heads = opened.heads(&disk, &schema).unwrap();
         assert_eq!(heads[&TENANT].sequence, Sequence::new(3));
         assert_eq!(opened.check(&disk, &schema, &|| false).unwrap().len(), 1);
@@ -570,7 +501,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let schema = Schema::new(&SCHEMA);
-        let path = write(dir.path(), &items()).path;
+        let path = write(dir.path(), &ops()).path;
         let whole = std::fs::read(&path).unwrap();
         let passes = || {
             let opened = Snapshot::open(&disk, &schema, path.clone())?;
@@ -597,28 +528,28 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let schema = Schema::new(&SCHEMA);
-        let why = |items: &[Item]| {
-            let written = write(dir.path(), items);
+        let why = |ops: &[Op<'_>]| {
+            let written = write(dir.path(), ops);
             match written.check(&disk, &schema, &|| false) {
                 Err(LogError::Damaged { why, .. }) => why,
                 other => panic!("{:?}", other.map(|_| ())),
             }
         };
-        let mut unsorted = items();
+        let mut unsorted = ops();
         unsorted.swap(1, 2);
         assert_eq!(why(&unsorted), "its rows are not in order");
-        let mut twice = items();
+        let mut twice = ops();
         twice.push(twice[4].clone());
         assert_eq!(why(&twice), "its rows are not in order");
-        let mut missing = items();
+        let mut missing = ops();
         missing.remove(1);
         assert_eq!(why(&missing), "a tenant's rows are not those of its head");
-        assert_eq!(why(&items()[1..]), "rows of a tenant without a head");
-        let mut deletes = items();
+        assert_eq!(why(&ops()[1..]), "rows of a tenant without a head");
+        let mut deletes = ops();
         deletes[4].effect = Effect::Delete;
         assert_eq!(why(&deletes), "a snapshot that deletes");
-        let mut moved = items();
-        moved[4].key = full_key(TENANT, &4u64.to_be_bytes());
+        let mut moved = ops();
+        moved[4].key = 4u64.to_be_bytes().to_vec().into();
         assert_eq!(why(&moved), "a row is not what was put");
     }
 }

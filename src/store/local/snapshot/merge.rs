@@ -9,7 +9,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::file::{Effect, Item, Rows, Snapshot, Writer};
+use super::file::{Rows, Snapshot, Writer, place};
 use crate::id::TenantId;
 use crate::store::local::dir;
 use crate::store::local::disk::Disk;
@@ -18,8 +18,10 @@ use crate::store::local::log::frames::{FrameReader, LogError, Step, go_on};
 use crate::store::local::log::scan::{LastHead, records};
 use crate::store::local::log::segment::Wal;
 use crate::store::local::schema::{Part, Schema};
+use crate::store::local::tables::layout::split_key;
 use crate::store::local::tables::memtable::{Generation, Ranges};
 use crate::store::record::{Logged, LoggedBody};
+use crate::store::row::{Effect, Op, TableSpec};
 
 /// How much memory the changes of one run take; little in tests, so that they make runs at all.
 const RUN_BYTES: usize = if cfg!(test) { 64 << 10 } else { 64 << 20 };
@@ -145,10 +147,7 @@ impl<'a> Fold<'a> {
                 return Err("a record of a snapshot in the log");
             }
         };
-        run.replay(
-            tenant,
-            ops.into_iter().filter(|op| self.part.has(op.table())),
-        );
+        run.absorb(ops.into_iter().filter(|op| self.part.has(op.table)));
         Ok(())
     }
 
@@ -160,9 +159,9 @@ impl<'a> Fold<'a> {
         let file = Unfinished::new(disk, path.into());
         let io = LogError::io(file.path());
         let mut writer = Writer::create(disk.as_ref(), file.path(), 0, None).map_err(&io)?;
-        for item in sorted(run) {
+        for op in sorted(run) {
             go_on(self.stopped)?;
-            writer.push(&item).map_err(&io)?;
+            writer.push(&op).map_err(&io)?;
         }
         writer.finish().map_err(&io)?;
         drop(io);
@@ -172,24 +171,28 @@ impl<'a> Fold<'a> {
 
 /// The changes of a generation as a file has them. Ranges do not overlap, so of each file at most one
 /// covers a row.
-fn sorted(changes: Generation) -> Vec<Item> {
-    let mut items = Vec::new();
+fn sorted(changes: Generation) -> Vec<Op<'static>> {
+    let mut ops = Vec::new();
     for (table, changes) in changes.into_tables() {
         let (gone, rows) = changes.into_parts();
-        items.extend(apart(gone).into_iter().map(|(key, to)| Item {
-            table,
-            key,
-            effect: Effect::GoneTo(to),
+        let ranges = apart(gone).into_iter();
+        ops.extend(ranges.map(|(from, to)| {
+            let to = split_key(&to).map_or(to.as_slice(), |(_, to)| to);
+            op(table, &from, Effect::DeleteTo(to.to_vec().into()))
         }));
-        items.extend(rows.into_iter().map(|(key, value)| Item {
-            table,
-            key,
-            effect: value.map_or(Effect::Delete, Effect::Put),
+        ops.extend(rows.into_iter().map(|(key, value)| {
+            let put = |envelope: Vec<u8>| Effect::Put(envelope.into());
+            op(table, &key, value.map_or(Effect::Delete, put))
         }));
     }
     // Made of a few sorted stretches, which this sort finds.
-    items.sort_by(|a, b| a.place().cmp(&b.place()));
-    items
+    ops.sort_by(|a, b| place(a).cmp(&place(b)));
+    ops
+}
+
+fn op(table: &'static TableSpec, full_key: &[u8], effect: Effect<'static>) -> Op<'static> {
+    let (tenant, key) = split_key(full_key).unwrap_or((TenantId::ZERO, full_key));
+    Op::new(tenant, table, key.to_vec(), effect)
 }
 
 /// The same places in ranges that do not overlap, in order.
@@ -210,24 +213,24 @@ fn apart(mut ranges: Ranges) -> Ranges {
     apart
 }
 
-/// Effects in order of their places.
-type Source<'a> = Box<dyn Iterator<Item = Result<Item, LogError>> + Send + 'a>;
+/// Operations in order of their places.
+type Source<'a> = Box<dyn Iterator<Item = Result<Op<'static>, LogError>> + Send + 'a>;
 
 /// Sources as one: the rows there are in the end, in order of their places.
 pub struct Merge<'a> {
     /// The oldest first.
     sources: Vec<Source<'a>>,
-    /// The next effect of each source.
+    /// The next operation of each source.
     next: BinaryHeap<Next>,
     /// The ranges that began and did not end yet, and the sources they are from.
-    gone: Vec<(usize, Item)>,
-    /// The place of the row that was decided on last.
-    decided: Option<(u8, Vec<u8>)>,
+    ranges: Vec<(usize, Op<'static>)>,
+    /// The row that was decided on last.
+    decided: Option<(u8, TenantId, Vec<u8>)>,
 }
 
-/// The next effect of a source.
+/// The next operation of a source.
 struct Next {
-    item: Item,
+    op: Op<'static>,
     source: usize,
 }
 
@@ -237,7 +240,7 @@ impl<'a> Merge<'a> {
         let mut merge = Self {
             next: BinaryHeap::with_capacity(sources.len()),
             sources,
-            gone: Vec::new(),
+            ranges: Vec::new(),
             decided: None,
         };
         (0..merge.sources.len()).try_for_each(|source| merge.refill(source))?;
@@ -246,31 +249,31 @@ impl<'a> Merge<'a> {
 
     fn refill(&mut self, source: usize) -> Result<(), LogError> {
         let rows = self.sources.get_mut(source);
-        if let Some(item) = rows.and_then(Iterator::next).transpose()? {
-            self.next.push(Next { item, source });
+        if let Some(op) = rows.and_then(Iterator::next).transpose()? {
+            self.next.push(Next { op, source });
         }
         Ok(())
     }
 
     /// The next row, if there is one more.
-    fn row(&mut self) -> Result<Option<Item>, LogError> {
-        while let Some(Next { item, source }) = self.next.pop() {
+    fn row(&mut self) -> Result<Option<Op<'static>>, LogError> {
+        while let Some(Next { op, source }) = self.next.pop() {
             self.refill(source)?;
-            if let Effect::GoneTo(_) = item.effect {
-                self.gone.push((source, item));
+            if let Effect::DeleteTo(_) = op.effect {
+                self.ranges.push((source, op));
                 continue;
             }
-            let place = |(table, key): &(u8, Vec<u8>)| {
-                (*table, key.as_slice()) == (item.table.id, item.key.as_slice())
+            let same = |(table, tenant, key): &(u8, TenantId, Vec<u8>)| {
+                (*table, *tenant, key.as_slice()) == (op.table.id, op.tenant, &op.key)
             };
-            if self.decided.as_ref().is_some_and(place) {
+            if self.decided.as_ref().is_some_and(same) {
                 continue;
             }
-            self.decided = Some((item.table.id, item.key.clone()));
-            self.gone.retain(|(_, range)| covers(range, &item));
-            let is_gone = self.gone.iter().any(|(newer, _)| *newer > source);
-            if !is_gone && item.effect != Effect::Delete {
-                return Ok(Some(item));
+            self.decided = Some((op.table.id, op.tenant, op.key.to_vec()));
+            self.ranges.retain(|(_, range)| covers(range, &op));
+            let deleted = self.ranges.iter().any(|(newer, _)| *newer > source);
+            if !deleted && op.effect != Effect::Delete {
+                return Ok(Some(op));
             }
         }
         Ok(None)
@@ -278,15 +281,15 @@ impl<'a> Merge<'a> {
 }
 
 /// Whether a range that began at or before a row goes beyond it.
-fn covers(range: &Item, row: &Item) -> bool {
-    let Effect::GoneTo(to) = &range.effect else {
+fn covers(range: &Op<'_>, row: &Op<'_>) -> bool {
+    let Effect::DeleteTo(to) = &range.effect else {
         return false;
     };
-    range.table.id == row.table.id && row.key < *to
+    (range.table.id, range.tenant) == (row.table.id, row.tenant) && row.key < *to
 }
 
 impl Iterator for Merge<'_> {
-    type Item = Result<Item, LogError>;
+    type Item = Result<Op<'static>, LogError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.row().transpose()
@@ -296,7 +299,7 @@ impl Iterator for Merge<'_> {
 /// What is greatest comes off the heap first: of all places the first, and there the newest source.
 impl Ord for Next {
     fn cmp(&self, other: &Self) -> Ordering {
-        let place = other.item.place().cmp(&self.item.place());
+        let place = place(&other.op).cmp(&place(&self.op));
         place.then(self.source.cmp(&other.source))
     }
 }
@@ -322,7 +325,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::store::row::{Keyed, Load, TableSpec};
+    use crate::store::local::tables::layout::full_key;
+    use crate::store::row::{Keyed, Load};
+
+    const TENANT: TenantId = TenantId::from_bytes([7; 16]);
 
     static TABLES: [TableSpec; 2] = [
         TableSpec {
@@ -367,29 +373,27 @@ mod tests {
                 match step {
                     Step::Put(table, key, value) => {
                         model.insert((table, vec![key]), vec![value]);
-                        run.put(&TABLES[table], vec![key], vec![value]);
+                        run.put(&TABLES[table], full_key(TENANT, &[key]), vec![value]);
                     }
                     Step::Delete(table, key) => {
                         model.remove(&(table, vec![key]));
-                        run.delete(&TABLES[table], vec![key]);
+                        run.delete(&TABLES[table], full_key(TENANT, &[key]));
                     }
                     Step::DeleteRange(table, from, to) => {
                         model.retain(|(of, key), _| *of != table || !(from..to).contains(&key[0]));
-                        run.delete_range(&TABLES[table], vec![from], vec![to]);
+                        run.delete_range(&TABLES[table], full_key(TENANT, &[from]), full_key(TENANT, &[to]));
                     }
                     Step::Next => runs.push(Generation::default()),
                 }
             }
             let sources = runs.into_iter().map(|run| {
-                let items: Vec<_> = sorted(run).into_iter().map(Ok).collect();
-                Box::new(items.into_iter()) as Source<'_>
+                let ops: Vec<_> = sorted(run).into_iter().map(Ok).collect();
+                Box::new(ops.into_iter()) as Source<'_>
             });
             let merge = Merge::new(sources.collect()).map_err(|_| TestCaseError::fail("no trouble"))?;
-            let rows: Vec<_> = merge.map(|item| item.unwrap()).collect();
-            let expected: Vec<_> = model.into_iter().map(|((table, key), value)| Item {
-                table: &TABLES[table],
-                key,
-                effect: Effect::Put(value),
+            let rows: Vec<_> = merge.map(|op| op.unwrap()).collect();
+            let expected: Vec<_> = model.into_iter().map(|((table, key), value)| {
+                Op::new(TENANT, &TABLES[table], key, Effect::Put(value.into()))
             }).collect();
             prop_assert_eq!(rows, expected);
         }

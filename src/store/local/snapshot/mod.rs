@@ -13,4 +13,6 @@ mod file;
 pub mod keep;
 pub mod merge;
 
-pub use file::{Effect, Item, START, Snapshot, Writer, list};
+#[cfg(test)]
+pub use file::place;
+pub use file::{START, Snapshot, Writer, list};

@@ -11,7 +11,6 @@ use super::rebuild::{Erased, Fill};
 use super::replay;
 use super::stamp::Stamp;
 use super::{TableError, Tables};
-use crate::id::TenantId;
 use crate::store::ReadError;
 use crate::store::local::Shared;
 use crate::store::local::dir::Marker;
@@ -120,12 +119,10 @@ impl MemtableQueue {
     }
 
     /// Takes in what has become durable, up to `through`.
-    pub fn absorb(&self, records: Vec<(TenantId, Vec<Op>)>, through: Position) {
+    pub fn absorb(&self, ops: Vec<Op<'static>>, through: Position) {
         let mut state = self.lock();
         let growing = state.memtable.growing();
-        for (tenant, ops) in records {
-            growing.absorb(tenant, ops);
-        }
+        growing.absorb(ops);
         growing.through = through;
         let began = !growing.is_empty();
         if began && state.since.is_none() {

@@ -431,6 +431,12 @@ mod tests {
         ]
     }
 
+    /// The full key and the envelope of a row.
+    fn put(op: Op<'_>) -> (Vec<u8>, Vec<u8>) {
+        let envelope = op.envelope().unwrap().to_vec();
+        (full_key(op.tenant, &op.key), envelope)
+    }
+
     fn key(table: &TableSpec, number: u8) -> Vec<u8> {
         match table.keyed {
             Keyed::Sequence => u64::from(number).to_be_bytes().to_vec(),
@@ -454,13 +460,9 @@ mod tests {
                 Step::Put(tenant, number, len) => {
                     let tenant = TenantId::from_bytes([tenant; 16]);
                     let payload = vec![number; len];
-                    let Op::Put { key, value, .. } =
-                        Op::put(tenant, table, key(table, number), 1, &payload)
-                    else {
-                        unreachable!()
-                    };
-                    model.insert(full_key(tenant, &key), value.clone());
-                    pending.put(table, full_key(tenant, &key), value);
+                    let (key, value) = put(Op::put(tenant, table, key(table, number), 1, &payload));
+                    model.insert(key.clone(), value.clone());
+                    pending.put(table, key, value);
                 }
                 Step::Delete(tenant, number) => {
                     let full = full_key(TenantId::from_bytes([tenant; 16]), &key(table, number));
@@ -479,10 +481,7 @@ mod tests {
                         .map(|number| {
                             let key = key(table, number);
                             let op = Op::put(tenant, table, key, 1, &vec![number; len]);
-                            let Op::Put { key, value, .. } = op else {
-                                unreachable!()
-                            };
-                            (full_key(tenant, &key), value)
+                            put(op)
                         })
                         .collect();
                     rows.sort();
@@ -557,10 +556,8 @@ mod tests {
         for number in 0..100u64 {
             let mut one = Generation::default();
             let key = number.to_be_bytes().to_vec();
-            let Op::Put { key, value, .. } = Op::put(tenant, &SEQUENCE, key, 1, b"row") else {
-                unreachable!()
-            };
-            one.put(&SEQUENCE, full_key(tenant, &key), value);
+            let (key, value) = put(Op::put(tenant, &SEQUENCE, key, 1, b"row"));
+            one.put(&SEQUENCE, key, value);
             one.tables()
                 .for_each(|(table, changes)| Layout(&tables).apply(table, changes).unwrap());
         }

@@ -10,11 +10,9 @@ use std::sync::Arc;
 
 use super::layout::full_key;
 use super::{Change, Pair};
-use crate::id::TenantId;
 use crate::store::ReadError;
 use crate::store::local::log::frame::Position;
-use crate::store::record::LoggedOp;
-use crate::store::row::{Op, TableSpec};
+use crate::store::row::{Effect, Op, TableSpec};
 
 /// Ranges of full keys: the first that goes, and the first that stays.
 pub type Ranges = Vec<(Vec<u8>, Vec<u8>)>;
@@ -86,28 +84,15 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Takes a record's operations in.
-    pub fn absorb(&mut self, tenant: TenantId, ops: Vec<Op>) {
+    /// Takes operations in, in their order.
+    pub fn absorb<'o>(&mut self, ops: impl IntoIterator<Item = Op<'o>>) {
         for op in ops {
-            match op {
-                Op::Put { table, key, value } => self.put(table, full_key(tenant, &key), value),
-                Op::Delete { table, key } => self.delete(table, full_key(tenant, &key)),
-                Op::DeleteRange { table, from, to } => {
-                    self.delete_range(table, full_key(tenant, &from), full_key(tenant, &to));
-                }
-            }
-        }
-    }
-
-    /// Takes in a record's operations as they lie in the log.
-    pub fn replay<'o>(&mut self, tenant: TenantId, ops: impl Iterator<Item = LoggedOp<'o>>) {
-        let full = |key| full_key(tenant, key);
-        for op in ops {
-            match op {
-                LoggedOp::Put { table, key, value } => self.put(table, full(key), value.to_vec()),
-                LoggedOp::Delete { table, key } => self.delete(table, full(key)),
-                LoggedOp::DeleteRange { table, from, to } => {
-                    self.delete_range(table, full(from), full(to));
+            let key = full_key(op.tenant, &op.key);
+            match op.effect {
+                Effect::Put(envelope) => self.put(op.table, key, envelope.into_owned()),
+                Effect::Delete => self.delete(op.table, key),
+                Effect::DeleteTo(to) => {
+                    self.delete_range(op.table, key, full_key(op.tenant, &to));
                 }
             }
         }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Tables;
-use super::layout::Layout;
+use super::layout::{Layout, full_key};
 use super::memtable::{Generation, Ranges};
 use crate::store::local::Shared;
 use crate::store::local::dir::DataDir;
@@ -17,11 +17,11 @@ use crate::store::local::log::frame::Tail;
 use crate::store::local::log::frames::{LogError, go_on};
 use crate::store::local::log::segment::Wal;
 use crate::store::local::schema::{Part, Schema};
+use crate::store::local::snapshot::Snapshot;
 use crate::store::local::snapshot::keep::FileHold;
 use crate::store::local::snapshot::merge::{Fold, Folded};
-use crate::store::local::snapshot::{Effect, Snapshot};
 use crate::store::record::Lsn;
-use crate::store::row::TableSpec;
+use crate::store::row::{Effect, TableSpec};
 use crate::store::{OpenError, ReadError};
 
 /// What the names of a rebuild's runs begin with.
@@ -126,24 +126,25 @@ fn show(
 ) -> Result<(), RebuildError> {
     let mut chunk: Option<Chunk> = None;
     let mut bytes = 0;
-    for item in folded.rows {
-        let item = item?;
-        let Effect::Put(value) = item.effect else {
+    for op in folded.rows {
+        let op = op?;
+        let Effect::Put(envelope) = op.effect else {
             continue;
         };
-        let fits = |chunk: &Chunk| chunk.table.id == item.table.id && bytes < CHUNK_BYTES;
+        let fits = |chunk: &Chunk| chunk.table.id == op.table.id && bytes < CHUNK_BYTES;
         if !chunk.as_ref().is_some_and(fits) {
             go_on(fold.stopped)?;
-            let table = item.table;
+            let table = op.table;
             let rows = Vec::new();
             if let Some(full) = chunk.replace(Chunk { table, rows }) {
                 take(full)?;
             }
             bytes = 0;
         }
-        bytes += item.key.len() + value.len();
+        bytes += op.key.len() + envelope.len();
         if let Some(chunk) = &mut chunk {
-            chunk.rows.push((item.key, value));
+            let key = full_key(op.tenant, &op.key);
+            chunk.rows.push((key, envelope.into_owned()));
         }
     }
     chunk.map_or(Ok(()), take)

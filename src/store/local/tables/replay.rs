@@ -131,7 +131,7 @@ fn replay(
                     check_known(tenant, sequence, head, known)?;
                 }
                 if let LoggedBody::Tenant { ops, .. } | LoggedBody::Side(ops) = body {
-                    batch.replay(tenant, ops.into_iter());
+                    batch.absorb(ops);
                 }
             }
             lsn = lsn.plus(1);

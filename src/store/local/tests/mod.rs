@@ -88,16 +88,18 @@ impl Tenant {
             ),
         ];
         if number % 7 == 6 {
-            rows.push(Op::Delete {
-                table: INTENTS,
-                key: (number - 3).to_be_bytes().to_vec(),
-            });
+            rows.push(Op::delete(id, INTENTS, (number - 3).to_be_bytes().to_vec()));
         }
         self.of_rows(id, rows, Some(format!("opening {number}").into_bytes()))
     }
 
-    pub fn of_rows(&mut self, id: TenantId, rows: Vec<Op>, opening: Option<Vec<u8>>) -> Record {
-        rows.iter().for_each(|op| self.ledger.fold(id, op));
+    pub fn of_rows(
+        &mut self,
+        id: TenantId,
+        rows: Vec<Op<'static>>,
+        opening: Option<Vec<u8>>,
+    ) -> Record {
+        rows.iter().for_each(|op| self.ledger.fold(op));
         let sequence = Sequence::new(self.next);
         let head = Head {
             sequence,
@@ -735,7 +737,7 @@ fn a_look_finds_rows_that_are_not_those_of_the_head() {
     f.write([1; 20]);
     let extra = Op::put(tenant(1), FACTS, vec![99], 1, b"in no record");
     let expected = f.tenants.get_mut(&tenant(1)).unwrap();
-    expected.ledger.fold(tenant(1), &extra);
+    expected.ledger.fold(&extra);
     f.write([1]);
     f.close();
     let seen = ReadOnly::open(f.dir.path(), &SCHEMA).unwrap();
@@ -994,15 +996,8 @@ fn long_rows_and_records_longer_than_a_segment() {
         f.kill();
         f.open();
     }
-    let rows = vec![Op::Delete {
-        table: FACTS,
-        key: b"long".to_vec(),
-    }];
-    let erase = Op::DeleteRange {
-        table: &OPENINGS,
-        from: vec![0; 8],
-        to: vec![0xFF; 8],
-    };
+    let rows = vec![Op::delete(id, FACTS, b"long".to_vec())];
+    let erase = Op::delete_range(id, &OPENINGS, vec![0; 8], vec![0xFF; 8]);
     let rows = rows.into_iter().chain([erase]).collect();
     let record = f.tenants.entry(id).or_default().of_rows(id, rows, None);
     f.store().append(record, ()).wait().unwrap();

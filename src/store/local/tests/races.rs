@@ -123,14 +123,11 @@ fn key(number: u64) -> Vec<u8> {
 }
 
 /// A record that sets every row to this version, or, now and then, has them all go.
-fn record(version: u64, goes: bool) -> Vec<Op> {
+fn record(version: u64, goes: bool) -> Vec<Op<'static>> {
     let [natural, sequence] = &SCHEMA;
     let rows = (0..KEYS).flat_map(|number| {
         [natural, sequence].map(|table| match goes {
-            true => Op::Delete {
-                table,
-                key: key(number),
-            },
+            true => Op::delete(TENANT, table, key(number)),
             false => Op::put(TENANT, table, key(number), 1, &version.to_be_bytes()),
         })
     });
@@ -200,7 +197,7 @@ fn what_is_durable_is_always_there_to_be_read() {
                 chain: 0,
             };
             let ops = record(number, number == 3);
-            shared.memtable_queue.absorb(vec![(TENANT, ops)], through);
+            shared.memtable_queue.absorb(ops, through);
             shared
                 .counters
                 .durable

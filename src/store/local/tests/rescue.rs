@@ -141,7 +141,7 @@ fn a_repair_that_does_not_come_to_the_head_changes_nothing() {
     // A row that no record has.
     let extra = Op::put(tenant(1), FACTS, vec![99], 1, b"in no record");
     let expected = f.tenants.get_mut(&tenant(1)).unwrap();
-    expected.ledger.fold(tenant(1), &extra);
+    expected.ledger.fold(&extra);
     f.write([1]);
     f.wait_until_applied();
     f.close();

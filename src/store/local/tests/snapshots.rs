@@ -14,14 +14,14 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::{Call, FACTS, Fixture, INTENTS, LAST_USED, SCHEMA, eventually, open_hooked, tenant};
-use crate::id::{Sequence, TenantId};
+use crate::id::Sequence;
 use crate::store::local::dir::SNAPSHOTS;
 use crate::store::local::disk::LogFile;
 use crate::store::local::schema::{Part, rank};
-use crate::store::local::snapshot::{Effect, Snapshot};
+use crate::store::local::snapshot::Snapshot;
 use crate::store::local::*;
 use crate::store::row::{ENTRIES, HEADS, OPENINGS};
-use crate::store::{Op, ReadError};
+use crate::store::{Effect, Op, ReadError};
 
 /// Every row there is, in the order of a snapshot.
 type Rows = BTreeMap<(u8, u8, Vec<u8>), Vec<u8>>;
@@ -58,23 +58,22 @@ fn rows_of(snapshot: &Snapshot) -> Rows {
     let schema = Schema::new(&SCHEMA);
     snapshot.check(&disk, &schema, &|| false).unwrap();
     let rows = snapshot.rows(&disk, &schema, Part::Whole);
-    rows.map(|item| {
-        let item = item.unwrap();
-        let Effect::Put(value) = item.effect else {
-            panic!("a snapshot deletes")
-        };
-        ((rank(item.table), item.table.id, item.key), value)
+    rows.map(|op| {
+        let op = op.unwrap();
+        let envelope = op.envelope().expect("a snapshot only puts").to_vec();
+        let key = full_key(op.tenant, &op.key);
+        ((rank(op.table), op.table.id, key), envelope)
     })
     .collect()
 }
 
-fn apply(rows: &mut Rows, tenant: TenantId, op: &Op) {
-    let place = |key: &[u8]| (rank(op.table()), op.table().id, full_key(tenant, key));
-    match op {
-        Op::Put { key, value, .. } => drop(rows.insert(place(key), value.clone())),
-        Op::Delete { key, .. } => drop(rows.remove(&place(key))),
-        Op::DeleteRange { from, to, .. } => {
-            let (from, to) = (place(from), place(to));
+fn apply(rows: &mut Rows, op: &Op<'_>) {
+    let place = |key: &[u8]| (rank(op.table), op.table.id, full_key(op.tenant, key));
+    match &op.effect {
+        Effect::Put(envelope) => drop(rows.insert(place(&op.key), envelope.to_vec())),
+        Effect::Delete => drop(rows.remove(&place(&op.key))),
+        Effect::DeleteTo(to) => {
+            let (from, to) = (place(&op.key), place(to));
             rows.retain(|row, _| !(*row >= from && *row < to));
         }
     }
@@ -141,7 +140,7 @@ fn a_snapshot_is_what_all_records_before_it_come_to() {
     runner
         .run(&steps, |steps| {
             let mut f = fixture();
-            let mut log: Vec<(u64, TenantId, Vec<Op>)> = Vec::new();
+            let mut log: Vec<(u64, Vec<Op<'static>>)> = Vec::new();
             let mut kept: BTreeMap<u64, Rows> = BTreeMap::new();
             for step in steps {
                 let (who, op) = match step {
@@ -152,15 +151,15 @@ fn a_snapshot_is_what_all_records_before_it_come_to() {
                     }
                     Step::Delete(who, table, number) => {
                         let key = key(table, number);
-                        (who, Op::Delete { table, key })
+                        (who, Op::delete(tenant(who), table, key))
                     }
                     Step::DeleteRange(who, table, a, b) => {
                         let (from, to) = (key(table, a), key(table, b));
-                        (who, Op::DeleteRange { table, from, to })
+                        (who, Op::delete_range(tenant(who), table, from, to))
                     }
                 };
                 let id = tenant(who);
-                let record = if op.table().id == LAST_USED.id {
+                let record = if op.table.id == LAST_USED.id {
                     Record::side(id, vec![op])
                 } else {
                     let tenant = f.tenants.entry(id).or_default();
@@ -168,7 +167,7 @@ fn a_snapshot_is_what_all_records_before_it_come_to() {
                 };
                 let ops = record.ops().to_vec();
                 let mark = f.store().append(record, ()).wait().unwrap();
-                log.push((mark.lsn().get(), id, ops));
+                log.push((mark.lsn().get(), ops));
                 for snapshot in f.store().0.shared().snapshot_manager.kept() {
                     let lsn = snapshot.cover.lsn.get();
                     if snapshot.path.exists() && !kept.contains_key(&lsn) {
@@ -184,8 +183,8 @@ fn a_snapshot_is_what_all_records_before_it_come_to() {
             let mut model = Rows::new();
             let mut log = log.into_iter().peekable();
             for (lsn, rows) in kept {
-                while let Some((_, id, ops)) = log.next_if(|(number, ..)| *number <= lsn) {
-                    ops.iter().for_each(|op| apply(&mut model, id, op));
+                while let Some((_, ops)) = log.next_if(|(number, _)| *number <= lsn) {
+                    ops.iter().for_each(|op| apply(&mut model, op));
                 }
                 prop_assert!(rows == model, "the snapshot of {lsn} is something else");
             }
@@ -644,15 +643,8 @@ fn an_old_row_neither_overwrites_nor_revives() {
     let memtable_queue = open_slowly(&mut f);
     let changes = vec![
         Op::put(id, &OPENINGS, opening(0), 1, b"newer"),
-        Op::Delete {
-            table: &OPENINGS,
-            key: opening(2),
-        },
-        Op::DeleteRange {
-            table: &OPENINGS,
-            from: opening(4),
-            to: opening(8),
-        },
+        Op::delete(id, &OPENINGS, opening(2)),
+        Op::delete_range(id, &OPENINGS, opening(4), opening(8)),
         Op::put(id, &OPENINGS, opening(5), 1, b"after the range"),
     ];
     let record = f.tenants.entry(id).or_default().of_rows(id, changes, None);
