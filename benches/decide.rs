@@ -12,9 +12,9 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use arf::decide::evidence::{Counts, Evidence, SetSoFar};
+use arf::decide::evidence::{ChangeSetTotals, Counts, Evidence};
 use arf::decide::intent::{
-    Ask, BoundedString, BoundedVec, ChangeScope, Context, Environment, Intent, Operation,
+    BoundedString, BoundedVec, ChangeScope, Context, Environment, Intent, IntentKind, Operation,
     PermissionLevel, ResourceScope, ResourceType,
 };
 use arf::decide::{Rules, counterfactual, decide};
@@ -28,9 +28,9 @@ fn text<const MIN: usize, const MAX: usize>(text: &str) -> BoundedString<MIN, MA
     BoundedString::new(text).expect("short texts")
 }
 
-fn intent(ask: Ask, environment: Environment, operation: Operation) -> Intent {
+fn intent(kind: IntentKind, environment: Environment, operation: Operation) -> Intent {
     Intent {
-        ask,
+        kind,
         environment,
         requester: text("ci@example.com"),
         operation: Some(operation),
@@ -44,16 +44,16 @@ fn intent(ask: Ask, environment: Environment, operation: Operation) -> Intent {
     }
 }
 
-fn provision(resource_type: ResourceType, size: &str) -> Ask {
-    Ask::ProvisionResource {
+fn provision(resource_type: ResourceType, size: &str) -> IntentKind {
+    IntentKind::ProvisionResource {
         resource_type,
         region: text("westeurope"),
         size: text(size),
     }
 }
 
-fn deploy(change_scope: ChangeScope, target: Environment) -> Ask {
-    Ask::DeployConfig {
+fn deploy(change_scope: ChangeScope, target: Environment) -> IntentKind {
+    IntentKind::DeployConfig {
         service_name: text("payments-api"),
         change_scope,
         deployment_target: target,
@@ -69,7 +69,7 @@ fn learned(failures: u64, trials: u64) -> Evidence {
         imported: 0,
     };
     let mut evidence = Evidence {
-        change_set: SetSoFar::default(),
+        change_set: ChangeSetTotals::default(),
         ..Evidence::default()
     };
     for category in arf::decide::Category::ALL {
@@ -87,7 +87,7 @@ fn shapes() -> Vec<(&'static str, Intent, Evidence)> {
             Operation::Update,
         )
     };
-    let admin = Ask::GrantAccess {
+    let admin = IntentKind::GrantAccess {
         principal: text("eve@example.com"),
         permission_level: PermissionLevel::Admin,
         resource_scope: ResourceScope::new("/").expect("a scope"),

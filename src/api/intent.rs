@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::json::{self, Fields, Invalid};
 use super::problem::Problem;
 use crate::decide::intent::{
-    Ask, ChangeScope, ChangeSet, Context, Environment, Forecast, Hallucination, Intent, IntentType,
-    Operation, PermissionLevel, ResourceScope, ResourceType, RiskLevel,
+    ChangeScope, ChangeSet, Context, Environment, Forecast, HallucinationSignals, Intent,
+    IntentKind, IntentType, Operation, PermissionLevel, ResourceScope, ResourceType, RiskLevel,
 };
 use crate::id::IntentId;
 use crate::number::{Magnitude, Probability, Usd};
@@ -76,7 +76,7 @@ fn intent_of_type(kind: IntentType, mut fields: Fields<'_>) -> Result<ParsedInte
     };
     fields.finish(|| {
         let intent = Intent {
-            ask: ask?,
+            kind: ask?,
             environment: environment?,
             requester: requester?,
             operation,
@@ -92,25 +92,25 @@ fn intent_of_type(kind: IntentType, mut fields: Fields<'_>) -> Result<ParsedInte
     })
 }
 
-fn provision_resource(fields: &mut Fields<'_>) -> Option<Ask> {
+fn provision_resource(fields: &mut Fields<'_>) -> Option<IntentKind> {
     let resource_type = json::string_enum(ResourceType::ALL, ResourceType::as_str);
     let resource_type = fields.required("resource_type", resource_type);
     let region = fields.required("region", json::text);
     let size = fields.required("size", json::text);
-    Some(Ask::ProvisionResource {
+    Some(IntentKind::ProvisionResource {
         resource_type: resource_type?,
         region: region?,
         size: size?,
     })
 }
 
-fn grant_access(fields: &mut Fields<'_>) -> Option<Ask> {
+fn grant_access(fields: &mut Fields<'_>) -> Option<IntentKind> {
     let principal = fields.required("principal", json::text);
     let permission_level = json::string_enum(PermissionLevel::ALL, PermissionLevel::as_str);
     let permission_level = fields.required("permission_level", permission_level);
     let resource_scope = fields.required("resource_scope", json::parsed(ResourceScope::new));
     let justification = fields.optional("justification", json::text);
-    Some(Ask::GrantAccess {
+    Some(IntentKind::GrantAccess {
         principal: principal?,
         permission_level: permission_level?,
         resource_scope: resource_scope?,
@@ -118,13 +118,13 @@ fn grant_access(fields: &mut Fields<'_>) -> Option<Ask> {
     })
 }
 
-fn deploy_config(fields: &mut Fields<'_>) -> Option<Ask> {
+fn deploy_config(fields: &mut Fields<'_>) -> Option<IntentKind> {
     let service_name = fields.required("service_name", json::text);
     let change_scope = json::string_enum(ChangeScope::ALL, ChangeScope::as_str);
     let change_scope = fields.required("change_scope", change_scope);
     let deployment_target = fields.required("deployment_target", environment);
     let risk_level_hint = fields.optional("risk_level_hint", json::number(Probability::new));
-    Some(Ask::DeployConfig {
+    Some(IntentKind::DeployConfig {
         service_name: service_name?,
         change_scope: change_scope?,
         deployment_target: deployment_target?,
@@ -229,7 +229,7 @@ fn forecast(value: &Value) -> Result<Forecast, Invalid> {
     })
 }
 
-fn hallucination(value: &Value) -> Result<Hallucination, Invalid> {
+fn hallucination(value: &Value) -> Result<HallucinationSignals, Invalid> {
     let lift = |value: f64| {
         if (-1.0..=1.0).contains(&value) {
             Ok(value)
@@ -242,7 +242,7 @@ fn hallucination(value: &Value) -> Result<Hallucination, Invalid> {
     let evidence_lift = fields.required("evidence_lift", json::number(lift));
     let contradiction = fields.required("contradiction", json::number(Probability::new));
     fields.finish(|| {
-        Some(Hallucination {
+        Some(HallucinationSignals {
             entropy: entropy?,
             evidence_lift: evidence_lift?,
             contradiction: contradiction?,
@@ -489,10 +489,10 @@ mod tests {
         vec((any::<String>(), value), 0..3).prop_map(|members| members.into_iter().collect())
     }
 
-    fn an_ask() -> impl Strategy<Value = Ask> {
+    fn an_ask() -> impl Strategy<Value = IntentKind> {
         prop_oneof![
             (one_of(ResourceType::ALL), a_text(), a_text()).prop_map(
-                |(resource_type, region, size)| Ask::ProvisionResource {
+                |(resource_type, region, size)| IntentKind::ProvisionResource {
                     resource_type,
                     region,
                     size
@@ -505,7 +505,7 @@ mod tests {
                 of(a_text())
             )
                 .prop_map(|(principal, permission_level, scope, justification)| {
-                    Ask::GrantAccess {
+                    IntentKind::GrantAccess {
                         principal,
                         permission_level,
                         resource_scope: ResourceScope::new(scope).unwrap(),
@@ -520,7 +520,7 @@ mod tests {
             )
                 .prop_map(
                     |(service_name, change_scope, deployment_target, risk_level_hint)| {
-                        Ask::DeployConfig {
+                        IntentKind::DeployConfig {
                             service_name,
                             change_scope,
                             deployment_target,
@@ -538,7 +538,7 @@ mod tests {
                 confidence,
             });
         let hallucination = (magnitude(), -1.0..=1.0, share()).prop_map(
-            |(entropy, evidence_lift, contradiction)| Hallucination {
+            |(entropy, evidence_lift, contradiction)| HallucinationSignals {
                 entropy,
                 evidence_lift,
                 contradiction,
@@ -608,10 +608,10 @@ mod tests {
         );
         (who, what, json_object(), json_object(), a_context()).prop_map(
             |(who, what, provenance, configuration, context)| {
-                let (ask, environment, requester, operation) = who;
+                let (kind, environment, requester, operation) = who;
                 let (changed_fields, change_set, cost, policy_violations) = what;
                 Intent {
-                    ask,
+                    kind,
                     environment,
                     requester,
                     operation,

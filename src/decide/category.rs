@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::intent::{Ask, Intent, ResourceType};
+use super::intent::{Intent, IntentKind, ResourceType};
 use crate::string_enum;
 
 string_enum!(
@@ -24,15 +24,15 @@ string_enum!(
 impl Category {
     /// The category that `intent` falls into.
     pub fn of(intent: &Intent) -> Self {
-        match &intent.ask {
-            Ask::ProvisionResource { resource_type, .. } => match resource_type {
+        match &intent.kind {
+            IntentKind::ProvisionResource { resource_type, .. } => match resource_type {
                 ResourceType::Database | ResourceType::StorageAccount => Self::Database,
                 ResourceType::Vm => Self::Compute,
                 ResourceType::VirtualNetwork => Self::Network,
                 ResourceType::KubernetesCluster | ResourceType::FunctionApp => Self::Default,
             },
-            Ask::GrantAccess { .. } => Self::Security,
-            Ask::DeployConfig { service_name, .. } => {
+            IntentKind::GrantAccess { .. } => Self::Security,
+            IntentKind::DeployConfig { service_name, .. } => {
                 let mut places = service_name.as_str().as_bytes().windows("database".len());
                 let named = places.any(|place| place.eq_ignore_ascii_case(b"database"));
                 if named { Self::Database } else { Self::Default }

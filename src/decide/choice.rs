@@ -11,7 +11,7 @@ use super::settings::Settings;
 
 /// One intent with every number that the choice rests on.
 #[derive(Debug)]
-pub struct Case<'a> {
+pub struct Assessment<'a> {
     /// What is asked.
     pub intent: &'a Intent,
     /// The category it falls into.
@@ -25,7 +25,7 @@ pub struct Case<'a> {
     /// The risk, with its parts.
     pub risk: Risk,
     /// What is not known.
-    pub doubt: Epistemic,
+    pub epistemic: Epistemic,
     /// What each action is expected to cost.
     pub losses: Losses,
     /// The first number that came out as none; it stands at its worst above.
@@ -36,7 +36,7 @@ pub struct Case<'a> {
 
 /// Something that stands against an approval.
 #[derive(Debug)]
-pub enum Obstacle<'a> {
+pub enum Blocker<'a> {
     /// Violations that the caller itself reports.
     CallerViolations(&'a [BoundedString<1, 1_024>]),
     /// A policy forbids it.
@@ -53,7 +53,7 @@ pub enum Obstacle<'a> {
     TooWide(Interval),
 }
 
-impl Obstacle<'_> {
+impl Blocker<'_> {
     /// What it makes of the intent if nothing stands before it.
     pub const fn action(&self) -> Action {
         match self {
@@ -66,64 +66,64 @@ impl Obstacle<'_> {
     }
 }
 
-impl Case<'_> {
+impl Assessment<'_> {
     /// All obstacles in their order, each worked out only when the iterator comes to it. The interval,
     /// which costs more than all the rest, comes last.
-    pub fn obstacles(&self) -> impl Iterator<Item = Obstacle<'_>> {
+    pub fn blockers(&self) -> impl Iterator<Item = Blocker<'_>> {
         let by_loss = std::iter::once_with(|| match self.action_by_loss() {
             Action::Approve => self.too_wide(),
-            action @ (Action::Deny | Action::Escalate) => Some(Obstacle::Loss(action)),
+            action @ (Action::Deny | Action::Escalate) => Some(Blocker::Loss(action)),
         });
-        self.firm_obstacles()
+        self.hard_blockers()
             .chain(by_loss.flatten().filter(|_| self.broken.is_none()))
     }
 
     /// What may be done.
     pub fn action(&self) -> Action {
-        self.obstacles()
+        self.blockers()
             .next()
             .map_or(Action::Approve, |first| first.action())
     }
 
     /// What may be done if the interval is narrow enough, which is not looked at.
     pub fn action_if_narrow(&self) -> Action {
-        let first = self.firm_obstacles().next();
+        let first = self.hard_blockers().next();
         first.map_or_else(|| self.action_by_loss(), |first| first.action())
     }
 
     /// Those that no loss can outweigh.
-    fn firm_obstacles(&self) -> impl Iterator<Item = Obstacle<'_>> {
+    fn hard_blockers(&self) -> impl Iterator<Item = Blocker<'_>> {
         let reported = self.intent.policy_violations.as_slice();
-        let violations = (!reported.is_empty()).then_some(Obstacle::CallerViolations(reported));
-        let gate = self.broken.is_none() && self.doubt.psi > self.settings.doubt.psi_max;
+        let violations = (!reported.is_empty()).then_some(Blocker::CallerViolations(reported));
+        let gate = self.broken.is_none() && self.epistemic.psi > self.settings.epistemic.psi_max;
         violations
             .into_iter()
-            .chain(self.findings.violations.iter().map(Obstacle::Forbidden))
-            .chain(self.broken.map(Obstacle::NotFinite))
+            .chain(self.findings.violations.iter().map(Blocker::Forbidden))
+            .chain(self.broken.map(Blocker::NotFinite))
             .chain(
                 self.findings
                     .escalations
                     .iter()
-                    .map(Obstacle::PolicyEscalates),
+                    .map(Blocker::PolicyEscalates),
             )
-            .chain(gate.then_some(Obstacle::Gate))
+            .chain(gate.then_some(Blocker::Gate))
     }
 
     fn action_by_loss(&self) -> Action {
-        guarded(&self.losses, self.settings.losses.cost_review)
+        guarded_choice(&self.losses, self.settings.losses.cost_review)
     }
 
-    fn too_wide(&self) -> Option<Obstacle<'_>> {
+    fn too_wide(&self) -> Option<Blocker<'_>> {
         let interval = self.risk.interval(self.intervals);
         let wide = interval.width() > self.settings.risk.interval_width_max;
-        wide.then_some(Obstacle::TooWide(interval))
+        wide.then_some(Blocker::TooWide(interval))
     }
 }
 
 /// The least loss, guarded: an approval has to beat a review at its plain cost, without the doubt
 /// that makes asking dearer, so more doubt never turns an escalation into an approval. Ties go to the
 /// person, then to denying.
-pub fn guarded(losses: &Losses, cost_review: f64) -> Action {
+pub fn guarded_choice(losses: &Losses, cost_review: f64) -> Action {
     let Losses {
         approve,
         deny,

@@ -17,12 +17,13 @@
 use serde_json::{Map, Value, json};
 
 use super::category::Category;
-use super::choice::Case;
+use super::choice::Assessment;
 use super::decision::{Action, ChangeKind, Counterfactual, Decision, Difference, number};
-use super::doubt::entropy_for;
+use super::epistemic::entropy_for;
 use super::evidence::Evidence;
 use super::intent::{
-    Ask, BoundedString, BoundedVec, ChangeScope, Environment, Intent, Operation, PermissionLevel,
+    BoundedString, BoundedVec, ChangeScope, Environment, Intent, IntentKind, Operation,
+    PermissionLevel,
 };
 use super::loss::Impact;
 use super::risk::Intervals;
@@ -52,7 +53,7 @@ pub fn counterfactual(
         return None;
     }
     let mut search = Search {
-        tried: without_kept(intent),
+        tried: without_unused_fields(intent),
         evidence,
         rules,
         at,
@@ -69,9 +70,9 @@ pub fn counterfactual(
 
 /// The intent without what is only kept for it: no rule reads provenance or configuration (a law in
 /// `laws.rs`), and they can be large.
-fn without_kept(intent: &Intent) -> Intent {
+fn without_unused_fields(intent: &Intent) -> Intent {
     Intent {
-        ask: intent.ask.clone(),
+        kind: intent.kind.clone(),
         environment: intent.environment,
         requester: intent.requester.clone(),
         operation: intent.operation,
@@ -247,7 +248,7 @@ impl Search<'_> {
         answer
     }
 
-    fn case<'b>(&'b self, evidence: &'b Evidence) -> Case<'b> {
+    fn case<'b>(&'b self, evidence: &'b Evidence) -> Assessment<'b> {
         assess(&self.tried, evidence, self.rules, self.at, &self.intervals)
     }
 
@@ -309,8 +310,8 @@ fn fewest(not: u64, holds: impl Fn(u64) -> bool) -> Option<u64> {
 /// What the caller may decide, each the nearest first.
 fn choices(intent: &Intent, rules: &Rules) -> Vec<Edit> {
     let mut edits = Vec::new();
-    match &intent.ask {
-        Ask::ProvisionResource {
+    match &intent.kind {
+        IntentKind::ProvisionResource {
             resource_type,
             size,
             ..
@@ -326,7 +327,7 @@ fn choices(intent: &Intent, rules: &Rules) -> Vec<Edit> {
                 );
             }
         }
-        Ask::GrantAccess {
+        IntentKind::GrantAccess {
             permission_level, ..
         } => {
             let lower = PermissionLevel::ALL
@@ -335,7 +336,7 @@ fn choices(intent: &Intent, rules: &Rules) -> Vec<Edit> {
                 .filter(|level| *level < permission_level);
             edits.extend(lower.copied().map(Edit::Permission));
         }
-        Ask::DeployConfig { change_scope, .. } => {
+        IntentKind::DeployConfig { change_scope, .. } => {
             let smaller = ChangeScope::ALL
                 .iter()
                 .rev()
@@ -352,13 +353,13 @@ fn choices(intent: &Intent, rules: &Rules) -> Vec<Edit> {
 
 /// What could be different in the world: violations mended, fewer deletes in the plan, and each
 /// measurement at the value where the losses, which are affine in it, or the gate would turn.
-fn facts(case: &Case<'_>, had: Action) -> Vec<Edit> {
+fn facts(case: &Assessment<'_>, had: Action) -> Vec<Edit> {
     let mut edits = Vec::new();
-    let Case {
+    let Assessment {
         intent,
         settings,
         losses,
-        doubt,
+        epistemic,
         ..
     } = case;
     let context = &intent.context;
@@ -410,8 +411,8 @@ fn facts(case: &Case<'_>, had: Action) -> Vec<Edit> {
     }
 
     if let Some(signals) = &context.hallucination {
-        let known = (1.0 - doubt.forecast_uncertainty) * (1.0 - doubt.data_sparsity);
-        let highest = entropy_for(1.0 - (1.0 - settings.doubt.psi_max) / known, signals);
+        let known = (1.0 - epistemic.forecast_uncertainty) * (1.0 - epistemic.data_sparsity);
+        let highest = entropy_for(1.0 - (1.0 - settings.epistemic.psi_max) / known, signals);
         let lower = steps_around(highest, signals.entropy.get(), ENTROPY_STEPS);
         edits.extend(
             lower
@@ -427,11 +428,11 @@ fn places(intent: &Intent) -> Vec<Edit> {
     if !intent.touches_prod() {
         return Vec::new();
     }
-    let target = match intent.ask {
-        Ask::DeployConfig {
+    let target = match intent.kind {
+        IntentKind::DeployConfig {
             deployment_target, ..
         } => Some(deployment_target),
-        Ask::ProvisionResource { .. } | Ask::GrantAccess { .. } => None,
+        IntentKind::ProvisionResource { .. } | IntentKind::GrantAccess { .. } => None,
     };
     let elsewhere = |place: Environment, to| {
         if place == Environment::Prod {
@@ -465,17 +466,19 @@ impl Edit {
     /// Exchanges this value and the intent's; twice is back.
     fn swap(&mut self, intent: &mut Intent) {
         use std::mem::swap;
-        match (self, &mut intent.ask) {
-            (Self::Size(to), Ask::ProvisionResource { size, .. }) => swap(to, size),
+        match (self, &mut intent.kind) {
+            (Self::Size(to), IntentKind::ProvisionResource { size, .. }) => swap(to, size),
             (
                 Self::Permission(to),
-                Ask::GrantAccess {
+                IntentKind::GrantAccess {
                     permission_level, ..
                 },
             ) => {
                 swap(to, permission_level);
             }
-            (Self::Reach(to), Ask::DeployConfig { change_scope, .. }) => swap(to, change_scope),
+            (Self::Reach(to), IntentKind::DeployConfig { change_scope, .. }) => {
+                swap(to, change_scope)
+            }
             (Self::Operation(to), _) => swap(to, &mut intent.operation),
             (Self::Violations(to), _) => swap(to, &mut intent.policy_violations),
             (Self::Deletes(to), _) => {
@@ -494,7 +497,7 @@ impl Edit {
                 swap(to, &mut intent.environment);
                 if let (
                     Some(target),
-                    Ask::DeployConfig {
+                    IntentKind::DeployConfig {
                         deployment_target, ..
                     },
                 ) = (target, ask)

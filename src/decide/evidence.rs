@@ -32,7 +32,7 @@ pub struct MemorySums {
 
 /// What the intent's change set has asked so far, this intent not included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct SetSoFar {
+pub struct ChangeSetTotals {
     /// Intents.
     pub intents: u32,
     /// Of them deletes and replaces.
@@ -49,7 +49,7 @@ pub struct Evidence {
     /// Similar past intents.
     pub memory: MemorySums,
     /// What the change set has asked so far.
-    pub change_set: SetSoFar,
+    pub change_set: ChangeSetTotals,
 }
 
 impl Evidence {

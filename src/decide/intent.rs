@@ -112,7 +112,7 @@ impl Operation {
 /// Text was too short or too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("must have {min} to {max} characters")]
-pub struct BadLength {
+pub struct LengthError {
     min: usize,
     max: usize,
 }
@@ -124,12 +124,12 @@ pub struct BoundedString<const MIN: usize, const MAX: usize>(String);
 
 impl<const MIN: usize, const MAX: usize> BoundedString<MIN, MAX> {
     /// Checks the length, in characters.
-    pub fn new(text: impl Into<String>) -> Result<Self, BadLength> {
+    pub fn new(text: impl Into<String>) -> Result<Self, LengthError> {
         let text = text.into();
         if (MIN..=MAX).contains(&text.chars().count()) {
             Ok(Self(text))
         } else {
-            Err(BadLength { min: MIN, max: MAX })
+            Err(LengthError { min: MIN, max: MAX })
         }
     }
 
@@ -140,8 +140,8 @@ impl<const MIN: usize, const MAX: usize> BoundedString<MIN, MAX> {
 }
 
 impl<const MIN: usize, const MAX: usize> TryFrom<String> for BoundedString<MIN, MAX> {
-    type Error = BadLength;
-    fn try_from(text: String) -> Result<Self, BadLength> {
+    type Error = LengthError;
+    fn try_from(text: String) -> Result<Self, LengthError> {
         Self::new(text)
     }
 }
@@ -163,11 +163,11 @@ pub struct BoundedVec<T, const MAX: usize>(Vec<T>);
 
 impl<T, const MAX: usize> BoundedVec<T, MAX> {
     /// Checks how many there are.
-    pub fn new(items: Vec<T>) -> Result<Self, BadCount> {
+    pub fn new(items: Vec<T>) -> Result<Self, CountError> {
         if items.len() <= MAX {
             Ok(Self(items))
         } else {
-            Err(BadCount { max: MAX })
+            Err(CountError { max: MAX })
         }
     }
 
@@ -189,8 +189,8 @@ impl<T, const MAX: usize> Default for BoundedVec<T, MAX> {
 }
 
 impl<T, const MAX: usize> TryFrom<Vec<T>> for BoundedVec<T, MAX> {
-    type Error = BadCount;
-    fn try_from(items: Vec<T>) -> Result<Self, BadCount> {
+    type Error = CountError;
+    fn try_from(items: Vec<T>) -> Result<Self, CountError> {
         Self::new(items)
     }
 }
@@ -204,7 +204,7 @@ impl<T, const MAX: usize> From<BoundedVec<T, MAX>> for Vec<T> {
 /// A list was too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("must have at most {max} items")]
-pub struct BadCount {
+pub struct CountError {
     max: usize,
 }
 
@@ -215,12 +215,12 @@ pub struct ResourceScope(String);
 
 impl ResourceScope {
     /// Checks that it starts with `/` and its length.
-    pub fn new(text: impl Into<String>) -> Result<Self, BadScope> {
+    pub fn new(text: impl Into<String>) -> Result<Self, ScopeError> {
         let text = text.into();
         if text.starts_with('/') && text.chars().count() <= 1_024 {
             Ok(Self(text))
         } else {
-            Err(BadScope)
+            Err(ScopeError)
         }
     }
 
@@ -239,8 +239,8 @@ impl ResourceScope {
 }
 
 impl TryFrom<String> for ResourceScope {
-    type Error = BadScope;
-    fn try_from(text: String) -> Result<Self, BadScope> {
+    type Error = ScopeError;
+    fn try_from(text: String) -> Result<Self, ScopeError> {
         Self::new(text)
     }
 }
@@ -254,12 +254,12 @@ impl From<ResourceScope> for String {
 /// A scope was not one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("must start with `/` and have at most 1024 characters")]
-pub struct BadScope;
+pub struct ScopeError;
 
 /// What the kind of intent adds to the common fields.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "intent_type", rename_all = "snake_case")]
-pub enum Ask {
+pub enum IntentKind {
     /// Make or change a resource.
     ProvisionResource {
         /// Of what type.
@@ -308,7 +308,7 @@ pub struct Forecast {
 /// Signals that the request rests on something invented (for agents driven by a language model).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Hallucination {
+pub struct HallucinationSignals {
     /// Semantic entropy of the answers, 0 and up.
     pub entropy: Magnitude,
     /// How much evidence raises the answer's probability, -1 to 1.
@@ -343,7 +343,7 @@ pub struct Context {
     pub forecasts: BoundedVec<Forecast, 64>,
     /// Signals that the request rests on something invented.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub hallucination: Option<Hallucination>,
+    pub hallucination: Option<HallucinationSignals>,
     /// The caller's role, in its own words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<BoundedString<0, 256>>,
@@ -382,7 +382,7 @@ pub struct ChangeSet {
 pub struct Intent {
     /// The kind and its own fields.
     #[serde(flatten)]
-    pub ask: Ask,
+    pub kind: IntentKind,
     /// Where it takes effect.
     pub environment: Environment,
     /// Who wants it.
@@ -416,31 +416,31 @@ pub struct Intent {
 impl Intent {
     /// The kind of intent.
     pub const fn intent_type(&self) -> IntentType {
-        match self.ask {
-            Ask::ProvisionResource { .. } => IntentType::ProvisionResource,
-            Ask::GrantAccess { .. } => IntentType::GrantAccess,
-            Ask::DeployConfig { .. } => IntentType::DeployConfig,
+        match self.kind {
+            IntentKind::ProvisionResource { .. } => IntentType::ProvisionResource,
+            IntentKind::GrantAccess { .. } => IntentType::GrantAccess,
+            IntentKind::DeployConfig { .. } => IntentType::DeployConfig,
         }
     }
 
     /// The component whose risk is smoothed: kind of name, and name (rules.md 6).
     pub fn component(&self) -> (&'static str, &str) {
-        match &self.ask {
-            Ask::ProvisionResource { resource_type, .. } => {
+        match &self.kind {
+            IntentKind::ProvisionResource { resource_type, .. } => {
                 ("resource_type", resource_type.as_str())
             }
-            Ask::GrantAccess { principal, .. } => ("principal", principal.as_str()),
-            Ask::DeployConfig { service_name, .. } => ("service", service_name.as_str()),
+            IntentKind::GrantAccess { principal, .. } => ("principal", principal.as_str()),
+            IntentKind::DeployConfig { service_name, .. } => ("service", service_name.as_str()),
         }
     }
 
     /// Where a deployment goes to.
     pub const fn target(&self) -> Option<Environment> {
-        match self.ask {
-            Ask::DeployConfig {
+        match self.kind {
+            IntentKind::DeployConfig {
                 deployment_target, ..
             } => Some(deployment_target),
-            Ask::ProvisionResource { .. } | Ask::GrantAccess { .. } => None,
+            IntentKind::ProvisionResource { .. } | IntentKind::GrantAccess { .. } => None,
         }
     }
 

@@ -1,22 +1,27 @@
 //! What each action is expected to cost (rules.md 7). No unit: only the ratios count.
 
 use super::decision::{Epistemic, Losses};
-use super::doubt::mean_confidence;
+use super::epistemic::mean_confidence;
 use super::intent::{Context, Forecast, RiskLevel};
 use super::risk::{Risk, exp};
 use super::settings::{LossSettings, Settings, TelemetrySettings};
 
 /// The three losses.
-pub fn expected(context: &Context, risk: &Risk, doubt: &Epistemic, settings: &Settings) -> Losses {
+pub fn expected(
+    context: &Context,
+    risk: &Risk,
+    epistemic: &Epistemic,
+    settings: &Settings,
+) -> Losses {
     let opportunity = context.opportunity_value.map_or(0.0, |value| value.get());
     of(
-        &Stakes {
+        &LossInputs {
             risk: risk.used,
             variance: risk.contributions.conjugate_variance,
             impact: Impact::of(context, &settings.telemetry).total(),
             predicted: predictive_risk(context.forecasts.as_slice()),
             opportunity,
-            psi: doubt.psi,
+            psi: epistemic.psi,
         },
         &settings.losses,
     )
@@ -24,7 +29,7 @@ pub fn expected(context: &Context, risk: &Risk, doubt: &Epistemic, settings: &Se
 
 /// What the losses are made of.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Stakes {
+pub struct LossInputs {
     /// r: the risk of the decision, 0 to 1.
     pub risk: f64,
     /// Var: the variance of the conjugate Beta.
@@ -40,7 +45,7 @@ pub struct Stakes {
 }
 
 /// The losses, affine in every stake.
-pub fn of(stakes: &Stakes, settings: &LossSettings) -> Losses {
+pub fn of(stakes: &LossInputs, settings: &LossSettings) -> Losses {
     let LossSettings {
         cost_fp,
         cost_fn,
@@ -51,7 +56,7 @@ pub fn of(stakes: &Stakes, settings: &LossSettings) -> Losses {
         cost_review,
         cost_uncertainty,
     } = *settings;
-    let Stakes {
+    let LossInputs {
         risk,
         variance,
         impact,

@@ -14,38 +14,32 @@ pub mod category;
 mod choice;
 mod counterfactual;
 pub mod decision;
-mod doubt;
+mod epistemic;
 pub mod evidence;
 pub mod intent;
 mod loss;
+mod non_finite;
 pub mod policy;
 pub mod price;
 mod reason;
 mod risk;
 pub mod rules;
 pub mod settings;
-mod worst;
 
 #[cfg(test)]
-mod arbitrary;
-#[cfg(test)]
-mod golden;
-#[cfg(test)]
-mod laws;
-#[cfg(test)]
-mod oracle;
+mod tests;
 
 pub use self::category::{Category, PerCategory};
 pub use self::counterfactual::counterfactual;
 pub use self::decision::{Action, Counterfactual, Decision};
-pub use self::doubt::outcomes_needed;
-pub use self::evidence::{Counts, Evidence, SetSoFar};
+pub use self::epistemic::outcomes_needed;
+pub use self::evidence::{ChangeSetTotals, Counts, Evidence};
 pub use self::intent::Intent;
 pub use self::risk::{Posterior, conjugate, posterior};
 pub use self::rules::Rules;
 pub use self::settings::Settings;
 
-use self::choice::Case;
+use self::choice::Assessment;
 use self::decision::MemoryView;
 use self::risk::{Intervals, Risk};
 use crate::time::Timestamp;
@@ -81,14 +75,14 @@ fn decide_with(
         reasons,
         risk_score: case.risk.used,
         risk_interval: case.risk.interval(intervals),
-        confidence: 1.0 - case.doubt.psi,
+        confidence: 1.0 - case.epistemic.psi,
         explanation: reason::explanation(case.category, &case.risk.contributions, case.risk.used),
         category: case.category,
         evidence: *case.counts,
         contributions: case.risk.contributions,
         risk_factors: case.risk.factors,
         expected_losses: case.losses,
-        epistemic: case.doubt,
+        epistemic: case.epistemic,
         policy_violations: reported.chain(found).map(str::to_owned).collect(),
         policy_version: rules.policy_version,
         estimated_cost: rules.prices.estimate(intent).map(|cost| cost.get()),
@@ -108,25 +102,28 @@ fn assess<'a>(
     rules: &'a Rules,
     _at: Timestamp,
     intervals: &'a Intervals,
-) -> Case<'a> {
+) -> Assessment<'a> {
     let settings = &rules.settings;
     let category = Category::of(intent);
     let counts = evidence.counts.of(category);
 
     let findings = policy::judge(intent, evidence, rules);
     let mut risk = Risk::of(intent, category, evidence, settings);
-    let mut doubt = doubt::doubt(&intent.context, counts.trials, &settings.doubt);
-    let broken = worst::replace_non_finite(&mut risk, &mut doubt);
-    let mut losses = loss::expected(&intent.context, &risk, &doubt, settings);
-    let broken = broken.or(worst::replace_non_finite_in_losses(&mut losses, &mut risk));
-    Case {
+    let mut epistemic = epistemic::epistemic(&intent.context, counts.trials, &settings.epistemic);
+    let broken = non_finite::replace_non_finite(&mut risk, &mut epistemic);
+    let mut losses = loss::expected(&intent.context, &risk, &epistemic, settings);
+    let broken = broken.or(non_finite::replace_non_finite_in_losses(
+        &mut losses,
+        &mut risk,
+    ));
+    Assessment {
         intent,
         category,
         counts,
         settings,
         findings,
         risk,
-        doubt,
+        epistemic,
         losses,
         broken,
         intervals,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::intent::{Ask, Intent, ResourceType};
+use super::intent::{Intent, IntentKind, ResourceType};
 use crate::number::Usd;
 
 /// US dollars a month by type and size.
@@ -20,13 +20,13 @@ impl Prices {
 
     /// What `intent` costs: by its caller's estimate, else by the table, else unknown.
     pub fn estimate(&self, intent: &Intent) -> Option<Usd> {
-        intent.estimated_cost.or_else(|| match &intent.ask {
-            Ask::ProvisionResource {
+        intent.estimated_cost.or_else(|| match &intent.kind {
+            IntentKind::ProvisionResource {
                 resource_type,
                 size,
                 ..
             } => self.of(*resource_type, size.as_str()),
-            Ask::GrantAccess { .. } | Ask::DeployConfig { .. } => None,
+            IntentKind::GrantAccess { .. } | IntentKind::DeployConfig { .. } => None,
         })
     }
 

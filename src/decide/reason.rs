@@ -1,34 +1,34 @@
 //! Decisions in words: each obstacle as a reason with its numbers, and one sentence for the first.
 
 use super::category::Category;
-use super::choice::{Case, Obstacle};
+use super::choice::{Assessment, Blocker};
 use super::decision::{Action, Contributions, Losses, Need, Reason, number};
-use super::doubt::{mean_confidence, trials_that_open};
+use super::epistemic::{mean_confidence, trials_that_open};
 
 /// Characters of a caller's text that a sentence quotes.
 const QUOTED_CHARS_MAX: usize = 80;
 
 /// Why the action is what it is: every obstacle in order, or what speaks for an approval. Never empty.
-pub fn reasons(case: &Case<'_>) -> (Action, String, Vec<Reason>) {
-    let obstacles: Vec<Obstacle<'_>> = case.obstacles().collect();
-    let action = obstacles.first().map_or(Action::Approve, Obstacle::action);
-    let reasons = if obstacles.is_empty() {
+pub fn reasons(case: &Assessment<'_>) -> (Action, String, Vec<Reason>) {
+    let blockers: Vec<Blocker<'_>> = case.blockers().collect();
+    let action = blockers.first().map_or(Action::Approve, Blocker::action);
+    let reasons = if blockers.is_empty() {
         vec![loss_reason(case, Action::Approve)]
     } else {
-        obstacles
+        blockers
             .iter()
-            .map(|obstacle| reason(case, obstacle))
+            .map(|blocker| reason(case, blocker))
             .collect()
     };
-    let justification = justification(case, action, obstacles.first(), &reasons);
+    let justification = justification(case, action, blockers.first(), &reasons);
     (action, justification, reasons)
 }
 
 /// Why this action, in one sentence: what decided, and the name of the rule if it was one.
 fn justification(
-    case: &Case<'_>,
+    case: &Assessment<'_>,
     action: Action,
-    first: Option<&Obstacle<'_>>,
+    first: Option<&Blocker<'_>>,
     reasons: &[Reason],
 ) -> String {
     let who = match action {
@@ -38,7 +38,7 @@ fn justification(
     };
     match (first, reasons) {
         (
-            Some(Obstacle::Gate),
+            Some(Blocker::Gate),
             [
                 Reason {
                     need: Some(Need::Amount(need)),
@@ -70,9 +70,9 @@ fn justification(
     }
 }
 
-fn reason(case: &Case<'_>, obstacle: &Obstacle<'_>) -> Reason {
-    match obstacle {
-        Obstacle::CallerViolations(violations) => {
+fn reason(case: &Assessment<'_>, blocker: &Blocker<'_>) -> Reason {
+    match blocker {
+        Blocker::CallerViolations(violations) => {
             let first = violations
                 .first()
                 .map_or("", |violation| violation.as_str());
@@ -94,14 +94,14 @@ fn reason(case: &Case<'_>, obstacle: &Obstacle<'_>) -> Reason {
                 ..bare("caller_violation", detail)
             }
         }
-        Obstacle::Forbidden(finding) | Obstacle::PolicyEscalates(finding) => Reason {
+        Blocker::Forbidden(finding) | Blocker::PolicyEscalates(finding) => Reason {
             policy: Some(finding.policy.clone().into_owned()),
             ..bare("policy", finding.reason.clone())
         },
-        Obstacle::NotFinite(name) => bare("non_finite", format!("`{name}` is not a finite number")),
-        Obstacle::Gate => gate_reason(case),
-        Obstacle::Loss(action) => loss_reason(case, *action),
-        Obstacle::TooWide(interval) => {
+        Blocker::NotFinite(name) => bare("non_finite", format!("`{name}` is not a finite number")),
+        Blocker::Gate => gate_reason(case),
+        Blocker::Loss(action) => loss_reason(case, *action),
+        Blocker::TooWide(interval) => {
             let most = case.settings.risk.interval_width_max;
             Reason {
                 have: number(interval.width()),
@@ -120,12 +120,12 @@ fn reason(case: &Case<'_>, obstacle: &Obstacle<'_>) -> Reason {
 
 /// The gate in outcomes, which is what a tenant can do something about; where outcomes would not open
 /// it, the caller's own signal that keeps it shut.
-fn gate_reason(case: &Case<'_>) -> Reason {
+fn gate_reason(case: &Assessment<'_>) -> Reason {
     let trials = case.counts.trials;
     let category = case.category;
-    let most = case.settings.doubt.psi_max;
-    let doubt = &case.doubt;
-    let (need, detail) = match trials_that_open(doubt, &case.settings.doubt) {
+    let most = case.settings.epistemic.psi_max;
+    let epistemic = &case.epistemic;
+    let (need, detail) = match trials_that_open(epistemic, &case.settings.epistemic) {
         Some(need) => (
             Need::Amount(need.into()),
             format!(
@@ -135,22 +135,26 @@ fn gate_reason(case: &Case<'_>) -> Reason {
         ),
         None => {
             let signals = match (
-                doubt.hallucination_risk > 0.0,
-                doubt.forecast_uncertainty > 0.0,
+                epistemic.hallucination_risk > 0.0,
+                epistemic.forecast_uncertainty > 0.0,
             ) {
                 (true, true) => format!(
                     "a hallucination risk of {:.2} and forecasts with a mean confidence of {:.2}",
-                    doubt.hallucination_risk,
-                    1.0 - doubt.forecast_uncertainty
+                    epistemic.hallucination_risk,
+                    1.0 - epistemic.forecast_uncertainty
                 ),
-                (true, false) => format!("a hallucination risk of {:.2}", doubt.hallucination_risk),
+                (true, false) => format!(
+                    "a hallucination risk of {:.2}",
+                    epistemic.hallucination_risk
+                ),
                 (false, true) => format!(
                     "forecasts with a mean confidence of {:.2}",
                     mean_confidence(case.intent.context.forecasts.as_slice())
                 ),
                 (false, false) => "the settings".to_owned(),
             };
-            let left = 1.0 - (1.0 - doubt.hallucination_risk) * (1.0 - doubt.forecast_uncertainty);
+            let left =
+                1.0 - (1.0 - epistemic.hallucination_risk) * (1.0 - epistemic.forecast_uncertainty);
             (
                 Need::NoAmount,
                 format!(
@@ -168,7 +172,7 @@ fn gate_reason(case: &Case<'_>) -> Reason {
 }
 
 /// The choice by expected loss, with the two losses that decided it.
-fn loss_reason(case: &Case<'_>, action: Action) -> Reason {
+fn loss_reason(case: &Assessment<'_>, action: Action) -> Reason {
     let Losses {
         approve,
         deny,

@@ -43,7 +43,7 @@ pub struct RuleHashes {
 /// Text that is not a part of the rules.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[error("{part}: {message}")]
-pub struct BadRules {
+pub struct RulesError {
     part: &'static str,
     message: String,
 }
@@ -68,9 +68,9 @@ impl Rules {
     }
 
     /// The rules that these files make, without policies of the tenant's own.
-    pub fn from_toml(settings: &str, prices: &str) -> Result<Self, BadRules> {
+    pub fn from_toml(settings: &str, prices: &str) -> Result<Self, RulesError> {
         let bad = |part| {
-            move |error: toml::de::Error| BadRules {
+            move |error: toml::de::Error| RulesError {
                 part,
                 message: error.to_string(),
             }

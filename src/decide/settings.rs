@@ -47,13 +47,13 @@ pub struct Settings {
     /// From posterior to risk.
     pub risk: RiskSettings,
     /// When too little is known.
-    pub doubt: DoubtSettings,
+    pub epistemic: EpistemicSettings,
     /// When a service counts as suffering.
     pub telemetry: TelemetrySettings,
     /// How long an approval holds.
-    pub approvals: Lifetime,
+    pub approvals: TtlSettings,
     /// How long a review waits.
-    pub reviews: Lifetime,
+    pub reviews: TtlSettings,
     /// What is learned.
     pub learning: LearningSettings,
     /// When a change set destroys much.
@@ -109,7 +109,7 @@ pub struct RiskSettings {
 /// When too little is known (rules.md 7).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DoubtSettings {
+pub struct EpistemicSettings {
     /// Most psi that is not escalated, 0 to 1.
     pub psi_max: f64,
     /// How fast outcomes make it less, for each outcome, 0.0001 to 10.
@@ -131,12 +131,12 @@ pub struct TelemetrySettings {
 /// How long something holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Lifetime {
+pub struct TtlSettings {
     /// Seconds, 60 to 31,536,000 (a year).
     pub ttl_s: u64,
 }
 
-impl Lifetime {
+impl TtlSettings {
     /// The same as a duration.
     pub const fn ttl(self) -> Duration {
         Duration::from_secs(self.ttl_s)
@@ -170,7 +170,7 @@ pub struct IntentSettings {
 /// A setting was outside its range.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[error("`{setting}` must be from {low} to {high}")]
-pub struct BadSetting {
+pub struct SettingError {
     /// Its name, as `losses.cost_fp`.
     pub setting: String,
     low: f64,
@@ -180,11 +180,11 @@ pub struct BadSetting {
 impl Settings {
     /// Checks every range and names the first setting outside its own. No number inside them can
     /// make a loss overflow.
-    pub fn check(&self) -> Result<(), BadSetting> {
+    pub fn check(&self) -> Result<(), SettingError> {
         let Self {
             losses,
             risk,
-            doubt,
+            epistemic,
             telemetry,
             ..
         } = self;
@@ -217,8 +217,8 @@ impl Settings {
                 risk.interval_width_max,
                 share.clone(),
             ),
-            ("doubt.psi_max", doubt.psi_max, share),
-            ("doubt.sparsity_rate", doubt.sparsity_rate, 1e-4..=10.0),
+            ("doubt.psi_max", epistemic.psi_max, share),
+            ("doubt.sparsity_rate", epistemic.sparsity_rate, 1e-4..=10.0),
             (
                 "telemetry.error_rate_full",
                 telemetry.error_rate_full,
@@ -248,7 +248,7 @@ impl Settings {
             .chain(priors)
             .find(|(_, value, range)| !range.contains(value))
             .map_or(Ok(()), |(setting, _, range)| {
-                Err(BadSetting {
+                Err(SettingError {
                     setting,
                     low: *range.start(),
                     high: *range.end(),

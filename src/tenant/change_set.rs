@@ -8,7 +8,7 @@ use super::Tenant;
 use super::intents::IntentRow;
 use super::schema::{Mutation, Row, RowId, TableRow};
 use crate::decide::intent::ChangeSet;
-use crate::decide::{PerCategory, SetSoFar};
+use crate::decide::{ChangeSetTotals, PerCategory};
 use crate::id::{Pseudonym, Pseudonymizer, Sequence};
 
 /// The outcomes that one change set has in one category.
@@ -64,9 +64,9 @@ impl ChangeSets {
     }
 
     /// What the set has asked so far.
-    pub fn so_far(&self, set: Pseudonym) -> SetSoFar {
+    pub fn so_far(&self, set: Pseudonym) -> ChangeSetTotals {
         self.get(set)
-            .map_or_else(SetSoFar::default, |row| SetSoFar {
+            .map_or_else(ChangeSetTotals::default, |row| ChangeSetTotals {
                 intents: row.items,
                 deletes: row.deletes,
             })

@@ -14,7 +14,7 @@ use super::standing::{self, Standing};
 use super::usage::UsageLogRow;
 use crate::audit::Fact;
 use crate::decide::intent::{ChangeSet, Intent};
-use crate::decide::{self, Counterfactual, Decision, Evidence, SetSoFar};
+use crate::decide::{self, ChangeSetTotals, Counterfactual, Decision, Evidence};
 use crate::id::{IntentId, Pseudonym, Pseudonymizer, Sequence};
 use crate::number::Probability;
 use crate::stamp::Stamp;
@@ -225,7 +225,9 @@ fn judge(intent: &Intent, names: &Pseudonyms, tenant: &Tenant, at: Timestamp) ->
         memory: Default::default(),
         change_set: names
             .change_set
-            .map_or_else(SetSoFar::default, |set| tenant.change_sets.so_far(set)),
+            .map_or_else(ChangeSetTotals::default, |set| {
+                tenant.change_sets.so_far(set)
+            }),
     };
     let decision = decide::decide(intent, &evidence, tenant.rules(), at);
     let counterfactual = decide::counterfactual(intent, &evidence, tenant.rules(), at, &decision);

@@ -21,7 +21,7 @@ use super::schema::{Mutation, Row};
 use super::standing::{Standing, State};
 use super::usage::Tier;
 use crate::decide::intent::{
-    Ask, BoundedString, BoundedVec, ChangeScope, ChangeSet, Context, Environment, Intent,
+    BoundedString, BoundedVec, ChangeScope, ChangeSet, Context, Environment, Intent, IntentKind,
 };
 use crate::decide::settings::SelfReported;
 use crate::decide::{Action, Category, Rules};
@@ -48,7 +48,7 @@ fn text<const MIN: usize, const MAX: usize>(text: &str) -> BoundedString<MIN, MA
 
 fn deploy(service: &str) -> Intent {
     Intent {
-        ask: Ask::DeployConfig {
+        kind: IntentKind::DeployConfig {
             service_name: text(service),
             change_scope: ChangeScope::Canary,
             deployment_target: Environment::Staging,
@@ -494,9 +494,9 @@ fn a_key_with_claims_is_for_the_intents_they_name() {
     let made = made.unwrap().key_id;
     let key = Some(made);
     let mut prod_target = deploy("web");
-    if let Ask::DeployConfig {
+    if let IntentKind::DeployConfig {
         deployment_target, ..
-    } = &mut prod_target.ask
+    } = &mut prod_target.kind
     {
         *deployment_target = Environment::Prod;
     }
@@ -730,7 +730,7 @@ fn a_tenant_keeps_so_many_intents_and_lets_the_oldest_go() {
 /// What a random history consists of.
 #[derive(Debug, Clone)]
 enum Act {
-    Ask {
+    IntentKind {
         id: u8,
         service: u8,
         set: Option<u8>,
@@ -744,11 +744,8 @@ enum Act {
 
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
-        (0..24_u8, 0..3_u8, prop::option::of(0..3_u8)).prop_map(|(id, service, set)| Act::Ask {
-            id,
-            service,
-            set
-        }),
+        (0..24_u8, 0..3_u8, prop::option::of(0..3_u8))
+            .prop_map(|(id, service, set)| Act::IntentKind { id, service, set }),
         (0..24_u8, any::<bool>(), any::<bool>()).prop_map(|(id, success, own)| Act::Report {
             id,
             success,
@@ -769,7 +766,7 @@ proptest! {
         let mut world = World::with_rules(Tier::Enterprise, rules);
         for act in acts {
             match act {
-                Act::Ask { id, service, set } => {
+                Act::IntentKind { id, service, set } => {
                     let mut intent = deploy(&format!("service{service}"));
                     let set = set.map(|set| in_set(&format!("set{set}"), None).change_set.unwrap());
                     intent.change_set = set;

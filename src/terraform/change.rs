@@ -13,7 +13,7 @@ use super::plan::Resource;
 use super::region::{Regions, region};
 use super::size::size;
 use crate::decide::intent::{
-    Ask, BoundedString, BoundedVec, ChangeScope, Context, Environment, Intent, Operation,
+    BoundedString, BoundedVec, ChangeScope, Context, Environment, Intent, IntentKind, Operation,
 };
 
 const CHANGED_FIELDS_MAX: usize = 64;
@@ -45,7 +45,7 @@ impl<'p> Change<'p> {
         let environment = given.unwrap_or_else(|| environment(sides, variables));
         let requester = BoundedString::new("terraform").expect("nine characters are a requester");
         let intent = Intent {
-            ask: ask(resource, environment, regions),
+            kind: ask(resource, environment, regions),
             environment,
             requester,
             operation: Some(resource.operation),
@@ -68,21 +68,21 @@ impl<'p> Change<'p> {
     }
 }
 
-fn ask(resource: &Resource, environment: Environment, regions: &Regions) -> Ask {
+fn ask(resource: &Resource, environment: Environment, regions: &Regions) -> IntentKind {
     let remaining = remaining(resource);
     match kind(&resource.resource_type) {
-        Kind::Grant => Ask::GrantAccess {
+        Kind::Grant => IntentKind::GrantAccess {
             principal: address::name(&resource.address),
             permission_level: permission(&resource.resource_type, remaining),
             resource_scope: address::scope(&resource.address),
             justification: None,
         },
-        Kind::Provision(resource_type) => Ask::ProvisionResource {
+        Kind::Provision(resource_type) => IntentKind::ProvisionResource {
             resource_type,
             region: word(region(remaining, &resource.provider, regions)),
             size: word(size(remaining)),
         },
-        Kind::Deploy => Ask::DeployConfig {
+        Kind::Deploy => IntentKind::DeployConfig {
             service_name: address::name(&resource.address),
             change_scope: ChangeScope::SingleInstance,
             deployment_target: environment,

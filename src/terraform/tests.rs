@@ -8,7 +8,7 @@ use proptest::sample::select;
 use serde_json::{Map, Value, json};
 
 use super::{Change, GateKey, Plan};
-use crate::decide::intent::{Ask, Environment, Intent, PermissionLevel};
+use crate::decide::intent::{Environment, Intent, IntentKind, PermissionLevel};
 
 const EXAMPLE: &[u8] = include_bytes!("../../data/examples/plan.json");
 
@@ -116,9 +116,9 @@ fn a_given_environment_is_that_of_every_change() {
     let plan = read(EXAMPLE);
     for change in plan.changes(Some(Environment::Test)) {
         assert_eq!(change.intent.environment, Environment::Test);
-        if let Ask::DeployConfig {
+        if let IntentKind::DeployConfig {
             deployment_target, ..
-        } = change.intent.ask
+        } = change.intent.kind
         {
             assert_eq!(deployment_target, Environment::Test);
         }
@@ -155,9 +155,9 @@ fn of_many_and_long_names_the_first_64_are_kept_and_cut() {
 fn a_deleted_grant_has_the_level_that_it_had() {
     let change = json!({"actions": ["delete"], "before": {"role": "roles/viewer"}, "after": null});
     let plan = plan_of("google_project_iam_member", &change);
-    let Ask::GrantAccess {
+    let IntentKind::GrantAccess {
         permission_level, ..
-    } = plan.changes(None)[0].intent.ask.clone()
+    } = plan.changes(None)[0].intent.kind.clone()
     else {
         panic!("a grant");
     };

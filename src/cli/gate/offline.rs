@@ -2,14 +2,14 @@
 
 use super::report::{Item, Outcomes, Readiness, Report};
 use crate::decide::intent::{ChangeSet, Intent};
-use crate::decide::{self, Evidence, Rules, SetSoFar, outcomes_needed};
+use crate::decide::{self, ChangeSetTotals, Evidence, Rules, outcomes_needed};
 use crate::engine::clock;
 use crate::terraform::Change;
 
 /// Decides about every change, all in one set.
 pub(super) fn run(changes: &[Change<'_>], set: &ChangeSet) -> Report {
     let (rules, at) = (Rules::built_in(), clock::now());
-    let mut so_far = SetSoFar::default();
+    let mut so_far = ChangeSetTotals::default();
     let mut items = Vec::new();
     for change in changes {
         let intent = Intent {

@@ -4,7 +4,7 @@
 use super::Finding;
 use crate::decide::category::Category;
 use crate::decide::evidence::Evidence;
-use crate::decide::intent::{Ask, ChangeScope, Intent, PermissionLevel};
+use crate::decide::intent::{ChangeScope, Intent, IntentKind, PermissionLevel};
 use crate::decide::rules::Rules;
 
 /// Segments of a scope from which on an admin grant is no longer one on almost everything.
@@ -43,9 +43,9 @@ pub fn escalations(intent: &Intent, evidence: &Evidence, rules: &Rules) -> Vec<F
         }
     }
 
-    match &intent.ask {
-        Ask::ProvisionResource { .. } => {}
-        Ask::GrantAccess {
+    match &intent.kind {
+        IntentKind::ProvisionResource { .. } => {}
+        IntentKind::GrantAccess {
             permission_level,
             resource_scope,
             ..
@@ -67,7 +67,7 @@ pub fn escalations(intent: &Intent, evidence: &Evidence, rules: &Rules) -> Vec<F
                 }
             }
         }
-        Ask::DeployConfig { change_scope, .. } => {
+        IntentKind::DeployConfig { change_scope, .. } => {
             if *change_scope == ChangeScope::Global && intent.touches_prod() {
                 escalate("prod-global-deploy", "global deployment in prod".to_owned());
             }
@@ -93,9 +93,11 @@ fn deletes_in_change_set(intent: &Intent, evidence: &Evidence) -> u32 {
 
 /// What is destroyed, in a word or two.
 fn thing(intent: &Intent) -> String {
-    match &intent.ask {
-        Ask::ProvisionResource { resource_type, .. } => resource_type.as_str().to_owned(),
-        Ask::GrantAccess { .. } => "grant".to_owned(),
-        Ask::DeployConfig { service_name, .. } => format!("service `{}`", service_name.as_str()),
+    match &intent.kind {
+        IntentKind::ProvisionResource { resource_type, .. } => resource_type.as_str().to_owned(),
+        IntentKind::GrantAccess { .. } => "grant".to_owned(),
+        IntentKind::DeployConfig { service_name, .. } => {
+            format!("service `{}`", service_name.as_str())
+        }
     }
 }

@@ -62,13 +62,13 @@ impl Beta {
     /// tiny, has all its digits.
     #[cfg(test)]
     pub fn masses(self, x: f64) -> (f64, f64) {
-        let split = Density::new(self).split(Odds { p: x, q: 1.0 - x });
+        let split = NormalizedBeta::new(self).split(ProbabilityPair { p: x, q: 1.0 - x });
         (split.below, split.above)
     }
 
     /// The point that has `mass` (0 to 1, both excluded) on the side of `tail`.
     pub fn quantile(self, mass: f64, tail: Tail) -> f64 {
-        Density::new(self).quantile(mass, tail).p
+        NormalizedBeta::new(self).quantile(mass, tail).p
     }
 
     /// The shortest interval that holds `mass` (0 to 1, both excluded). A U-shaped density has it at
@@ -86,7 +86,7 @@ impl Beta {
         } else if a >= 1.0 && b <= 1.0 {
             (self.quantile(rest, Tail::Lower), 1.0)
         } else if a < 1.0 {
-            let density = Density::new(self);
+            let density = NormalizedBeta::new(self);
             let low = density.quantile(rest, Tail::Lower);
             let high = density.quantile(rest, Tail::Upper);
             if low.q <= high.p {
@@ -97,18 +97,18 @@ impl Beta {
         } else if a.min(b) > NEARLY_NORMAL {
             self.nearly_normal_interval(mass)
         } else {
-            Density::new(self).interior_interval(rest)
+            NormalizedBeta::new(self).interior_interval(rest)
         }
     }
 
     /// [`Beta::shortest_interval`] where the distribution is almost normal: equal density at both
     /// ends to first order in the skewness moves the middle by `skewness (z^2 - 3) / 6` standard
     /// deviations. What is left out is of second order in it, 1e-7 of the width at the most. It
-    /// bounds the time of a decision, whatever the counts: the continued fraction of [`Density`]
+    /// bounds the time of a decision, whatever the counts: the continued fraction of [`NormalizedBeta`]
     /// needs some sqrt(a + b) steps.
     fn nearly_normal_interval(self, mass: f64) -> (f64, f64) {
         let (a, b) = (self.alpha, self.beta);
-        let z = normal_upper(0.5 * (1.0 - mass));
+        let z = normal_upper_quantile(0.5 * (1.0 - mass));
         let sd = self.variance().sqrt();
         let skewness = 2.0 * (b - a) * (a + b + 1.0).sqrt() / ((a + b + 2.0) * (a * b).sqrt());
         let middle = self.mean() + sd * skewness * (z * z - 3.0) / 6.0;
@@ -121,12 +121,12 @@ const NEARLY_NORMAL: f64 = 1e7;
 
 /// A probability and its complement, each with its own digits.
 #[derive(Debug, Clone, Copy)]
-struct Odds {
+struct ProbabilityPair {
     p: f64,
     q: f64,
 }
 
-impl Odds {
+impl ProbabilityPair {
     /// The probability whose logit is `t`.
     fn from_logit(t: f64) -> Self {
         if t >= 0.0 {
@@ -147,7 +147,7 @@ impl Odds {
 
 /// The distribution cut in two.
 #[derive(Debug, Clone, Copy)]
-struct Split {
+struct Cdf {
     below: f64,
     above: f64,
     /// The density in `t`: how fast mass moves from above to below.
@@ -156,15 +156,15 @@ struct Split {
 
 /// A Beta with the constant of its density worked out.
 #[derive(Debug, Clone, Copy)]
-struct Density {
+struct NormalizedBeta {
     a: f64,
     b: f64,
-    constant: Constant,
+    constant: Normalization,
 }
 
 /// What stands before `p^a q^b`, in the form that keeps the digits.
 #[derive(Debug, Clone, Copy)]
-enum Constant {
+enum Normalization {
     /// `ln B(a, b)`, where a parameter is small.
     LnBeta(f64),
     /// By Stirling's formula, where both are 10 or more: the value of the density at the mean.
@@ -178,30 +178,31 @@ const ROOT_STEPS_MAX: u32 = 200;
 
 /// A step of Newton's method this small, beside the distance from the mode, is the last: convergence
 /// is quadratic, so the one after it would change no digit that rounding leaves.
-const SETTLED: f64 = 1e-7;
+const CONVERGED: f64 = 1e-7;
 
-impl Density {
+impl NormalizedBeta {
     fn new(beta: Beta) -> Self {
         let Beta { alpha: a, beta: b } = beta;
         let constant = if a.min(b) >= 10.0 {
-            let correction = stirling_rest(a) + stirling_rest(b) - stirling_rest(a + b);
-            Constant::AtMean((a * b / (TAU * (a + b))).sqrt() * exp(-correction))
+            let correction =
+                stirling_remainder(a) + stirling_remainder(b) - stirling_remainder(a + b);
+            Normalization::AtMean((a * b / (TAU * (a + b))).sqrt() * exp(-correction))
         } else {
-            Constant::LnBeta(ln_beta(a, b))
+            Normalization::LnBeta(ln_beta(a, b))
         };
         Self { a, b, constant }
     }
 
     /// `p^a q^b / B(a, b)`. The plain form loses 8 to 10 digits at 1e6; the one around the mean,
     /// `exp(-a phi(e) - b phi(f))` with `e = p/mean - 1` and `f = q/(1-mean) - 1`, does not.
-    fn at(&self, Odds { p, q }: Odds) -> f64 {
+    fn at(&self, ProbabilityPair { p, q }: ProbabilityPair) -> f64 {
         let (a, b) = (self.a, self.b);
         match self.constant {
-            Constant::AtMean(peak) => {
+            Normalization::AtMean(peak) => {
                 let off = p * b - q * a;
                 peak * exp(-(a * phi(off / a) + b * phi(-off / b)))
             }
-            Constant::LnBeta(ln_beta) => {
+            Normalization::LnBeta(ln_beta) => {
                 let ln_p = if p < 0.5 { ln(p) } else { ln_1p(-q) };
                 let ln_q = if q < 0.5 { ln(q) } else { ln_1p(-p) };
                 exp(a * ln_p + b * ln_q - ln_beta)
@@ -212,17 +213,17 @@ impl Density {
     /// The regularised incomplete beta function I_p(a, b) and its complement: the continued fraction
     /// on whichever side of the mean it converges (DLMF 8.17.22 and 8.17.4), the power series
     /// (DLMF 8.17.7 with 15.2.1) where that is shorter.
-    fn split(&self, at: Odds) -> Split {
-        let (a, b, Odds { p, q }) = (self.a, self.b, at);
+    fn split(&self, at: ProbabilityPair) -> Cdf {
+        let (a, b, ProbabilityPair { p, q }) = (self.a, self.b, at);
         if p <= 0.0 {
-            return Split {
+            return Cdf {
                 below: 0.0,
                 above: 1.0,
                 slope: 0.0,
             };
         }
         if q <= 0.0 {
-            return Split {
+            return Cdf {
                 below: 1.0,
                 above: 0.0,
                 slope: 0.0,
@@ -231,7 +232,7 @@ impl Density {
         let slope = self.at(at);
         if p * (a + b + 2.0) >= a + 1.0 {
             let above = slope * continued_fraction(b, a, q) / b;
-            return Split {
+            return Cdf {
                 below: 1.0 - above,
                 above,
                 slope,
@@ -243,7 +244,7 @@ impl Density {
         } else {
             slope * continued_fraction(a, b, p) / a
         };
-        Split {
+        Cdf {
             below,
             above: 1.0 - below,
             slope,
@@ -251,11 +252,11 @@ impl Density {
     }
 
     /// Newton's method on the logarithm of the mass, in `t`, inside a bracket that only shrinks.
-    fn quantile(&self, mass: f64, tail: Tail) -> Odds {
+    fn quantile(&self, mass: f64, tail: Tail) -> ProbabilityPair {
         let mut t = self.quantile_start(mass, tail);
         let (mut low, mut high) = (f64::NEG_INFINITY, f64::INFINITY);
         for step in 0..ROOT_STEPS_MAX {
-            let split = self.split(Odds::from_logit(t));
+            let split = self.split(ProbabilityPair::from_logit(t));
             let (found, direction) = match tail {
                 Tail::Lower => (split.below, 1.0),
                 Tail::Upper => (split.above, -1.0),
@@ -283,7 +284,7 @@ impl Density {
                 break;
             }
         }
-        Odds::from_logit(t)
+        ProbabilityPair::from_logit(t)
     }
 
     /// A point near the quantile: normal in `t`, or the leading term at an edge that `a` or `b` makes
@@ -291,7 +292,7 @@ impl Density {
     fn quantile_start(&self, mass: f64, tail: Tail) -> f64 {
         let (a, b) = (self.a, self.b);
         let (mean, sd) = logit_moments(a, b);
-        let normal = mean + sd * normal_point(mass, tail);
+        let normal = mean + sd * normal_quantile(mass, tail);
         if a.min(b) > 0.5 {
             return normal;
         }
@@ -316,17 +317,20 @@ impl Density {
     ///
     /// One root in the logit `l` of the lower end: the mass outside, `F(l) + 1 - F(u(l))`, rises
     /// strictly with `l`, where `u(l)` is the point beyond the mode with the density of `l`.
-    /// [`Peak::twin`] finds it without a distribution function. Newton with bisection to fall
+    /// [`LogDensity::equal_density_point`] finds it without a distribution function. Newton with bisection to fall
     /// back on cannot fail.
     fn interior_interval(&self, rest: f64) -> (f64, f64) {
-        let peak = Peak::of(self.a, self.b);
+        let peak = LogDensity::of(self.a, self.b);
         let (mean, sd) = logit_moments(self.a, self.b);
         let mut lower = (mean - 1.7 * sd).min(peak.mode - 0.3 * sd);
         let mut upper = peak.mode + (peak.mode - lower);
         let (mut lowest, mut highest) = (f64::NEG_INFINITY, peak.mode);
         for _ in 0..ROOT_STEPS_MAX {
-            upper = peak.twin(lower, upper);
-            let (low, high) = (Odds::from_logit(lower), Odds::from_logit(upper));
+            upper = peak.equal_density_point(lower, upper);
+            let (low, high) = (
+                ProbabilityPair::from_logit(lower),
+                ProbabilityPair::from_logit(upper),
+            );
             let (left, right) = (self.split(low), self.split(high));
             let excess = left.below + right.above - rest;
             if excess == 0.0 {
@@ -349,29 +353,32 @@ impl Density {
             }
             let moved = next - lower;
             upper += moves * moved;
-            let settled = moved.abs() <= SETTLED * (peak.mode - lower);
+            let converged = moved.abs() <= CONVERGED * (peak.mode - lower);
             lower = next;
-            if settled {
+            if converged {
                 break;
             }
             if upper.is_nan() || upper <= peak.mode {
                 upper = peak.mode + (peak.mode - lower);
             }
         }
-        (Odds::from_logit(lower).p, Odds::from_logit(upper).p)
+        (
+            ProbabilityPair::from_logit(lower).p,
+            ProbabilityPair::from_logit(upper).p,
+        )
     }
 }
 
 /// `(a-1) ln p + (b-1) ln(1-p)`, the logarithm of a density that has its peak inside. It is concave
 /// in `t`.
-struct Peak {
+struct LogDensity {
     failures: f64,
     successes: f64,
     /// Logit of the mode.
     mode: f64,
 }
 
-impl Peak {
+impl LogDensity {
     fn of(a: f64, b: f64) -> Self {
         let (failures, successes) = (a - 1.0, b - 1.0);
         Self {
@@ -392,7 +399,7 @@ impl Peak {
 
     /// The point above the mode that is as high as `t` below it. Newton from outside a concave
     /// function never overshoots.
-    fn twin(&self, t: f64, start: f64) -> f64 {
+    fn equal_density_point(&self, t: f64, start: f64) -> f64 {
         let height = self.height(t);
         let (mut low, mut high) = (self.mode, f64::INFINITY);
         let mut u = start;
@@ -403,7 +410,7 @@ impl Peak {
             } else {
                 high = u;
             }
-            let mut next = u - above / self.slope(Odds::from_logit(u).p);
+            let mut next = u - above / self.slope(ProbabilityPair::from_logit(u).p);
             if !inside(next, low, high) {
                 next = if high.is_finite() {
                     0.5 * (low + high)
@@ -413,7 +420,7 @@ impl Peak {
             }
             let moved = (next - u).abs();
             u = next;
-            if moved <= SETTLED * (u - self.mode) {
+            if moved <= CONVERGED * (u - self.mode) {
                 break;
             }
         }
@@ -486,14 +493,14 @@ fn ln_beta(a: f64, b: f64) -> f64 {
         HALF_LN_TAU - 0.5 * ln(large)
             + (small - 0.5) * ln(small / sum)
             + large * ln_1p(-small / sum)
-            + stirling_rest(small)
-            + stirling_rest(large)
-            - stirling_rest(sum)
+            + stirling_remainder(small)
+            + stirling_remainder(large)
+            - stirling_remainder(sum)
     } else if large >= 10.0 {
         ln_gamma(small) + small - small * ln(sum)
             + (large - 0.5) * ln_1p(-small / sum)
-            + stirling_rest(large)
-            - stirling_rest(sum)
+            + stirling_remainder(large)
+            - stirling_remainder(sum)
     } else {
         ln_gamma(small) + (ln_gamma(large) - ln_gamma(sum))
     }
@@ -504,7 +511,7 @@ const HALF_LN_TAU: f64 = 0.918_938_533_204_672_8;
 
 /// What Stirling's formula leaves out of `ln Gamma(z)`: `ln Gamma(z) - [(z - 1/2) ln z - z + ln(2 pi)/2]`
 /// (DLMF 5.11.1), for `z > 0`.
-fn stirling_rest(z: f64) -> f64 {
+fn stirling_remainder(z: f64) -> f64 {
     if z < 10.0 {
         return ln_gamma(z) - ((z - 0.5) * ln(z) - z + HALF_LN_TAU);
     }
@@ -569,7 +576,7 @@ fn polygamma(mut x: f64) -> (f64, f64) {
 }
 
 /// Where a standard normal variable has `mass` on the side of `tail`, to 5e-4.
-fn normal_point(mass: f64, tail: Tail) -> f64 {
+fn normal_quantile(mass: f64, tail: Tail) -> f64 {
     let upper = if mass < 0.5 {
         hastings(mass)
     } else {
@@ -590,7 +597,7 @@ fn hastings(mass: f64) -> f64 {
 }
 
 /// The point that a standard normal variable exceeds with probability `mass < 0.5`, to all digits.
-fn normal_upper(mass: f64) -> f64 {
+fn normal_upper_quantile(mass: f64) -> f64 {
     let mut z = hastings(mass);
     for _ in 0..3 {
         let above = 0.5 * erfc(z * FRAC_1_SQRT_2);
@@ -624,7 +631,7 @@ mod tests {
     fn large_counts_are_nearly_normal() {
         for (alpha, beta) in [(1e7, 1e7), (1e7, 4e7), (5e6, 3e5), (1e6, 1e9)] {
             let beta = Beta { alpha, beta };
-            let (low, high) = Density::new(beta).interior_interval(0.1);
+            let (low, high) = NormalizedBeta::new(beta).interior_interval(0.1);
             let (near_low, near_high) = beta.nearly_normal_interval(0.9);
             let off = (low - near_low).abs().max((high - near_high).abs());
             assert!(

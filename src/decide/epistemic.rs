@@ -1,9 +1,9 @@
 //! What is not known: psi (rules.md 7). Doubt about our knowledge, not about the answer.
 
 use super::decision::Epistemic;
-use super::intent::{Context, Forecast, Hallucination};
+use super::intent::{Context, Forecast, HallucinationSignals};
 use super::risk::exp;
-use super::settings::{DoubtSettings, Settings};
+use super::settings::{EpistemicSettings, Settings};
 
 /// How upstream's probe weighs the signs that a language model invented its answer.
 const ENTROPY_WEIGHT: f64 = 0.5;
@@ -12,7 +12,7 @@ const CONTRADICTION_WEIGHT: f64 = 0.2;
 
 /// Doubt from three sides: too few outcomes of the category, forecasts that are not sure, and the
 /// signs of an invented request.
-pub fn doubt(context: &Context, trials: u64, settings: &DoubtSettings) -> Epistemic {
+pub fn epistemic(context: &Context, trials: u64, settings: &EpistemicSettings) -> Epistemic {
     let data_sparsity = sparsity(trials, settings);
     let forecasts = context.forecasts.as_slice();
     let forecast_uncertainty = if forecasts.is_empty() {
@@ -34,12 +34,12 @@ pub fn doubt(context: &Context, trials: u64, settings: &DoubtSettings) -> Episte
 
 /// How many outcomes in all open the gate, if what the caller itself signals stays as it is; none if
 /// those signals alone keep it shut.
-pub fn trials_that_open(doubt: &Epistemic, settings: &DoubtSettings) -> Option<u64> {
+pub fn trials_that_open(epistemic: &Epistemic, settings: &EpistemicSettings) -> Option<u64> {
     let opens = |trials: u64| {
         let sparsity = sparsity(trials, settings);
         psi(
-            doubt.hallucination_risk,
-            doubt.forecast_uncertainty,
+            epistemic.hallucination_risk,
+            epistemic.forecast_uncertainty,
             sparsity,
         ) <= settings.psi_max
     };
@@ -72,7 +72,7 @@ pub fn outcomes_needed(trials: u64, settings: &Settings) -> u64 {
         forecast_uncertainty: 0.0,
         hallucination_risk: 0.0,
     };
-    trials_that_open(&nothing_else, &settings.doubt)
+    trials_that_open(&nothing_else, &settings.epistemic)
         .map_or(u64::MAX, |needed| needed.saturating_sub(trials))
 }
 
@@ -85,7 +85,7 @@ pub fn mean_confidence(forecasts: &[Forecast]) -> f64 {
 }
 
 /// The entropy at which the signals are worth `risk`: [`hallucination_risk`] turned round.
-pub fn entropy_for(risk: f64, signals: &Hallucination) -> f64 {
+pub fn entropy_for(risk: f64, signals: &HallucinationSignals) -> f64 {
     let rest = CONTRADICTION_WEIGHT * signals.contradiction.get()
         - EVIDENCE_LIFT_WEIGHT * signals.evidence_lift;
     (risk - rest) / ENTROPY_WEIGHT
@@ -95,12 +95,12 @@ fn psi(hallucination: f64, forecast: f64, sparsity: f64) -> f64 {
     1.0 - (1.0 - hallucination) * (1.0 - forecast) * (1.0 - sparsity)
 }
 
-fn sparsity(trials: u64, settings: &DoubtSettings) -> f64 {
+fn sparsity(trials: u64, settings: &EpistemicSettings) -> f64 {
     exp(-settings.sparsity_rate * trials as f64)
 }
 
 /// 0 to 1, or not a number if a signal is none: the range must not hide an infinite signal.
-fn hallucination_risk(signals: &Hallucination) -> f64 {
+fn hallucination_risk(signals: &HallucinationSignals) -> f64 {
     let risk = ENTROPY_WEIGHT * signals.entropy.get()
         - EVIDENCE_LIFT_WEIGHT * signals.evidence_lift
         + CONTRADICTION_WEIGHT * signals.contradiction.get();

@@ -1,98 +1,18 @@
-//! Intents, evidence and rules for tests: a few by hand, and all that the types allow.
+//! Strategies: every intent and all evidence that the types allow.
 
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::category::PerCategory;
-use super::evidence::{Counts, MemorySums, SetSoFar};
-use super::intent::{
-    Ask, BoundedString, BoundedVec, ChangeScope, ChangeSet, Context, Environment, Forecast,
-    Hallucination, Operation, PermissionLevel, ResourceScope, ResourceType, RiskLevel,
+use super::{deploy, grant, intent, magnitude, provision, share, text};
+use crate::decide::category::PerCategory;
+use crate::decide::evidence::{ChangeSetTotals, Counts, MemorySums};
+use crate::decide::intent::{
+    BoundedVec, ChangeScope, ChangeSet, Context, Environment, Forecast, HallucinationSignals,
+    IntentKind, Operation, PermissionLevel, ResourceType, RiskLevel,
 };
-use super::{Evidence, Intent};
-use crate::number::{Magnitude, Probability};
-use crate::time::Timestamp;
-
-/// When every test decides.
-pub fn noon() -> Timestamp {
-    Timestamp::parse("2026-03-02T12:00:00Z").unwrap()
-}
-
-pub fn text<const MIN: usize, const MAX: usize>(text: &str) -> BoundedString<MIN, MAX> {
-    BoundedString::new(text).unwrap()
-}
-
-pub fn share(value: f64) -> Probability {
-    Probability::new(value).unwrap()
-}
-
-pub fn magnitude(value: f64) -> Magnitude {
-    Magnitude::new(value).unwrap()
-}
-
-/// An intent with nothing but what is asked.
-pub fn intent(ask: Ask, environment: Environment, operation: Option<Operation>) -> Intent {
-    Intent {
-        ask,
-        environment,
-        requester: text("ada"),
-        operation,
-        changed_fields: BoundedVec::default(),
-        change_set: None,
-        estimated_cost: None,
-        policy_violations: BoundedVec::default(),
-        provenance: serde_json::Map::new(),
-        configuration: serde_json::Map::new(),
-        context: Context::default(),
-    }
-}
-
-pub fn provision(resource_type: ResourceType, size: &str) -> Ask {
-    Ask::ProvisionResource {
-        resource_type,
-        region: text("westeurope"),
-        size: text(size),
-    }
-}
-
-pub fn grant(permission_level: PermissionLevel, scope: &str) -> Ask {
-    Ask::GrantAccess {
-        principal: text("eve"),
-        permission_level,
-        resource_scope: ResourceScope::new(scope).unwrap(),
-        justification: None,
-    }
-}
-
-pub fn deploy(service: &str, change_scope: ChangeScope, target: Environment) -> Ask {
-    Ask::DeployConfig {
-        service_name: text(service),
-        change_scope,
-        deployment_target: target,
-        risk_level_hint: None,
-    }
-}
-
-/// A tenant that has learned the same in every category.
-pub fn learned(failures: u64, trials: u64) -> Evidence {
-    let counts = Counts {
-        failures,
-        trials,
-        self_reported: 0,
-        imported: 0,
-    };
-    Evidence {
-        counts: PerCategory {
-            database: counts,
-            network: counts,
-            compute: counts,
-            security: counts,
-            default: counts,
-        },
-        ..Evidence::default()
-    }
-}
+use crate::decide::{Evidence, Intent};
+use crate::number::Probability;
 
 fn one_of<T: Copy + std::fmt::Debug + 'static>(all: &'static [T]) -> impl Strategy<Value = T> {
     proptest::sample::select(all)
@@ -102,7 +22,7 @@ fn shares() -> impl Strategy<Value = Probability> {
     prop_oneof![Just(0.0), Just(1.0), 0.0..=1.0].prop_map(share)
 }
 
-fn asks() -> impl Strategy<Value = Ask> {
+fn asks() -> impl Strategy<Value = IntentKind> {
     let sizes = [
         "Basic",
         "Premium",
@@ -144,7 +64,7 @@ fn contexts() -> impl Strategy<Value = Context> {
         });
     let hallucination =
         (0.0..3.0, -1.0..=1.0, shares()).prop_map(|(entropy, evidence_lift, contradiction)| {
-            Hallucination {
+            HallucinationSignals {
                 entropy: magnitude(entropy),
                 evidence_lift,
                 contradiction,
@@ -225,7 +145,7 @@ pub fn evidences() -> impl Strategy<Value = Evidence> {
             },
             smoothed,
             memory: MemorySums::default(),
-            change_set: SetSoFar {
+            change_set: ChangeSetTotals {
                 intents: deletes,
                 deletes,
             },

@@ -11,7 +11,7 @@ const VARIANCE_MAX: f64 = 0.25;
 pub type Broken = Option<&'static str>;
 
 /// Replaces what is not finite before losses are made of it. A risk with a broken part is 1.
-pub fn replace_non_finite(risk: &mut Risk, doubt: &mut Epistemic) -> Broken {
+pub fn replace_non_finite(risk: &mut Risk, epistemic: &mut Epistemic) -> Broken {
     let mut first = None;
     let mut replace_non_finite =
         |name, value: &mut f64, worst| replace(&mut first, name, value, worst);
@@ -41,10 +41,14 @@ pub fn replace_non_finite(risk: &mut Risk, doubt: &mut Epistemic) -> Broken {
     }
     replace_non_finite("risk_variance", &mut risk.variance, VARIANCE_MAX);
     replace_non_finite("risk_score", &mut risk.used, 1.0);
-    replace_non_finite("hallucination_risk", &mut doubt.hallucination_risk, 1.0);
-    replace_non_finite("forecast_uncertainty", &mut doubt.forecast_uncertainty, 1.0);
-    replace_non_finite("data_sparsity", &mut doubt.data_sparsity, 1.0);
-    replace_non_finite("psi", &mut doubt.psi, 1.0);
+    replace_non_finite("hallucination_risk", &mut epistemic.hallucination_risk, 1.0);
+    replace_non_finite(
+        "forecast_uncertainty",
+        &mut epistemic.forecast_uncertainty,
+        1.0,
+    );
+    replace_non_finite("data_sparsity", &mut epistemic.data_sparsity, 1.0);
+    replace_non_finite("psi", &mut epistemic.psi, 1.0);
     if first.is_some() {
         risk.used = 1.0;
     }

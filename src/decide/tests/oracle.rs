@@ -2,19 +2,20 @@
 
 use serde_json::Value;
 
-use super::choice::guarded;
-use super::decision::{Action, Losses};
-use super::doubt::doubt;
-use super::intent::{BoundedVec, Context, Forecast, Hallucination, RiskLevel};
-use super::loss::{self, Stakes};
-use super::risk::beta::{Beta, Tail};
-use super::rules::Rules;
-use super::{arbitrary, risk};
+use super::{magnitude, share};
+use crate::decide::choice::guarded_choice;
+use crate::decide::decision::{Action, Losses};
+use crate::decide::epistemic::epistemic;
+use crate::decide::intent::{BoundedVec, Context, Forecast, HallucinationSignals, RiskLevel};
+use crate::decide::loss::{self, LossInputs};
+use crate::decide::risk;
+use crate::decide::risk::beta::{Beta, Tail};
+use crate::decide::rules::Rules;
 use crate::number::Probability;
 
 fn cases(part: &str) -> Vec<Value> {
     let reference: Value =
-        serde_json::from_str(include_str!("../../tests/oracle/decide_reference.json")).unwrap();
+        serde_json::from_str(include_str!("../../../tests/oracle/decide_reference.json")).unwrap();
     let cases = reference[part].as_array().unwrap().clone();
     assert!(!cases.is_empty());
     cases
@@ -129,7 +130,7 @@ fn losses_and_the_choice_of_the_spec() {
     let settings = &Rules::built_in().settings;
     for case in cases("decision") {
         let losses = loss::of(
-            &Stakes {
+            &LossInputs {
                 risk: real(&case["risk"]),
                 variance: real(&case["variance"]),
                 impact: real(&case["b_mean"]),
@@ -166,7 +167,7 @@ fn losses_and_the_choice_of_the_spec() {
 
         let chosen = if case["violations"] != 0 {
             Action::Deny
-        } else if real(&case["psi"]) > settings.doubt.psi_max {
+        } else if real(&case["psi"]) > settings.epistemic.psi_max {
             Action::Escalate
         } else {
             least(&losses)
@@ -179,7 +180,7 @@ fn losses_and_the_choice_of_the_spec() {
         );
 
         // Ours differs in one thing: doubt below the gate does not make an approval of an escalation.
-        let ours = guarded(&losses, settings.losses.cost_review);
+        let ours = guarded_choice(&losses, settings.losses.cost_review);
         match (least(&losses), ours) {
             (Action::Approve, Action::Escalate) => {
                 assert!(losses.approve >= settings.losses.cost_review);
@@ -191,7 +192,7 @@ fn losses_and_the_choice_of_the_spec() {
 
 #[test]
 fn doubt_from_its_three_sides() {
-    let settings = &Rules::built_in().settings.doubt;
+    let settings = &Rules::built_in().settings.epistemic;
     for case in cases("epistemic") {
         // A hallucination risk h is an entropy of 2 h; a forecast uncertainty u a confidence of 1 - u.
         let (h, u) = (
@@ -204,14 +205,14 @@ fn doubt_from_its_three_sides() {
         };
         let context = Context {
             forecasts: BoundedVec::new(if u > 0.0 { vec![forecast] } else { Vec::new() }).unwrap(),
-            hallucination: Some(Hallucination {
-                entropy: arbitrary::magnitude(2.0 * h),
+            hallucination: Some(HallucinationSignals {
+                entropy: magnitude(2.0 * h),
                 evidence_lift: 0.0,
-                contradiction: arbitrary::share(0.0),
+                contradiction: share(0.0),
             }),
             ..Context::default()
         };
-        let found = doubt(&context, case["history_len"].as_u64().unwrap(), settings);
+        let found = epistemic(&context, case["history_len"].as_u64().unwrap(), settings);
         check(
             "sparsity",
             &case,

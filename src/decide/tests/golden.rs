@@ -5,23 +5,23 @@ use serde::Serialize;
 
 use crate::golden;
 
-use super::arbitrary::{deploy, grant, intent, learned, magnitude, noon, provision, share, text};
-use super::intent::{
+use super::{deploy, grant, intent, learned, magnitude, noon, provision, share, text};
+use crate::decide::intent::{
     BoundedVec, ChangeScope, Environment, Forecast, Operation, PermissionLevel, ResourceType,
     RiskLevel,
 };
-use super::{Counterfactual, Decision, Evidence, Intent, Rules, counterfactual, decide};
+use crate::decide::{Counterfactual, Decision, Evidence, Intent, Rules, counterfactual, decide};
 
 fn cases() -> Vec<(&'static str, Intent, Evidence)> {
     use Environment::{Dev, Prod, Staging};
-    let mut suffering = intent(
+    let mut degraded = intent(
         deploy("payments-api", ChangeScope::Canary, Prod),
         Prod,
         Some(Operation::Update),
     );
-    suffering.context.error_rate = Some(share(0.12));
-    suffering.context.latency_p99 = Some(magnitude(240.0));
-    let mut foreseen = intent(
+    degraded.context.error_rate = Some(share(0.12));
+    degraded.context.latency_p99 = Some(magnitude(240.0));
+    let mut with_forecasts = intent(
         provision(ResourceType::Vm, "Standard_D8s_v3"),
         Dev,
         Some(Operation::Create),
@@ -30,7 +30,7 @@ fn cases() -> Vec<(&'static str, Intent, Evidence)> {
         risk_level,
         confidence: share(confidence),
     };
-    foreseen.context.forecasts = BoundedVec::new(vec![
+    with_forecasts.context.forecasts = BoundedVec::new(vec![
         forecast(RiskLevel::High, 0.4),
         forecast(RiskLevel::Low, 0.3),
     ])
@@ -75,8 +75,8 @@ fn cases() -> Vec<(&'static str, Intent, Evidence)> {
             intent(grant(PermissionLevel::Admin, "/"), Prod, None),
             learned(0, 3),
         ),
-        ("suffering", suffering, learned(1, 50)),
-        ("foreseen", foreseen, learned(0, 400)),
+        ("degraded", degraded, learned(1, 50)),
+        ("forecast", with_forecasts, learned(0, 400)),
         ("smoothed", vm, smoothed),
     ]
 }
