@@ -12,10 +12,11 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use arf::bounded::{BoundedString, BoundedVec};
 use arf::decide::evidence::{ChangeSetTotals, Counts, Evidence};
 use arf::decide::intent::{
-    BoundedString, BoundedVec, ChangeScope, Context, Environment, Intent, IntentKind, Operation,
-    PermissionLevel, ResourceScope, ResourceType,
+    ChangeScope, Context, Environment, Intent, IntentKind, Operation, PermissionLevel,
+    ResourceScope, ResourceType,
 };
 use arf::decide::{Rules, counterfactual, decide};
 use arf::number::{Magnitude, Probability};

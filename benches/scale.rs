@@ -19,7 +19,8 @@ use std::process::Command as Process;
 use std::time::{Duration, Instant};
 
 use arf::audit::{Fact, Signer};
-use arf::decide::intent::{BoundedString, Environment, IntentType};
+use arf::bounded::BoundedString;
+use arf::decide::intent::{Environment, IntentType};
 use arf::decide::{Action, Category};
 use arf::engine::{Config, Engine};
 use arf::id::{KeyId, Pseudonym, TenantId};

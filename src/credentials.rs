@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::decide::intent::BoundedString;
+use crate::bounded::BoundedString;
 use crate::engine::{Engine, EngineError, clock};
 use crate::id::{KeyId, Sequence, TenantId};
 use crate::query;

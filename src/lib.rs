@@ -57,6 +57,7 @@
 
 pub mod api;
 pub mod audit;
+pub mod bounded;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::json::{self, Fields};
 use super::problem::{Code, Problem};
-use crate::decide::intent::BoundedString;
+use crate::bounded::BoundedString;
 use crate::jobs::backup::{Made, Name, NotMade};
 use crate::time::Timestamp;
 

@@ -259,7 +259,7 @@ mod tests {
     use serde_json::{Map, json};
 
     use super::*;
-    use crate::decide::intent::{BoundedString, BoundedVec};
+    use crate::bounded::{BoundedString, BoundedVec};
     use crate::golden;
 
     fn grant() -> Value {

@@ -34,7 +34,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::{Map, Value};
 
 use super::problem::{Code, FieldError, Problem};
-use crate::decide::intent::{BoundedString, BoundedVec};
+use crate::bounded::{BoundedString, BoundedVec};
 
 /// How many objects and lists may stand inside each other.
 pub const DEPTH_MAX: usize = 32;

@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::json::{self, Fields, Invalid};
 use super::problem::Problem;
+use crate::bounded::BoundedString;
 use crate::decide::Category;
-use crate::decide::intent::BoundedString;
 use crate::id::IntentId;
 use crate::tenant::outcome::{NotLearned, RecordOutcome, RecordedOutcome};
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::json::{self, Fields};
 use super::key::Made;
 use super::problem::Problem;
-use crate::decide::intent::BoundedString;
+use crate::bounded::BoundedString;
 use crate::id::TenantId;
 use crate::tenant::key::{IssuedKey, KeySpec, Role};
 use crate::tenant::lifecycle::AccountRow;

@@ -10,7 +10,7 @@ use super::output::print_line;
 use crate::api::intent::{self, ParsedIntent};
 use crate::audit::Signer;
 use crate::audit::verify::{ParsedEntry, check_log};
-use crate::decide::intent::BoundedString;
+use crate::bounded::BoundedString;
 use crate::decide::{Category, Decision, posterior};
 use crate::engine::{Config, Engine, clock};
 use crate::id::{IntentId, TenantId};

@@ -4,10 +4,11 @@
 use super::category::Category;
 use super::decision::{Action, Epistemic, Interval, Losses};
 use super::evidence::Counts;
-use super::intent::{BoundedString, Intent};
+use super::intent::Intent;
 use super::policy::{Finding, Findings};
 use super::risk::{Intervals, Risk};
 use super::settings::Settings;
+use crate::bounded::BoundedString;
 
 /// One intent with every number that the choice rests on.
 #[derive(Debug)]

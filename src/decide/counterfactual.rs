@@ -21,14 +21,12 @@ use super::choice::Assessment;
 use super::decision::{Action, ChangeKind, Counterfactual, Decision, Difference, number};
 use super::epistemic::entropy_for;
 use super::evidence::Evidence;
-use super::intent::{
-    BoundedString, BoundedVec, ChangeScope, Environment, Intent, IntentKind, Operation,
-    PermissionLevel,
-};
+use super::intent::{ChangeScope, Environment, Intent, IntentKind, Operation, PermissionLevel};
 use super::loss::Impact;
 use super::risk::Intervals;
 use super::rules::Rules;
 use super::{assess, decide_with};
+use crate::bounded::{BoundedString, BoundedVec};
 use crate::number::{Magnitude, Probability};
 use crate::time::Timestamp;
 

@@ -1,106 +1,76 @@
-//! What is asked: an intent whose every value is in range, because no other can be made.
+//! An intent: one change that is asked for. Every value is in range, because no other can be made.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
+use crate::bounded::{BoundedString, BoundedVec};
 use crate::number::{Magnitude, Probability, Usd};
 use crate::string_enum;
 
 string_enum!(
-    /// Where a change takes effect.
     Environment {
-        /// Development.
         Dev = 1 "dev",
-        /// The last stop before production.
         Staging = 2 "staging",
-        /// Production: risk counts half as much again (kappa, rules.md 6).
         Prod = 3 "prod",
-        /// Tests.
         Test = 4 "test",
     }
 );
 string_enum!(
-    /// The three kinds of intent.
     IntentType {
-        /// Make or change a resource.
         ProvisionResource = 1 "provision_resource",
-        /// Give somebody rights.
         GrantAccess = 2 "grant_access",
-        /// Roll out a configuration.
         DeployConfig = 3 "deploy_config",
     }
 );
 string_enum!(
-    /// What happens to the thing.
     Operation {
-        /// It comes into being.
         Create = 1 "create",
-        /// It stays and changes.
         Update = 2 "update",
-        /// It goes.
         Delete = 3 "delete",
-        /// It goes and comes back: data in it is lost.
+        /// Delete and create again: the data is lost.
         Replace = 4 "replace",
-        /// An existing thing comes under management.
+        /// An existing resource comes under management.
         Import = 5 "import",
     }
 );
 string_enum!(
-    /// Types of resource that can be provisioned.
     ResourceType {
-        /// A virtual machine.
         Vm = "vm",
-        /// Object or block storage.
         StorageAccount = "storage_account",
-        /// A managed database.
         Database = "database",
-        /// A managed Kubernetes cluster.
         KubernetesCluster = "kubernetes_cluster",
-        /// Serverless functions.
         FunctionApp = "function_app",
-        /// A network.
         VirtualNetwork = "virtual_network",
     }
 );
 string_enum!(
-    /// How much a grant allows; ordered.
+    /// Ordered: each level includes those before it.
     PermissionLevel {
-        /// Look.
         Read = "read",
-        /// Change.
         Write = "write",
-        /// Everything, rights included.
         Admin = "admin",
     }
 );
 string_enum!(
     /// How far a deployment reaches; ordered.
     ChangeScope {
-        /// One instance.
         SingleInstance = "single_instance",
-        /// A small share of the traffic.
         Canary = "canary",
-        /// Everything at once.
         Global = "global",
     }
 );
 string_enum!(
-    /// How bad a forecast is.
     RiskLevel {
-        /// 0.1
         Low = "low",
-        /// 0.4
         Medium = "medium",
-        /// 0.7
         High = "high",
-        /// 0.95
         Critical = "critical",
     }
 );
 
 impl Operation {
-    /// True for what a change set counts as a delete: the thing, or the data in it, is lost.
+    /// True if the resource, or the data in it, is lost. A change set counts it as a delete.
     pub const fn destroys(self) -> bool {
         match self {
             Self::Delete | Self::Replace => true,
@@ -109,112 +79,16 @@ impl Operation {
     }
 }
 
-/// Text was too short or too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("must have {min} to {max} characters")]
-pub struct LengthError {
-    min: usize,
-    max: usize,
-}
+#[error("must start with `/` and have at most 1024 characters")]
+pub struct ScopeError;
 
-/// Text of `MIN` to `MAX` characters.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct BoundedString<const MIN: usize, const MAX: usize>(String);
-
-impl<const MIN: usize, const MAX: usize> BoundedString<MIN, MAX> {
-    /// Checks the length, in characters.
-    pub fn new(text: impl Into<String>) -> Result<Self, LengthError> {
-        let text = text.into();
-        if (MIN..=MAX).contains(&text.chars().count()) {
-            Ok(Self(text))
-        } else {
-            Err(LengthError { min: MIN, max: MAX })
-        }
-    }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<const MIN: usize, const MAX: usize> TryFrom<String> for BoundedString<MIN, MAX> {
-    type Error = LengthError;
-    fn try_from(text: String) -> Result<Self, LengthError> {
-        Self::new(text)
-    }
-}
-
-impl<const MIN: usize, const MAX: usize> From<BoundedString<MIN, MAX>> for String {
-    fn from(text: BoundedString<MIN, MAX>) -> String {
-        text.0
-    }
-}
-
-/// A list of at most `MAX` things.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Vec<T>", into = "Vec<T>")]
-#[serde(bound(
-    serialize = "T: Serialize + Clone",
-    deserialize = "T: Deserialize<'de>"
-))]
-pub struct BoundedVec<T, const MAX: usize>(Vec<T>);
-
-impl<T, const MAX: usize> BoundedVec<T, MAX> {
-    /// Checks how many there are.
-    pub fn new(items: Vec<T>) -> Result<Self, CountError> {
-        if items.len() <= MAX {
-            Ok(Self(items))
-        } else {
-            Err(CountError { max: MAX })
-        }
-    }
-
-    /// The things.
-    pub fn as_slice(&self) -> &[T] {
-        &self.0
-    }
-
-    /// True if there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl<T, const MAX: usize> Default for BoundedVec<T, MAX> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<T, const MAX: usize> TryFrom<Vec<T>> for BoundedVec<T, MAX> {
-    type Error = CountError;
-    fn try_from(items: Vec<T>) -> Result<Self, CountError> {
-        Self::new(items)
-    }
-}
-
-impl<T, const MAX: usize> From<BoundedVec<T, MAX>> for Vec<T> {
-    fn from(few: BoundedVec<T, MAX>) -> Vec<T> {
-        few.0
-    }
-}
-
-/// A list was too long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("must have at most {max} items")]
-pub struct CountError {
-    max: usize,
-}
-
-/// A resource scope: text of 1 to 1,024 characters that starts with `/`.
+/// A path of 1 to 1,024 characters that starts with `/`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ResourceScope(String);
 
 impl ResourceScope {
-    /// Checks that it starts with `/` and its length.
     pub fn new(text: impl Into<String>) -> Result<Self, ScopeError> {
         let text = text.into();
         if text.starts_with('/') && text.chars().count() <= 1_024 {
@@ -224,7 +98,6 @@ impl ResourceScope {
         }
     }
 
-    /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -251,65 +124,45 @@ impl From<ResourceScope> for String {
     }
 }
 
-/// A scope was not one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("must start with `/` and have at most 1024 characters")]
-pub struct ScopeError;
-
-/// What the kind of intent adds to the common fields.
+/// The fields that only one type of intent has.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "intent_type", rename_all = "snake_case")]
 pub enum IntentKind {
-    /// Make or change a resource.
     ProvisionResource {
-        /// Of what type.
         resource_type: ResourceType,
-        /// Where, in the provider's own word.
+        /// In the provider's words, like the size.
         region: BoundedString<1, 256>,
-        /// How large, in the provider's own word.
         size: BoundedString<1, 256>,
     },
-    /// Give somebody rights.
     GrantAccess {
-        /// Who gets them.
         principal: BoundedString<1, 1_024>,
-        /// How much.
         permission_level: PermissionLevel,
-        /// On what.
         resource_scope: ResourceScope,
-        /// Why, in the caller's words.
         #[serde(skip_serializing_if = "Option::is_none")]
         justification: Option<BoundedString<0, 4_096>>,
     },
-    /// Roll out a configuration.
     DeployConfig {
-        /// Of what.
         service_name: BoundedString<3, 1_024>,
-        /// How far.
         change_scope: ChangeScope,
-        /// To where.
         deployment_target: Environment,
-        /// The caller's own guess; kept, not used.
+        /// Recorded, not used.
         #[serde(skip_serializing_if = "Option::is_none")]
         risk_level_hint: Option<Probability>,
     },
 }
 
-/// One forecast about the thing touched.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Forecast {
-    /// How bad.
     pub risk_level: RiskLevel,
-    /// How sure.
     pub confidence: Probability,
 }
 
-/// Signals that the request rests on something invented (for agents driven by a language model).
+/// Signals that a language model made the request up.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HallucinationSignals {
-    /// Semantic entropy of the answers, 0 and up.
+    /// Semantic entropy of the model's answers, 0 and up.
     pub entropy: Magnitude,
     /// How much evidence raises the answer's probability, -1 to 1.
     pub evidence_lift: f64,
@@ -317,37 +170,33 @@ pub struct HallucinationSignals {
     pub contradiction: Probability,
 }
 
-/// The state of the world around the request, as the caller sees it.
+/// The state of the service around the request, as the caller measured it. Throughput, processor and
+/// memory use are recorded, not used.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Context {
-    /// 99th percentile latency, milliseconds.
+    /// 99th percentile, milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency_p99: Option<Magnitude>,
     /// Share of failing requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_rate: Option<Probability>,
-    /// Requests per second; kept, not used.
+    /// Requests per second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub throughput: Option<Magnitude>,
-    /// Share of the processors in use; kept, not used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_util: Option<Probability>,
-    /// Share of the memory in use; kept, not used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_util: Option<Probability>,
-    /// What is lost by not doing it.
+    /// What is lost if the change is not made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub opportunity_value: Option<Probability>,
-    /// Forecasts about the thing touched.
     #[serde(skip_serializing_if = "BoundedVec::is_empty")]
     pub forecasts: BoundedVec<Forecast, 64>,
-    /// Signals that the request rests on something invented.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hallucination: Option<HallucinationSignals>,
-    /// The caller's role, in its own words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<BoundedString<0, 256>>,
-    /// Hour of the day, 0 to 23, if it is not the server's (UTC).
+    /// Hour of the day, 0 to 23, where it is not the server's (UTC).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hour: Option<u8>,
 }
@@ -358,63 +207,54 @@ impl Context {
     }
 }
 
-/// The plan, change request or agent task that the intent is a part of.
+/// The plan, change request or agent task that an intent is a part of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ChangeSet {
-    /// The caller's name for it.
     pub id: BoundedString<1, 64>,
-    /// Where a person can see it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<BoundedString<1, 2_048>>,
-    /// Which version of it; none is the empty one.
+    /// None is the empty revision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<BoundedString<1, 128>>,
-    /// How many intents it has in all, by the caller's count.
+    /// How many intents it has in all, as the caller declares.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intents: Option<u32>,
-    /// How many of them delete or replace, by the caller's count.
+    /// How many of them delete or replace, as the caller declares.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deletes: Option<u32>,
 }
 
-/// What is asked, complete. Two equal intents get the same digest, and so the same answer.
+/// Two equal intents have the same digest, and so get the same answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Intent {
-    /// The kind and its own fields.
     #[serde(flatten)]
     pub kind: IntentKind,
-    /// Where it takes effect.
     pub environment: Environment,
-    /// Who wants it.
     pub requester: BoundedString<1, 256>,
-    /// What happens to the thing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operation>,
-    /// Names of what changes, never values.
+    /// Names, never values.
     #[serde(skip_serializing_if = "BoundedVec::is_empty")]
     pub changed_fields: BoundedVec<BoundedString<1, 128>, 64>,
-    /// The plan it is a part of. Not part of its digest.
+    /// Not part of the digest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub change_set: Option<ChangeSet>,
-    /// Its cost by the caller's estimate.
+    /// The caller's estimate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimated_cost: Option<Usd>,
-    /// Violations that somebody else found; any one denies.
+    /// Found by the caller; any one denies.
     #[serde(skip_serializing_if = "BoundedVec::is_empty")]
     pub policy_violations: BoundedVec<BoundedString<1, 1_024>, 64>,
-    /// Where the request comes from; kept as given.
+    /// Recorded, not used, like the configuration.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub provenance: Map<String, Value>,
-    /// Configuration; kept as given.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub configuration: Map<String, Value>,
-    /// The state of the world around it.
     #[serde(skip_serializing_if = "Context::is_empty")]
     pub context: Context,
 }
 
 impl Intent {
-    /// The kind of intent.
     pub const fn intent_type(&self) -> IntentType {
         match self.kind {
             IntentKind::ProvisionResource { .. } => IntentType::ProvisionResource,
@@ -423,7 +263,7 @@ impl Intent {
         }
     }
 
-    /// The component whose risk is smoothed: kind of name, and name (rules.md 6).
+    /// The component over which risk is smoothed: what kind of name it has, and the name (rules.md 6).
     pub fn component(&self) -> (&'static str, &str) {
         match &self.kind {
             IntentKind::ProvisionResource { resource_type, .. } => {
@@ -434,8 +274,7 @@ impl Intent {
         }
     }
 
-    /// Where a deployment goes to.
-    pub const fn target(&self) -> Option<Environment> {
+    pub const fn deployment_target(&self) -> Option<Environment> {
         match self.kind {
             IntentKind::DeployConfig {
                 deployment_target, ..
@@ -444,23 +283,22 @@ impl Intent {
         }
     }
 
-    /// True if the change, or the thing deployed to, is in production.
+    /// True if the environment of the change, or that of the deployment, is production.
     pub fn touches_prod(&self) -> bool {
-        self.environment == Environment::Prod || self.target() == Some(Environment::Prod)
+        self.environment == Environment::Prod || self.deployment_target() == Some(Environment::Prod)
     }
 
-    /// True if the thing, or the data in it, is lost.
     pub fn destroys(&self) -> bool {
         self.operation.is_some_and(Operation::destroys)
     }
 
-    /// The canonical form: RFC 8785 JSON without the change set. Its digest says whether two
-    /// requests are the same one.
+    /// RFC 8785 JSON without the change set. Its digest says whether two requests are the same one.
     pub fn canonical(&self) -> Vec<u8> {
-        let bare = Self {
+        let without_change_set = Self {
             change_set: None,
             ..self.clone()
         };
-        serde_json_canonicalizer::to_vec(&bare).expect("an intent holds nothing JSON cannot say")
+        serde_json_canonicalizer::to_vec(&without_change_set)
+            .expect("an intent holds nothing that JSON has no form for")
     }
 }

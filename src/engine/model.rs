@@ -19,7 +19,7 @@ use crate::api::decision::View;
 use crate::api::problem::Code;
 use crate::api::{engine_error, intent};
 use crate::audit::verify::check_log;
-use crate::decide::intent::BoundedString;
+use crate::bounded::BoundedString;
 use crate::decide::{Action, Category};
 use crate::id::{IntentId, KeyId, Sequence};
 use crate::query::audit;

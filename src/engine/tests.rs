@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::audit::Fact;
 use crate::audit::verify::Follower;
-use crate::decide::intent::BoundedString;
+use crate::bounded::BoundedString;
 use crate::id::Sequence;
 use crate::query::QueryError;
 use crate::store::StoreConfig;

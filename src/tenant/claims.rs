@@ -31,7 +31,11 @@ impl Claims {
 
     /// Refuses an intent that is outside them.
     pub fn check(&self, intent: &Intent) -> Result<(), Refusal> {
-        self.check_kind(intent.environment, intent.target(), intent.intent_type())?;
+        self.check_kind(
+            intent.environment,
+            intent.deployment_target(),
+            intent.intent_type(),
+        )?;
         let requester = intent.requester.as_str();
         let fits = |pattern: &String| matches(pattern, requester);
         if !self.requesters.is_empty() && !self.requesters.iter().any(fits) {

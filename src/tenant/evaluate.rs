@@ -465,7 +465,7 @@ impl Pseudonyms {
             category: decision.category,
             action: decision.action,
             environment: intent.environment,
-            target: intent.target(),
+            target: intent.deployment_target(),
             operation: intent.operation,
             risk: decision.risk_score,
             blend: decision.contributions.blend,

@@ -15,7 +15,7 @@ use super::command::{Change, Command, NoChange, Plan, Refusal};
 use super::schema::{Mutation, Row, RowId, RowKey, TableRow};
 use super::usage::Tier;
 use crate::audit::Fact;
-use crate::decide::intent::BoundedString;
+use crate::bounded::BoundedString;
 use crate::id::{KeyId, TenantId};
 use crate::stamp::Stamp;
 use crate::string_enum;

@@ -9,7 +9,7 @@ use super::key::{IssuedKey, KeySpec, Scope};
 use super::schema::{Mutation, Row, TableRow};
 use super::usage::Tier;
 use crate::audit::{self, Fact};
-use crate::decide::intent::BoundedString;
+use crate::bounded::BoundedString;
 use crate::id::{Pseudonymizer, Sequence};
 use crate::stamp::Stamp;
 use crate::time::Timestamp;

@@ -13,7 +13,7 @@ use super::learning::{BetaRow, Contribution};
 use super::schema::{Mutation, Row, TableRow};
 use super::sequence_map::SequenceMap;
 use crate::audit::Fact;
-use crate::decide::intent::BoundedString;
+use crate::bounded::BoundedString;
 use crate::decide::settings::SelfReported;
 use crate::decide::{self, Action, Category, Counts};
 use crate::id::{IntentId, KeyId, Pseudonym, Sequence};

@@ -20,9 +20,8 @@ use super::restore::{FormerLogRow, Restore};
 use super::schema::{Mutation, Row};
 use super::standing::{Standing, State};
 use super::usage::Tier;
-use crate::decide::intent::{
-    BoundedString, BoundedVec, ChangeScope, ChangeSet, Context, Environment, Intent, IntentKind,
-};
+use crate::bounded::{BoundedString, BoundedVec};
+use crate::decide::intent::{ChangeScope, ChangeSet, Context, Environment, Intent, IntentKind};
 use crate::decide::settings::SelfReported;
 use crate::decide::{Action, Category, Rules};
 use crate::id::{IntentId, KeyId, Sequence, TenantId};

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
-use crate::decide::intent::{BoundedString, ResourceScope};
+use crate::bounded::BoundedString;
+use crate::decide::intent::ResourceScope;
 
 /// How many characters an intent has for an address.
 const CHARS_MAX: usize = 1_024;

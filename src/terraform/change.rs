@@ -12,9 +12,8 @@ use super::permission::permission;
 use super::plan::Resource;
 use super::region::{Regions, region};
 use super::size::size;
-use crate::decide::intent::{
-    BoundedString, BoundedVec, ChangeScope, Context, Environment, Intent, IntentKind, Operation,
-};
+use crate::bounded::{BoundedString, BoundedVec};
+use crate::decide::intent::{ChangeScope, Context, Environment, Intent, IntentKind, Operation};
 
 const CHANGED_FIELDS_MAX: usize = 64;
 const CHANGED_FIELD_CHARS_MAX: usize = 128;

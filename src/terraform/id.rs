@@ -5,7 +5,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::change::Change;
-use crate::decide::intent::BoundedString;
+use crate::bounded::BoundedString;
 use crate::id::IntentId;
 
 /// How often one change may be asked anew.

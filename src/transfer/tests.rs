@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::sql::{Row, Script};
 use super::{ExportError, StoredTenant, ndjson};
 use crate::audit::{Fact, Log, Signer};
-use crate::decide::intent::BoundedString;
+use crate::bounded::BoundedString;
 use crate::engine::{self, Engine};
 use crate::id::{Sequence, TenantId};
 use crate::stamp::Stamp;

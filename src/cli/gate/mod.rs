@@ -13,8 +13,9 @@ use std::time::Duration;
 use super::exit::{CliError, CliResult, Exit};
 use super::output::print;
 use super::remote::Remote;
+use crate::bounded::BoundedString;
 use crate::decide::Action;
-use crate::decide::intent::{BoundedString, ChangeSet, Environment};
+use crate::decide::intent::{ChangeSet, Environment};
 use crate::decide::settings::Enforcement;
 use crate::terraform::{Change, GateKey, Plan};
 

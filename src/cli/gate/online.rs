@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 
 use super::super::exit::{CliError, Exit};
 use super::report::{Item, Outcomes, Readiness, Report};
+use crate::bounded::BoundedString;
 use crate::client::{Answer, Client, ClientError};
 use crate::decide::decision::Reason;
-use crate::decide::intent::{BoundedString, ChangeSet, Intent};
+use crate::decide::intent::{ChangeSet, Intent};
 use crate::decide::settings::Enforcement;
 use crate::decide::{Action, Category};
 use crate::engine::clock;

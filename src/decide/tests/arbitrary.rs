@@ -5,11 +5,12 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::{deploy, grant, intent, magnitude, provision, share, text};
+use crate::bounded::BoundedVec;
 use crate::decide::category::PerCategory;
 use crate::decide::evidence::{ChangeSetTotals, Counts, MemorySums};
 use crate::decide::intent::{
-    BoundedVec, ChangeScope, ChangeSet, Context, Environment, Forecast, HallucinationSignals,
-    IntentKind, Operation, PermissionLevel, ResourceType, RiskLevel,
+    ChangeScope, ChangeSet, Context, Environment, Forecast, HallucinationSignals, IntentKind,
+    Operation, PermissionLevel, ResourceType, RiskLevel,
 };
 use crate::decide::{Evidence, Intent};
 use crate::number::Probability;

@@ -3,11 +3,12 @@
 use super::{
     codes, decided, deploy, grant, intent, learned, magnitude, noon, provision, share, text,
 };
+use crate::bounded::BoundedVec;
 use crate::decide::category::Category;
 use crate::decide::choice::guarded_choice;
 use crate::decide::decision::{Action, Losses, Need, number};
 use crate::decide::intent::{
-    BoundedVec, ChangeScope, ChangeSet, Environment, Forecast, HallucinationSignals, Operation,
+    ChangeScope, ChangeSet, Environment, Forecast, HallucinationSignals, Operation,
     PermissionLevel, ResourceType, RiskLevel,
 };
 use crate::decide::risk::beta::Beta;

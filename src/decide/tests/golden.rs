@@ -6,9 +6,9 @@ use serde::Serialize;
 use crate::golden;
 
 use super::{deploy, grant, intent, learned, magnitude, noon, provision, share, text};
+use crate::bounded::BoundedVec;
 use crate::decide::intent::{
-    BoundedVec, ChangeScope, Environment, Forecast, Operation, PermissionLevel, ResourceType,
-    RiskLevel,
+    ChangeScope, Environment, Forecast, Operation, PermissionLevel, ResourceType, RiskLevel,
 };
 use crate::decide::{Counterfactual, Decision, Evidence, Intent, Rules, counterfactual, decide};
 

@@ -9,10 +9,11 @@ mod properties;
 use super::category::PerCategory;
 use super::evidence::Counts;
 use super::intent::{
-    BoundedString, BoundedVec, ChangeScope, Context, Environment, IntentKind, Operation,
-    PermissionLevel, ResourceScope, ResourceType,
+    ChangeScope, Context, Environment, IntentKind, Operation, PermissionLevel, ResourceScope,
+    ResourceType,
 };
 use super::{Decision, Evidence, Intent, Rules, decide};
+use crate::bounded::{BoundedString, BoundedVec};
 use crate::number::{Magnitude, Probability};
 use crate::time::Timestamp;
 

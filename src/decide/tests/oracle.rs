@@ -3,10 +3,11 @@
 use serde_json::Value;
 
 use super::{magnitude, share};
+use crate::bounded::BoundedVec;
 use crate::decide::choice::guarded_choice;
 use crate::decide::decision::{Action, Losses};
 use crate::decide::epistemic::epistemic;
-use crate::decide::intent::{BoundedVec, Context, Forecast, HallucinationSignals, RiskLevel};
+use crate::decide::intent::{Context, Forecast, HallucinationSignals, RiskLevel};
 use crate::decide::loss::{self, LossInputs};
 use crate::decide::risk;
 use crate::decide::risk::beta::{Beta, Tail};

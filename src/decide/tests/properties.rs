@@ -4,11 +4,12 @@ use proptest::prelude::*;
 
 use super::arbitrary::{evidences, intents};
 use super::{decided, learned, magnitude, noon, share, text};
+use crate::bounded::BoundedVec;
 use crate::decide::category::Category;
 use crate::decide::choice::guarded_choice;
 use crate::decide::decision::{Action, ChangeKind, Difference, number};
 use crate::decide::intent::{
-    BoundedVec, ChangeScope, ChangeSet, Environment, HallucinationSignals, IntentKind, Operation,
+    ChangeScope, ChangeSet, Environment, HallucinationSignals, IntentKind, Operation,
     PermissionLevel,
 };
 use crate::decide::risk::LEVEL;
