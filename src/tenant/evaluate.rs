@@ -2,11 +2,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::Serialize;
 
 use super::Tenant;
 use super::change_set;
 use super::command::{Change, Command, NoChange, Plan, Refusal};
+use super::facts::{self, EntryType, IdentifiedIntent};
 use super::intents::IntentRow;
 use super::key::{KeyRow, Scope};
 use super::schema::{Mutation, Row, RowId};
@@ -309,10 +309,11 @@ impl Evaluate {
         match set.filter(|_| open && names.change_set != row.change_set) {
             Some(set) => Ok(Change {
                 rows: moved(sequence, row, set, names, tenant, stamp),
-                fact: Fact::new("move")
-                    .field("of", tenant.decision_id(sequence).to_string())
-                    .field("change_set", names.change_set.map(|name| name.to_string()))
-                    .private("change_set", json(set)),
+                fact: EntryType::Move
+                    .fact()
+                    .with(facts::OF, tenant.decision_id(sequence))
+                    .with(facts::CHANGE_SET, names.change_set)
+                    .json(facts::MOVED_TO, set),
                 reply: recalled,
             }),
             None => Err(NoChange::Replay(recalled)),
@@ -343,55 +344,41 @@ impl Evaluate {
     ) -> Fact {
         let rules = tenant.rules();
         let hash = |hash: Option<[u8; 32]>| hash.map(|bytes| STANDARD.encode(bytes));
-        Fact::new("decision")
-            .field("action", decision.action.as_str())
-            .field("risk_score", decision.risk_score)
-            .field("category", decision.category.as_str())
-            .field("environment", self.intent.environment.as_str())
-            .field(
-                "operation",
-                self.intent.operation.map(|operation| operation.as_str()),
-            )
-            .field("change_set", names.change_set.map(|name| name.to_string()))
-            .field("failures", decision.evidence.failures)
-            .field("trials", decision.evidence.trials)
-            .field("self_reported", decision.evidence.self_reported)
-            .field("imported", decision.evidence.imported)
-            .field("memory_success_rate", decision.memory.success_rate)
-            .field("memory_weight", decision.memory.weight)
-            .field("trace_id", self.meta.trace_id.clone())
-            .field("rules", rules.version)
-            .field("policies", hash(rules.hashes.policies))
-            .field("settings", hash(rules.hashes.settings))
-            .field("prices", hash(rules.hashes.prices))
-            .field("model", hash(rules.hashes.model))
-            .private("request", self.request.as_slice())
-            .private(
-                "intent",
-                json(&IdentifiedIntent {
+        EntryType::Decision
+            .fact()
+            .with(facts::ACTION, decision.action)
+            .with(facts::RISK_SCORE, decision.risk_score)
+            .with(facts::CATEGORY, decision.category)
+            .with(facts::ENVIRONMENT, self.intent.environment)
+            .with(facts::OPERATION, self.intent.operation)
+            .with(facts::CHANGE_SET, names.change_set)
+            .with(facts::FAILURES, decision.evidence.failures)
+            .with(facts::TRIALS, decision.evidence.trials)
+            .with(facts::SELF_REPORTED, decision.evidence.self_reported)
+            .with(facts::IMPORTED, decision.evidence.imported)
+            .with(facts::MEMORY_SUCCESS_RATE, decision.memory.success_rate)
+            .with(facts::MEMORY_WEIGHT, decision.memory.weight)
+            .with(facts::TRACE_ID, self.meta.trace_id.clone())
+            .with(facts::RULES, rules.version)
+            .with(facts::POLICIES, hash(rules.hashes.policies))
+            .with(facts::SETTINGS, hash(rules.hashes.settings))
+            .with(facts::PRICES, hash(rules.hashes.prices))
+            .with(facts::MODEL, hash(rules.hashes.model))
+            .bytes(facts::REQUEST, &self.request)
+            .json(
+                facts::INTENT,
+                &IdentifiedIntent {
                     deterministic_id: &names.id,
                     intent: &self.intent,
-                }),
+                },
             )
-            .private("requester", self.intent.requester.as_str().as_bytes())
-            .private("deterministic_id", names.id.as_str().as_bytes())
-            .private("evidence", json(evidence))
-            .private("decision", json(decision))
-            .private("justification", decision.justification.as_bytes())
-            .private_opt("counterfactual", counterfactual.map(json))
+            .text(facts::REQUESTER, self.intent.requester.as_str())
+            .text(facts::DETERMINISTIC_ID, names.id.as_str())
+            .json(facts::EVIDENCE, evidence)
+            .json(facts::DECISION, decision)
+            .text(facts::JUSTIFICATION, decision.justification.as_str())
+            .json(facts::COUNTERFACTUAL, counterfactual)
     }
-}
-
-/// The intent with id and change set, as the opening keeps it: a valid request again.
-#[derive(Serialize)]
-struct IdentifiedIntent<'a> {
-    deterministic_id: &'a IntentId,
-    #[serde(flatten)]
-    intent: &'a Intent,
-}
-
-fn json<T: Serialize>(value: &T) -> Vec<u8> {
-    serde_json::to_vec(value).expect("our own types are JSON")
 }
 
 /// An intent's texts as rows hold them.

@@ -12,6 +12,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use super::Tenant;
 use super::claims::Claims;
 use super::command::{Change, Command, NoChange, Plan, Refusal};
+use super::facts::{self, EntryType, KeyChange};
 use super::schema::{Mutation, Row, RowId, RowKey, TableRow};
 use super::usage::Tier;
 use crate::audit::Fact;
@@ -398,21 +399,17 @@ impl KeySpec {
     }
 }
 
-/// The fact that every change of a key leaves.
-fn fact(change: &str, row: &KeyRow, claims: Option<&Claims>) -> Fact {
-    Fact::new("api_key")
-        .field("key_id", row.key_id.to_string())
-        .field("change", change)
-        .field("tier", row.tier.as_str())
-        .field("scopes", row.scopes.names())
-        .field("expires_at", row.expires_at.map(|end| end.to_string()))
-        .private_opt("name", row.name.as_deref().map(str::as_bytes))
-        .private_opt("owner", row.owner.as_deref().map(str::as_bytes))
-        .private_opt("claims", claims.map(json))
-}
-
-fn json(claims: &Claims) -> Vec<u8> {
-    serde_json::to_vec(claims).expect("claims are words")
+fn fact(change: KeyChange, row: &KeyRow, claims: Option<&Claims>) -> Fact {
+    EntryType::ApiKey
+        .fact()
+        .with(facts::KEY_ID, row.key_id)
+        .with(facts::CHANGE, change)
+        .with(facts::TIER, row.tier)
+        .with(facts::SCOPES, row.scopes)
+        .with(facts::EXPIRES_AT, row.expires_at)
+        .text(facts::NAME, row.name.as_deref())
+        .text(facts::OWNER, row.owner.as_deref())
+        .json(facts::CLAIMS, claims)
 }
 
 /// Makes a key.
@@ -426,7 +423,7 @@ impl Command for CreateKey {
     fn apply(self, tenant: &Tenant, stamp: &Stamp) -> Plan<IssuedKey> {
         let claims = Some(self.0.claims.clone()).filter(|claims| !claims.is_empty());
         let (issued, row) = self.0.issue(tenant.id, stamp, 0)?;
-        let fact = fact("created", &row, claims.as_ref());
+        let fact = fact(KeyChange::Created, &row, claims.as_ref());
         let mut rows = vec![Row::KeyRow(issued.hash, row).into()];
         rows.extend(claims.map(|claims| Row::Claims(issued.key_id, claims).into()));
         Ok(Change {
@@ -462,7 +459,7 @@ impl Command for RevokeKey {
             is_active: false,
             ..row.clone()
         };
-        let fact = fact("revoked", &row, tenant.keys.claims(row.key_id));
+        let fact = fact(KeyChange::Revoked, &row, tenant.keys.claims(row.key_id));
         Ok(Change {
             rows: vec![Mutation::Put(Row::KeyRow(hash, row))],
             fact,
@@ -497,7 +494,7 @@ impl Command for RotateKey {
             Row::KeyRow(issued.hash, row.clone()).into(),
             RowId::KeyRow(old).into(),
         ];
-        let fact = fact("rotated", row, tenant.keys.claims(row.key_id));
+        let fact = fact(KeyChange::Rotated, row, tenant.keys.claims(row.key_id));
         Ok(Change {
             rows,
             fact,

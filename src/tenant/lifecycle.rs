@@ -1,14 +1,14 @@
 //! How a tenant begins: its account, its log and its first keys, in one record.
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::Tenant;
 use super::command::{Change, Command, Plan, Refusal};
+use super::facts::{self, EntryType, GenesisKey};
 use super::key::{IssuedKey, KeySpec, Scope};
 use super::schema::{Mutation, Row, TableRow};
 use super::usage::Tier;
-use crate::audit::{self, Fact};
+use crate::audit;
 use crate::bounded::BoundedString;
 use crate::id::{Pseudonymizer, Sequence};
 use crate::stamp::Stamp;
@@ -115,20 +115,17 @@ impl Command for FoundTenant {
             .enumerate()
             .map(|(nth, key)| key.issue(tenant.id, stamp, nth))
             .collect::<Result<Vec<_>, _>>()?;
-        let founded_with: Vec<_> = issued
-            .iter()
-            .map(|(_, key)| json!({"key_id": key.key_id, "tier": key.tier, "scopes": key.scopes}))
-            .collect();
-        let fact = Fact::new("genesis")
-            .field("retention_days", account.retention_days)
-            .field("public_key", self.public_key)
-            .field("keys", founded_with)
-            .field("prior", serde_json::Value::Null)
-            .private("name", account.name.as_bytes())
-            .private_opt(
-                "created_by",
-                account.created_by.as_deref().map(str::as_bytes),
-            );
+        let fact = EntryType::Genesis
+            .fact()
+            .with(facts::RETENTION_DAYS, account.retention_days)
+            .with(facts::PUBLIC_KEY, self.public_key)
+            .with(
+                facts::KEYS,
+                GenesisKey::list(issued.iter().map(|(_, key)| key)),
+            )
+            .with(facts::PRIOR, None)
+            .text(facts::NAME, account.name.as_str())
+            .text(facts::CREATED_BY, account.created_by.as_deref());
         let mut rows = vec![Row::AccountRow((), account).into()];
         rows.extend(
             issued

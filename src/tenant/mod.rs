@@ -12,6 +12,7 @@ pub mod claims;
 pub mod command;
 pub mod component;
 pub mod evaluate;
+pub mod facts;
 pub mod intents;
 pub mod key;
 pub mod learning;

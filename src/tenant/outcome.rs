@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Tenant;
 use super::change_set::ChangeSetRow;
 use super::command::{Change, Command, NoChange, Plan, Refusal};
+use super::facts::{self, EntryType};
 use super::intents::{IntentRow, OutcomeMark, Verdict};
 use super::key::Scope;
 use super::learning::{BetaRow, Contribution};
@@ -262,27 +263,20 @@ impl RecordOutcome {
         update: &LearningUpdate,
         tenant: &Tenant,
     ) -> Fact {
-        Fact::new("outcome")
-            .field("of", tenant.decision_id(of).to_string())
-            .field("success", self.success)
-            .field("learned", update.not_learned.is_none())
-            .field(
-                "not_learned_because",
-                update.not_learned.map(NotLearned::as_str),
+        EntryType::Outcome
+            .fact()
+            .with(facts::OF, tenant.decision_id(of))
+            .with(facts::SUCCESS, self.success)
+            .with(facts::LEARNED, update.not_learned.is_none())
+            .with(facts::NOT_LEARNED_BECAUSE, update.not_learned)
+            .with(facts::CATEGORY, intent.category)
+            .with(facts::FAILURES, update.counts.failures)
+            .with(facts::TRIALS, update.counts.trials)
+            .text(
+                facts::RECORDED_BY,
+                self.recorded_by.as_ref().map(BoundedString::as_str),
             )
-            .field("category", intent.category.as_str())
-            .field("failures", update.counts.failures)
-            .field("trials", update.counts.trials)
-            .private_opt(
-                "recorded_by",
-                self.recorded_by
-                    .as_ref()
-                    .map(|text| text.as_str().as_bytes()),
-            )
-            .private_opt(
-                "notes",
-                self.notes.as_ref().map(|text| text.as_str().as_bytes()),
-            )
+            .text(facts::NOTES, self.notes.as_ref().map(BoundedString::as_str))
     }
 }
 

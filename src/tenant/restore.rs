@@ -7,14 +7,14 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::Tenant;
 use super::command::{Change, Command, Plan, Refusal};
+use super::facts::{self, EntryType, GenesisKey, PriorLog};
 use super::key::{IssuedKey, KeyRow, KeySpec, Scope};
 use super::lifecycle::AccountRow;
 use super::schema::{Mutation, Row, TableRow};
-use crate::audit::{self, Fact};
+use crate::audit;
 use crate::id::Sequence;
 use crate::stamp::Stamp;
 
@@ -78,9 +78,6 @@ impl Command for Restore {
         };
         let issued = self.key.map(|key| key.issue(tenant.id, stamp, 0));
         let issued = issued.transpose()?;
-        let made = issued
-            .iter()
-            .map(|(_, key)| json!({"key_id": key.key_id, "tier": key.tier, "scopes": key.scopes}));
         let mut rows: Vec<Mutation> = vec![
             Row::FormerLogRow(account.log_base, self.prior.clone()).into(),
             Row::AccountRow((), next).into(),
@@ -94,24 +91,23 @@ impl Command for Restore {
             Mutation::from(Row::KeyRow(hash, key))
         });
         rows.extend(ended);
-        let fact = Fact::new("genesis")
-            .field("retention_days", account.retention_days)
-            .field("public_key", self.public_key)
-            .field("keys", made.collect::<Vec<_>>())
-            .field("keys_revoked", rows.len() - 2)
-            .field(
-                "prior",
-                json!({
-                    "log": self.prior.log,
-                    "size": self.prior.size,
-                    "root": STANDARD.encode(self.prior.root),
-                }),
+        let prior = PriorLog {
+            log: self.prior.log,
+            size: self.prior.size,
+            root: STANDARD.encode(self.prior.root),
+        };
+        let fact = EntryType::Genesis
+            .fact()
+            .with(facts::RETENTION_DAYS, account.retention_days)
+            .with(facts::PUBLIC_KEY, self.public_key)
+            .with(
+                facts::KEYS,
+                GenesisKey::list(issued.iter().map(|(_, key)| key)),
             )
-            .private("name", account.name.as_bytes())
-            .private_opt(
-                "created_by",
-                account.created_by.as_deref().map(str::as_bytes),
-            );
+            .with(facts::KEYS_REVOKED, rows.len() as u64 - 2)
+            .with(facts::PRIOR, prior)
+            .text(facts::NAME, account.name.as_str())
+            .text(facts::CREATED_BY, account.created_by.as_deref());
         let made = issued
             .iter()
             .map(|(issued, key)| Row::KeyRow(issued.hash, key.clone()).into());
