@@ -218,13 +218,13 @@ impl Written {
     /// Ends the files of lines, and makes those that nothing belonged in.
     fn lines(mut self, out: &Path) -> io::Result<Value> {
         let mut files = serde_json::Map::new();
-        for name in ndjson::FILES {
+        for name in ndjson::files() {
             let output = self.output(out, false, name)?;
             output.file.flush()?;
             let file = output.file.get_mut();
             file.sync_all()?;
             let described = describe(file, json!(output.rows))?;
-            files.insert((*name).to_owned(), described);
+            files.insert(name.to_owned(), described);
         }
         Ok(files.into())
     }

@@ -26,7 +26,7 @@ use crate::tenant::Tenant;
 use crate::tenant::command::{Caller, Change, Command, NoChange, Refusal};
 use crate::tenant::key::Scope;
 use crate::tenant::lifecycle;
-use crate::tenant::schema::{Mutation, Row};
+use crate::tenant::schema::Mutation;
 use crate::time::Timestamp;
 
 /// Resolves when everything that was appended so far is durable and the directory has its keys.
@@ -267,7 +267,7 @@ impl TenantActor {
             sequence: stamp.sequence,
             at: stamp.at,
             log_base: log.base(),
-            next_due: None,
+            next_due: self.tenant.next_due(),
             hot_rows: self.ledger.count(),
             hot_hash: self.ledger.hash(),
             root: log.root(),
@@ -352,8 +352,7 @@ fn absorb(
     envelope: &[u8],
 ) -> Result<(), Box<dyn std::error::Error>> {
     let stored = open_envelope(tenant.id, table, key, envelope)?;
-    let row = Row::decode(table, stored.version, key, &stored.payload)?;
-    tenant.absorb(&Mutation::Put(row));
+    tenant.absorb_stored(table, stored.version, key, &stored.payload)?;
     Ok(())
 }
 

@@ -17,7 +17,9 @@ use crate::tenant::key::{CreateKey, IssuedKey, KeySpec, RevokeKey, Role, RotateK
 use crate::tenant::lifecycle::FoundTenant;
 use crate::tenant::restore::{FormerLogRow, Restore};
 use crate::tenant::schema::TABLES;
+use crate::tenant::tests::reminder::{Remind, ReminderRow};
 use crate::tenant::usage::Tier;
+use crate::time::Timestamp;
 
 const TENANT: TenantId = TenantId::from_bytes([7; 16]);
 
@@ -93,6 +95,50 @@ async fn note(engine: &Engine) -> u64 {
         .unwrap()
         .reply
         .get()
+}
+
+#[test]
+fn a_head_says_when_a_row_of_its_tenant_is_due_next() {
+    let folder = TempDir::new().unwrap();
+    let in_hours = |hours| Timestamp::MIN.plus(Duration::from_secs(3_600 * hours));
+    let remind = async |engine: &Engine, number, row: Option<Option<u64>>| {
+        let command = Remind {
+            reminder: Sequence::new(number),
+            row: row.map(|hours| ReminderRow {
+                at: hours.map(in_hours),
+            }),
+        };
+        let reminded = engine.execute(TENANT, Caller::Node, command, 0);
+        reminded.await.unwrap();
+        let claim = engine.node.store.claim(TENANT).unwrap().unwrap();
+        claim.head.next_due
+    };
+    run(async {
+        let engine = engine(&folder);
+        let _thread = engine.join_thread();
+        founded(&engine).await;
+        assert_eq!(remind(&engine, 1, Some(None)).await, None);
+        assert_eq!(remind(&engine, 1, Some(Some(5))).await, Some(in_hours(5)));
+        assert_eq!(remind(&engine, 2, Some(Some(3))).await, Some(in_hours(3)));
+        assert_eq!(remind(&engine, 3, Some(Some(3))).await, Some(in_hours(3)));
+        assert_eq!(
+            remind(&engine, 2, None).await,
+            Some(in_hours(3)),
+            "the other one"
+        );
+        assert_eq!(remind(&engine, 3, Some(Some(9))).await, Some(in_hours(5)));
+        engine.close().unwrap();
+    });
+    run(async {
+        let engine = engine(&folder);
+        let _thread = engine.join_thread();
+        let next_due = remind(&engine, 4, Some(Some(7))).await;
+        assert_eq!(next_due, Some(in_hours(5)), "known again after a restart");
+        remind(&engine, 1, None).await;
+        remind(&engine, 3, None).await;
+        assert_eq!(remind(&engine, 4, Some(None)).await, None);
+        engine.close().unwrap();
+    });
 }
 
 #[test]

@@ -7,9 +7,12 @@ use serde::{Deserialize, Serialize};
 use super::Tenant;
 use super::intents::IntentRow;
 use super::schema::{Mutation, Row, RowId, TableRow};
+#[cfg(test)]
+use super::tests::sample;
 use crate::decide::intent::ChangeSet;
 use crate::decide::{ChangeSetTotals, PerCategory};
 use crate::id::{Pseudonym, Pseudonymizer, Sequence};
+use crate::store::Load;
 
 /// The outcomes that one change set has in one category.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -43,8 +46,8 @@ pub struct ChangeSets {
     pub(super) rows: HashMap<Pseudonym, ChangeSetRow>,
 }
 
-/// The name of a set: id and revision, `""` where there is none.
-pub fn name(pseudonymizer: &Pseudonymizer, set: &ChangeSet) -> Pseudonym {
+/// The pseudonym of a set: id and revision, `""` where there is none.
+pub fn pseudonym(pseudonymizer: &Pseudonymizer, set: &ChangeSet) -> Pseudonym {
     let revision = set
         .revision
         .as_ref()
@@ -53,9 +56,8 @@ pub fn name(pseudonymizer: &Pseudonymizer, set: &ChangeSet) -> Pseudonym {
 }
 
 impl ChangeSets {
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        self.rows.len()
+    pub fn iter(&self) -> impl Iterator<Item = (Pseudonym, &ChangeSetRow)> {
+        self.rows.iter().map(|(set, row)| (*set, row))
     }
 
     /// The set with this name.
@@ -72,16 +74,16 @@ impl ChangeSets {
             })
     }
 
-    /// The set after one more item came at `sequence`, and `leaving`, if it was of this set, went.
-    pub fn joined(
+    /// Adds an item at `sequence`, and takes out the evicted one if it was in this set.
+    pub fn add_item(
         &self,
         pseudonymizer: &Pseudonymizer,
         set: &ChangeSet,
         destroys: bool,
         sequence: Sequence,
-        leaving: Option<&IntentRow>,
+        evicted: Option<&IntentRow>,
     ) -> Row {
-        let key = name(pseudonymizer, set);
+        let key = pseudonym(pseudonymizer, set);
         let mut row = self.get(key).copied().unwrap_or_else(|| ChangeSetRow {
             id: pseudonymizer.pseudonym(&["change_set_id", set.id.as_str()]),
             last: sequence,
@@ -89,8 +91,8 @@ impl ChangeSets {
             deletes: 0,
             tallies: PerCategory::default(),
         });
-        if let Some(leaving) = leaving.filter(|intent| intent.change_set == Some(key)) {
-            row.remove(leaving);
+        if let Some(evicted) = evicted.filter(|intent| intent.change_set == Some(key)) {
+            row.remove(evicted);
         }
         row.last = sequence;
         row.items = row.items.saturating_add(1);
@@ -98,8 +100,8 @@ impl ChangeSets {
         Row::ChangeSetRow(key, row)
     }
 
-    /// The set that `intent` belongs to after it left; gone with its last item.
-    pub fn left(&self, intent: &IntentRow) -> Option<Mutation> {
+    /// Takes `intent` out of its set; the set goes with its last item.
+    pub fn remove_item(&self, intent: &IntentRow) -> Option<Mutation> {
         let key = intent.change_set?;
         let mut row = *self.get(key)?;
         row.remove(intent);
@@ -120,12 +122,41 @@ impl ChangeSetRow {
 
 impl TableRow for ChangeSetRow {
     type Key = Pseudonym;
+    const LOAD: Load = Load::Hot;
+    const EXPORT: Option<&'static str> = Some("change_sets.ndjson");
 
-    fn absorb(&self, key: &Pseudonym, tenant: &mut Tenant) {
-        tenant.change_sets.rows.insert(*key, *self);
+    fn absorb(&self, key: &Pseudonym, tenant: &mut Tenant) -> Option<Self> {
+        tenant.change_sets.rows.insert(*key, *self)
     }
 
-    fn forget(key: &Pseudonym, tenant: &mut Tenant) {
-        tenant.change_sets.rows.remove(key);
+    fn forget(key: &Pseudonym, tenant: &mut Tenant) -> Option<Self> {
+        tenant.change_sets.rows.remove(key)
+    }
+
+    fn weight(&self) -> usize {
+        160
+    }
+
+    fn evict(_: Sequence, intent: &IntentRow, tenant: &Tenant) -> Vec<Mutation> {
+        tenant.change_sets.remove_item(intent).into_iter().collect()
+    }
+
+    #[cfg(test)]
+    fn sample() -> (Pseudonym, Self) {
+        let row = Self {
+            id: sample::pseudonym(11),
+            last: sample::OTHER,
+            items: 12,
+            deletes: 6,
+            tallies: PerCategory {
+                security: Tally {
+                    outcomes: 3,
+                    failures: 1,
+                    self_reported: 2,
+                },
+                ..PerCategory::default()
+            },
+        };
+        (sample::CHANGE_SET, row)
     }
 }

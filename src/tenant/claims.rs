@@ -7,10 +7,13 @@ use serde::{Deserialize, Serialize};
 use super::Tenant;
 use super::command::Refusal;
 use super::intents::IntentRow;
-use super::schema::TableRow;
+use super::schema::{Mutation, TableRow};
+#[cfg(test)]
+use super::tests::sample;
 use crate::decide::Intent;
 use crate::decide::intent::{Environment, IntentType};
-use crate::id::KeyId;
+use crate::id::{KeyId, Sequence};
+use crate::store::Load;
 
 /// The row of `key_claims`, keyed by the key. A list without items claims nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -98,13 +101,38 @@ fn matches(pattern: &str, text: &str) -> bool {
 
 impl TableRow for Claims {
     type Key = KeyId;
+    const LOAD: Load = Load::Hot;
+    /// They stand in the lines of their keys.
+    const EXPORT: Option<&'static str> = None;
 
-    fn absorb(&self, key: &KeyId, tenant: &mut Tenant) {
-        tenant.keys.claims.insert(*key, self.clone());
+    fn absorb(&self, key: &KeyId, tenant: &mut Tenant) -> Option<Self> {
+        tenant.keys.claims.insert(*key, self.clone())
     }
 
-    fn forget(key: &KeyId, tenant: &mut Tenant) {
-        tenant.keys.claims.remove(key);
+    fn forget(key: &KeyId, tenant: &mut Tenant) -> Option<Self> {
+        tenant.keys.claims.remove(key)
+    }
+
+    fn weight(&self) -> usize {
+        200 + self
+            .requesters
+            .iter()
+            .map(|pattern| 24 + pattern.len())
+            .sum::<usize>()
+    }
+
+    fn evict(_: Sequence, _: &IntentRow, _: &Tenant) -> Vec<Mutation> {
+        Vec::new()
+    }
+
+    #[cfg(test)]
+    fn sample() -> (KeyId, Self) {
+        let row = Self {
+            environments: vec![Environment::Dev, Environment::Prod],
+            requesters: vec!["agent:*".into()],
+            intent_types: vec![IntentType::DeployConfig],
+        };
+        (sample::KEY, row)
     }
 }
 

@@ -5,9 +5,13 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 
 use super::Tenant;
+use super::intents::IntentRow;
 use super::schema::{Mutation, Row, RowId, TableRow};
+#[cfg(test)]
+use super::tests::sample;
 use crate::id::{Pseudonym, Sequence};
 use crate::number::Probability;
+use crate::store::Load;
 
 /// Components that a tenant remembers.
 pub const COMPONENTS_MAX: usize = 4_096;
@@ -29,9 +33,8 @@ pub struct Components {
 }
 
 impl Components {
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        self.rows.len()
+    pub fn iter(&self) -> impl Iterator<Item = (Pseudonym, &ComponentRow)> {
+        self.rows.iter().map(|(component, row)| (*component, row))
     }
 
     /// The component's smoothed risk; none before its first decision, or after it was forgotten.
@@ -62,16 +65,37 @@ impl Components {
 
 impl TableRow for ComponentRow {
     type Key = Pseudonym;
+    const LOAD: Load = Load::Hot;
+    const EXPORT: Option<&'static str> = Some("components.ndjson");
 
-    fn absorb(&self, key: &Pseudonym, tenant: &mut Tenant) {
-        Self::forget(key, tenant);
+    fn absorb(&self, key: &Pseudonym, tenant: &mut Tenant) -> Option<Self> {
+        let replaced = Self::forget(key, tenant);
         tenant.components.rows.insert(*key, *self);
         tenant.components.by_last.insert(self.last, *key);
+        replaced
     }
 
-    fn forget(key: &Pseudonym, tenant: &mut Tenant) {
-        if let Some(row) = tenant.components.rows.remove(key) {
-            tenant.components.by_last.remove(&row.last);
-        }
+    fn forget(key: &Pseudonym, tenant: &mut Tenant) -> Option<Self> {
+        let row = tenant.components.rows.remove(key)?;
+        tenant.components.by_last.remove(&row.last);
+        Some(row)
+    }
+
+    fn weight(&self) -> usize {
+        120
+    }
+
+    /// A component goes when others were touched since, not with its intents.
+    fn evict(_: Sequence, _: &IntentRow, _: &Tenant) -> Vec<Mutation> {
+        Vec::new()
+    }
+
+    #[cfg(test)]
+    fn sample() -> (Pseudonym, Self) {
+        let row = Self {
+            smoothed: Probability::new(0.125).expect("0.125 is a probability"),
+            last: sample::OTHER,
+        };
+        (sample::pseudonym(9), row)
     }
 }

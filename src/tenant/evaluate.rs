@@ -6,10 +6,11 @@ use base64::engine::general_purpose::STANDARD;
 use super::Tenant;
 use super::change_set;
 use super::command::{Change, Command, NoChange, Plan, Refusal};
+use super::eviction::evict_oldest_intent;
 use super::facts::{self, EntryType, IdentifiedIntent};
 use super::intents::IntentRow;
 use super::key::{KeyRow, Scope};
-use super::schema::{Mutation, Row, RowId};
+use super::schema::{Mutation, Row};
 use super::standing::{self, Standing};
 use super::usage::UsageLogRow;
 use crate::audit::Fact;
@@ -131,18 +132,15 @@ impl Command for Evaluate {
                     .decided(names.component, smoothed, stamp.sequence),
             );
         }
-        let leaving = beyond_room(tenant);
+        let (evicted, mutations) = evict_oldest_intent(tenant).unzip();
+        rows.extend(mutations.into_iter().flatten());
         if let Some(set) = &self.intent.change_set {
-            let (pseudonymizer, destroys) = (tenant.pseudonymizer(), self.intent.destroys());
-            let leaving = leaving.map(|(_, row)| row);
-            let joined =
-                tenant
-                    .change_sets
-                    .joined(pseudonymizer, set, destroys, stamp.sequence, leaving);
-            rows.push(joined.into());
-        }
-        if let Some((oldest, row)) = leaving {
-            rows.extend(leave(oldest, row, names.change_set, tenant));
+            let (sets, pseudonymizer) = (&tenant.change_sets, tenant.pseudonymizer());
+            let destroys = self.intent.destroys();
+            let set = sets.add_item(pseudonymizer, set, destroys, stamp.sequence, evicted);
+            // If the evicted intent was in the same set, the new row of it counts that too.
+            rows.retain(|mutation| !mutation.is_of_row(&set));
+            rows.push(set.into());
         }
         let fact = self.fact(
             &names,
@@ -238,15 +236,6 @@ fn judge(intent: &Intent, names: &Pseudonyms, tenant: &Tenant, at: Timestamp) ->
     }
 }
 
-/// The oldest intent, where a new one takes its place: a tenant keeps so many and no more.
-fn beyond_room(tenant: &Tenant) -> Option<(Sequence, &IntentRow)> {
-    let max = usize::try_from(tenant.rules().settings.intents.max).unwrap_or(usize::MAX);
-    tenant
-        .intents
-        .oldest()
-        .filter(|_| tenant.intents.count() >= max)
-}
-
 /// The rows of an intent that moves to the set it was asked under last.
 fn moved(
     sequence: Sequence,
@@ -261,28 +250,9 @@ fn moved(
         ..*row
     };
     let (sets, pseudonymizer) = (&tenant.change_sets, tenant.pseudonymizer());
-    let joined = sets.joined(pseudonymizer, set, row.destroys(), stamp.sequence, None);
+    let joined = sets.add_item(pseudonymizer, set, row.destroys(), stamp.sequence, None);
     let mut rows: Vec<Mutation> = vec![Row::IntentRow(sequence, row_now).into(), joined.into()];
-    rows.extend(sets.left(row));
-    rows
-}
-
-/// What goes when an intent goes: its row, its outcome, its place in its set (unless the new intent
-/// joins that very set, which has taken both into account).
-fn leave(
-    oldest: Sequence,
-    row: &IntentRow,
-    joined: Option<Pseudonym>,
-    tenant: &Tenant,
-) -> Vec<Mutation> {
-    let mut rows = vec![RowId::IntentRow(oldest).into()];
-    rows.extend(
-        row.outcome
-            .map(|outcome| RowId::OutcomeRow(outcome.sequence).into()),
-    );
-    if row.change_set != joined {
-        rows.extend(tenant.change_sets.left(row));
-    }
+    rows.extend(sets.remove_item(row));
     rows
 }
 
@@ -424,7 +394,7 @@ impl Pseudonyms {
             change_set: intent
                 .change_set
                 .as_ref()
-                .map(|set| change_set::name(pseudonymizer, set)),
+                .map(|set| change_set::pseudonym(pseudonymizer, set)),
             component: pseudonymizer.pseudonym(&["component", kind, component]),
             requester: pseudonymizer.pseudonym(&["requester", requester]),
             memory: pseudonymizer.pseudonym(&memory),

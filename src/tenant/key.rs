@@ -13,12 +13,16 @@ use super::Tenant;
 use super::claims::Claims;
 use super::command::{Change, Command, NoChange, Plan, Refusal};
 use super::facts::{self, EntryType, KeyChange};
+use super::intents::IntentRow;
 use super::schema::{Mutation, Row, RowId, RowKey, TableRow};
+#[cfg(test)]
+use super::tests::sample;
 use super::usage::Tier;
 use crate::audit::Fact;
 use crate::bounded::BoundedString;
-use crate::id::{KeyId, TenantId};
+use crate::id::{KeyId, Sequence, TenantId};
 use crate::stamp::Stamp;
+use crate::store::Load;
 use crate::string_enum;
 use crate::time::Timestamp;
 
@@ -223,19 +227,14 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// How many there are, revoked ones included.
-    pub fn count(&self) -> usize {
-        self.rows.len()
-    }
-
     /// The key, good or not, and its hash.
     pub fn find(&self, key: KeyId) -> Option<(KeyHash, &KeyRow)> {
-        let (hash, row) = self.rows.get(self.place(key).ok()?)?;
+        let (hash, row) = self.rows.get(self.position(key).ok()?)?;
         Some((*hash, row))
     }
 
     /// Where the key is, or would be.
-    fn place(&self, key: KeyId) -> Result<usize, usize> {
+    fn position(&self, key: KeyId) -> Result<usize, usize> {
         self.rows.binary_search_by_key(&key, |(_, row)| row.key_id)
     }
 
@@ -251,8 +250,8 @@ impl Keys {
         self.claims.get(&key)
     }
 
-    /// All of them with their hashes, in no order.
-    pub(super) fn hashed(&self) -> impl Iterator<Item = (KeyHash, &KeyRow)> {
+    /// All of them with their hashes, in the order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = (KeyHash, &KeyRow)> {
         self.rows.iter().map(|(hash, row)| (*hash, row))
     }
 
@@ -266,22 +265,51 @@ impl Keys {
 
 impl TableRow for KeyRow {
     type Key = KeyHash;
+    const LOAD: Load = Load::Hot;
+    const EXPORT: Option<&'static str> = Some("api_keys.ndjson");
 
-    fn absorb(&self, hash: &KeyHash, tenant: &mut Tenant) {
+    fn absorb(&self, hash: &KeyHash, tenant: &mut Tenant) -> Option<Self> {
         let keys = &mut tenant.keys;
         let row = (*hash, self.clone());
-        match keys.place(self.key_id) {
-            Ok(at) => keys.rows[at] = row,
+        match keys.position(self.key_id) {
+            Ok(at) => Some(std::mem::replace(&mut keys.rows[at], row).1),
             Err(at) => {
                 keys.rows.reserve_exact(1);
                 keys.rows.insert(at, row);
+                None
             }
         }
     }
 
-    fn forget(hash: &KeyHash, tenant: &mut Tenant) {
-        // Of a rotated key the new row has come already, in the place of this one.
-        tenant.keys.rows.retain(|(other, _)| other != hash);
+    fn forget(hash: &KeyHash, tenant: &mut Tenant) -> Option<Self> {
+        // The new row of a rotated key has taken the place of this one already.
+        let rows = &mut tenant.keys.rows;
+        let at = rows.iter().position(|(other, _)| other == hash)?;
+        Some(rows.remove(at).1)
+    }
+
+    fn weight(&self) -> usize {
+        190
+    }
+
+    fn evict(_: Sequence, _: &IntentRow, _: &Tenant) -> Vec<Mutation> {
+        Vec::new()
+    }
+
+    #[cfg(test)]
+    fn sample() -> (KeyHash, Self) {
+        let row = Self {
+            key_id: sample::KEY,
+            tier: Tier::Pro,
+            role: Some(Role::Reviewer),
+            scopes: Role::Reviewer.scopes(),
+            created_at: sample::at(2),
+            is_active: true,
+            expires_at: Some(sample::at(3)),
+            name: Some("review".into()),
+            owner: Some("alice".into()),
+        };
+        (KeyHash::of("arf_pro_example"), row)
     }
 }
 

@@ -4,8 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use super::Tenant;
 use super::change_set::Tally;
-use super::schema::TableRow;
+use super::intents::IntentRow;
+use super::schema::{Mutation, TableRow};
+#[cfg(test)]
+use super::tests::sample;
 use crate::decide::{Category, Counts, PerCategory};
+use crate::id::Sequence;
+use crate::store::Load;
 use crate::time::Timestamp;
 
 /// The row of `beta_state`. Alpha and beta are derived: prior plus failures, prior plus successes.
@@ -41,6 +46,12 @@ impl Learning {
         all
     }
 
+    /// The rows that there are, in the order of categories.
+    pub fn iter(&self) -> impl Iterator<Item = (Category, &BetaRow)> {
+        let rows = Category::ALL.iter();
+        rows.filter_map(|&category| Some((category, self.cells.of(category).as_ref()?)))
+    }
+
     /// When the counts of a category last moved.
     pub fn updated_at(&self, category: Category) -> Option<Timestamp> {
         self.cells.of(category).map(|row| row.updated_at)
@@ -49,13 +60,37 @@ impl Learning {
 
 impl TableRow for BetaRow {
     type Key = Category;
+    const LOAD: Load = Load::Hot;
+    const EXPORT: Option<&'static str> = Some("beta_state.ndjson");
 
-    fn absorb(&self, key: &Category, tenant: &mut Tenant) {
-        *tenant.learning.cells.of_mut(*key) = Some(*self);
+    fn absorb(&self, key: &Category, tenant: &mut Tenant) -> Option<Self> {
+        tenant.learning.cells.of_mut(*key).replace(*self)
     }
 
-    fn forget(key: &Category, tenant: &mut Tenant) {
-        *tenant.learning.cells.of_mut(*key) = None;
+    fn forget(key: &Category, tenant: &mut Tenant) -> Option<Self> {
+        tenant.learning.cells.of_mut(*key).take()
+    }
+
+    /// Every category has its place in the tenant, with or without a row.
+    fn weight(&self) -> usize {
+        0
+    }
+
+    /// What was learned stays learned.
+    fn evict(_: Sequence, _: &IntentRow, _: &Tenant) -> Vec<Mutation> {
+        Vec::new()
+    }
+
+    #[cfg(test)]
+    fn sample() -> (Category, Self) {
+        let counts = Counts {
+            failures: 1,
+            trials: 20,
+            self_reported: 3,
+            imported: 4,
+        };
+        let updated_at = sample::at(8);
+        (Category::Network, Self { counts, updated_at })
     }
 }
 

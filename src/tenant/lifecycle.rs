@@ -5,13 +5,17 @@ use serde::{Deserialize, Serialize};
 use super::Tenant;
 use super::command::{Change, Command, Plan, Refusal};
 use super::facts::{self, EntryType, GenesisKey};
+use super::intents::IntentRow;
 use super::key::{IssuedKey, KeySpec, Scope};
 use super::schema::{Mutation, Row, TableRow};
+#[cfg(test)]
+use super::tests::sample;
 use super::usage::Tier;
 use crate::audit;
 use crate::bounded::BoundedString;
 use crate::id::{Pseudonymizer, Sequence};
 use crate::stamp::Stamp;
+use crate::store::Load;
 use crate::time::Timestamp;
 
 /// The row of `tenants`.
@@ -46,16 +50,42 @@ pub struct Account {
 
 impl TableRow for AccountRow {
     type Key = ();
+    const LOAD: Load = Load::Hot;
+    const EXPORT: Option<&'static str> = Some("tenants.ndjson");
 
-    fn absorb(&self, (): &(), tenant: &mut Tenant) {
-        tenant.account = Some(Account {
+    fn absorb(&self, (): &(), tenant: &mut Tenant) -> Option<Self> {
+        let account = Account {
             row: self.clone(),
             pseudonymizer: Pseudonymizer::new(&self.name_secret),
-        });
+        };
+        tenant.account.replace(account).map(|account| account.row)
     }
 
-    fn forget((): &(), tenant: &mut Tenant) {
-        tenant.account = None;
+    fn forget((): &(), tenant: &mut Tenant) -> Option<Self> {
+        tenant.account.take().map(|account| account.row)
+    }
+
+    fn weight(&self) -> usize {
+        700
+    }
+
+    fn evict(_: Sequence, _: &IntentRow, _: &Tenant) -> Vec<Mutation> {
+        Vec::new()
+    }
+
+    #[cfg(test)]
+    fn sample() -> ((), Self) {
+        let row = Self {
+            name: "Example".into(),
+            created_at: sample::at(1),
+            created_by: Some("ops@example.org".into()),
+            tier: Tier::Pro,
+            retention_days: 30,
+            log: "arf.invalid/audit/aaaaaaaaaaaaaaaaaaaaaaaaaa".into(),
+            log_base: Sequence::FIRST,
+            name_secret: [5; 32],
+        };
+        ((), row)
     }
 }
 

@@ -12,6 +12,7 @@ pub mod claims;
 pub mod command;
 pub mod component;
 pub mod evaluate;
+pub mod eviction;
 pub mod facts;
 pub mod intents;
 pub mod key;
@@ -22,16 +23,18 @@ pub mod restore;
 pub mod schema;
 mod sequence_map;
 pub mod standing;
+mod totals;
 pub mod usage;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::decide::Rules;
 use crate::id::{DecisionId, Pseudonymizer, Sequence, TenantId};
+use crate::time::Timestamp;
 
 use change_set::ChangeSets;
 use component::Components;
@@ -41,7 +44,7 @@ use learning::Learning;
 use lifecycle::Account;
 use outcome::Outcomes;
 use restore::FormerLogRow;
-use schema::Mutation;
+use totals::Totals;
 use usage::Usage;
 
 /// A tenant's state: all that its commands can see.
@@ -60,6 +63,9 @@ pub struct Tenant {
     pub(crate) change_sets: ChangeSets,
     /// The audit logs it had before the present one, by the sequence at which each began.
     pub(crate) former_logs: BTreeMap<Sequence, FormerLogRow>,
+    totals: Totals,
+    #[cfg(test)]
+    reminders: tests::reminder::Reminders,
 }
 
 impl Tenant {
@@ -77,14 +83,9 @@ impl Tenant {
             components: Components::default(),
             change_sets: ChangeSets::default(),
             former_logs: BTreeMap::new(),
-        }
-    }
-
-    /// The one mutator: takes a changed row into the state.
-    pub fn absorb(&mut self, edit: &Mutation) {
-        match edit {
-            Mutation::Put(row) => row.absorb(self),
-            Mutation::Delete(gone) => gone.absorb(self),
+            totals: Totals::default(),
+            #[cfg(test)]
+            reminders: tests::reminder::Reminders::new(),
         }
     }
 
@@ -101,6 +102,16 @@ impl Tenant {
     /// Its keys.
     pub fn keys(&self) -> &Keys {
         &self.keys
+    }
+
+    /// Its components and their smoothed risks.
+    pub fn components(&self) -> &Components {
+        &self.components
+    }
+
+    /// The audit logs it had before the present one, by the sequence at which each began.
+    pub fn former_logs(&self) -> impl Iterator<Item = (Sequence, &FormerLogRow)> {
+        self.former_logs.iter().map(|(base, row)| (*base, row))
     }
 
     /// What its keys have used of their quotas.
@@ -154,21 +165,15 @@ impl Tenant {
         }
     }
 
-    /// Roughly how many bytes the state takes in memory.
+    /// Bytes that the state takes in memory, roughly.
     pub fn weight(&self) -> usize {
-        // As measured by `cargo bench --bench scale`, tables that are half full and all.
-        const TENANT: usize = 4_000;
-        const INTENT: usize = 296;
-        const OUTCOME: usize = 100;
-        const COMPONENT: usize = 120;
-        const CHANGE_SET: usize = 160;
-        const KEY: usize = 250;
-        TENANT
-            + self.intents.count() * INTENT
-            + self.outcomes.count() * OUTCOME
-            + self.components.count() * COMPONENT
-            + self.change_sets.count() * CHANGE_SET
-            + self.keys.count() * KEY
+        const EMPTY: usize = 4_000;
+        EMPTY + self.totals.weight()
+    }
+
+    /// The earliest time at which one of its rows is due.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.totals.next_due()
     }
 
     /// Turns callers' texts into names. Only a founded tenant runs commands that need one.

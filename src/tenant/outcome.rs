@@ -11,14 +11,17 @@ use super::facts::{self, EntryType};
 use super::intents::{IntentRow, OutcomeMark, Verdict};
 use super::key::Scope;
 use super::learning::{BetaRow, Contribution};
-use super::schema::{Mutation, Row, TableRow};
+use super::schema::{Mutation, Row, RowId, TableRow};
 use super::sequence_map::SequenceMap;
+#[cfg(test)]
+use super::tests::sample;
 use crate::audit::Fact;
 use crate::bounded::BoundedString;
 use crate::decide::settings::SelfReported;
 use crate::decide::{self, Action, Category, Counts};
 use crate::id::{IntentId, KeyId, Pseudonym, Sequence};
 use crate::stamp::Stamp;
+use crate::store::Load;
 use crate::string_enum;
 use crate::time::Timestamp;
 
@@ -79,21 +82,46 @@ impl Outcomes {
 
 impl TableRow for OutcomeRow {
     type Key = Sequence;
+    const LOAD: Load = Load::Hot;
+    const EXPORT: Option<&'static str> = Some("intent_outcomes.ndjson");
 
-    fn absorb(&self, key: &Sequence, tenant: &mut Tenant) {
+    fn absorb(&self, key: &Sequence, tenant: &mut Tenant) -> Option<Self> {
         if let Some(name) = self.idempotency_key {
             tenant.outcomes.by_idempotency_key.insert(name, *key);
         }
-        tenant.outcomes.rows.insert(*key, *self);
+        tenant.outcomes.rows.insert(*key, *self)
     }
 
-    fn forget(key: &Sequence, tenant: &mut Tenant) {
-        let Some(row) = tenant.outcomes.rows.remove(*key) else {
-            return;
-        };
+    fn forget(key: &Sequence, tenant: &mut Tenant) -> Option<Self> {
+        let row = tenant.outcomes.rows.remove(*key)?;
         if let Some(name) = row.idempotency_key {
             tenant.outcomes.by_idempotency_key.remove(&name);
         }
+        Some(row)
+    }
+
+    fn weight(&self) -> usize {
+        100
+    }
+
+    fn evict(_: Sequence, intent: &IntentRow, _: &Tenant) -> Vec<Mutation> {
+        let outcome = intent.outcome.iter();
+        outcome
+            .map(|outcome| RowId::OutcomeRow(outcome.sequence).into())
+            .collect()
+    }
+
+    #[cfg(test)]
+    fn sample() -> (Sequence, Self) {
+        let row = Self {
+            intent: sample::INTENT,
+            success: true,
+            reporter: sample::KEY,
+            not_learned: Some(NotLearned::SameChangeSet),
+            recorded_at: sample::at(7),
+            idempotency_key: Some(sample::pseudonym(8)),
+        };
+        (sample::OUTCOME, row)
     }
 }
 

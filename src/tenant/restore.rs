@@ -11,12 +11,16 @@ use serde::{Deserialize, Serialize};
 use super::Tenant;
 use super::command::{Change, Command, Plan, Refusal};
 use super::facts::{self, EntryType, GenesisKey, PriorLog};
+use super::intents::IntentRow;
 use super::key::{IssuedKey, KeyRow, KeySpec, Scope};
 use super::lifecycle::AccountRow;
 use super::schema::{Mutation, Row, TableRow};
+#[cfg(test)]
+use super::tests::sample;
 use crate::audit;
 use crate::id::Sequence;
 use crate::stamp::Stamp;
+use crate::store::Load;
 
 /// The row of `former_logs`: an audit log that ended, under the sequence at which it began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,13 +35,33 @@ pub struct FormerLogRow {
 
 impl TableRow for FormerLogRow {
     type Key = Sequence;
+    const LOAD: Load = Load::Hot;
+    const EXPORT: Option<&'static str> = Some("former_logs.ndjson");
 
-    fn absorb(&self, base: &Sequence, tenant: &mut Tenant) {
-        tenant.former_logs.insert(*base, self.clone());
+    fn absorb(&self, base: &Sequence, tenant: &mut Tenant) -> Option<Self> {
+        tenant.former_logs.insert(*base, self.clone())
     }
 
-    fn forget(base: &Sequence, tenant: &mut Tenant) {
-        tenant.former_logs.remove(base);
+    fn forget(base: &Sequence, tenant: &mut Tenant) -> Option<Self> {
+        tenant.former_logs.remove(base)
+    }
+
+    fn weight(&self) -> usize {
+        200
+    }
+
+    fn evict(_: Sequence, _: &IntentRow, _: &Tenant) -> Vec<Mutation> {
+        Vec::new()
+    }
+
+    #[cfg(test)]
+    fn sample() -> (Sequence, Self) {
+        let row = Self {
+            log: "arf.invalid/audit/bbbbbbbbbbbbbbbbbbbbbbbbbb".into(),
+            size: 12,
+            root: [6; 32],
+        };
+        (sample::OTHER, row)
     }
 }
 
@@ -82,7 +106,7 @@ impl Command for Restore {
             Row::FormerLogRow(account.log_base, self.prior.clone()).into(),
             Row::AccountRow((), next).into(),
         ];
-        let ended = tenant.keys.hashed().filter(|(_, key)| key.is_active);
+        let ended = tenant.keys.iter().filter(|(_, key)| key.is_active);
         let ended = ended.filter(|_| !self.keep_keys).map(|(hash, key)| {
             let key = KeyRow {
                 is_active: false,

@@ -54,17 +54,17 @@ impl<R> SequenceMap<R> {
             .map(|(sequence, row)| (*sequence, row))
     }
 
-    /// The row of this sequence is now this.
-    pub fn insert(&mut self, sequence: Sequence, row: R) {
+    /// Inserts a row, and returns the one whose place it took.
+    pub fn insert(&mut self, sequence: Sequence, row: R) -> Option<R> {
         let place = self.blocks.range_mut(..=sequence).next_back();
         let Some((_, block)) = place else {
             // Before all others, or the first of all.
             self.count += 1;
             self.blocks.insert(sequence, vec![(sequence, row)]);
-            return;
+            return None;
         };
         match find(block, sequence) {
-            Ok(at) => block[at].1 = row,
+            Ok(at) => return Some(std::mem::replace(&mut block[at].1, row)),
             Err(at) => {
                 self.count += 1;
                 if block.len() < BLOCK {
@@ -85,6 +85,7 @@ impl<R> SequenceMap<R> {
                 }
             }
         }
+        None
     }
 
     /// Takes the row of this sequence out.
@@ -125,8 +126,7 @@ mod tests {
                 if goes {
                     prop_assert_eq!(sequence_map.remove(key), model.remove(&key));
                 } else {
-                    sequence_map.insert(key, value);
-                    model.insert(key, value);
+                    prop_assert_eq!(sequence_map.insert(key, value), model.insert(key, value));
                 }
                 prop_assert_eq!(sequence_map.get(key), model.get(&key));
             }
@@ -144,7 +144,9 @@ mod tests {
     #[test]
     fn rows_in_order_fill_their_blocks() {
         let mut sequence_map = SequenceMap::default();
-        (0..1_000).for_each(|number| sequence_map.insert(Sequence::new(number), number));
+        for number in 0..1_000 {
+            sequence_map.insert(Sequence::new(number), number);
+        }
         assert_eq!(sequence_map.blocks.len(), 1_000_usize.div_ceil(BLOCK));
     }
 }

@@ -6,8 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Tenant;
 use super::command::Refusal;
-use super::schema::TableRow;
+use super::intents::IntentRow;
+use super::schema::{Mutation, TableRow};
+#[cfg(test)]
+use super::tests::sample;
 use crate::id::{KeyId, Sequence};
+use crate::store::Load;
 use crate::string_enum;
 use crate::time::{Month, Timestamp};
 
@@ -78,6 +82,14 @@ impl Usage {
         self.by_key.get(&key).map(|row| row.last_used_at)
     }
 
+    pub fn get(&self, key: KeyId) -> Option<&KeyUsageRow> {
+        self.by_key.get(&key)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (KeyId, &KeyUsageRow)> {
+        self.by_key.iter().map(|(key, row)| (*key, row))
+    }
+
     /// The row after one more evaluation at `at`, or a refusal where the tier allows no more.
     pub fn spend(&self, key: KeyId, tier: Tier, at: Timestamp) -> Result<KeyUsageRow, Refusal> {
         let month = at.month();
@@ -98,13 +110,33 @@ impl Usage {
 
 impl TableRow for KeyUsageRow {
     type Key = KeyId;
+    const LOAD: Load = Load::Hot;
+    const EXPORT: Option<&'static str> = Some("key_usage.ndjson");
 
-    fn absorb(&self, key: &KeyId, tenant: &mut Tenant) {
-        tenant.usage.by_key.insert(*key, *self);
+    fn absorb(&self, key: &KeyId, tenant: &mut Tenant) -> Option<Self> {
+        tenant.usage.by_key.insert(*key, *self)
     }
 
-    fn forget(key: &KeyId, tenant: &mut Tenant) {
-        tenant.usage.by_key.remove(key);
+    fn forget(key: &KeyId, tenant: &mut Tenant) -> Option<Self> {
+        tenant.usage.by_key.remove(key)
+    }
+
+    fn weight(&self) -> usize {
+        90
+    }
+
+    fn evict(_: Sequence, _: &IntentRow, _: &Tenant) -> Vec<Mutation> {
+        Vec::new()
+    }
+
+    #[cfg(test)]
+    fn sample() -> (KeyId, Self) {
+        let row = Self {
+            month: sample::at(4).month(),
+            used: 41,
+            last_used_at: sample::at(4),
+        };
+        (sample::KEY, row)
     }
 }
 
@@ -129,8 +161,39 @@ pub struct UsageLogRow {
 
 impl TableRow for UsageLogRow {
     type Key = Sequence;
-    fn absorb(&self, _: &Sequence, _: &mut Tenant) {}
-    fn forget(_: &Sequence, _: &mut Tenant) {}
+    const LOAD: Load = Load::Cold;
+    const EXPORT: Option<&'static str> = Some("usage_logs.ndjson");
+
+    fn absorb(&self, _: &Sequence, _: &mut Tenant) -> Option<Self> {
+        None
+    }
+
+    fn forget(_: &Sequence, _: &mut Tenant) -> Option<Self> {
+        None
+    }
+
+    fn weight(&self) -> usize {
+        0
+    }
+
+    /// What was used stays used.
+    fn evict(_: Sequence, _: &IntentRow, _: &Tenant) -> Vec<Mutation> {
+        Vec::new()
+    }
+
+    #[cfg(test)]
+    fn sample() -> (Sequence, Self) {
+        let row = Self {
+            key: sample::KEY,
+            tier: Tier::Pro,
+            at: sample::at(9),
+            endpoint: "POST /api/v1/intents/evaluate".into(),
+            status: 200,
+            error: Some("none".into()),
+            processing_us: 180,
+        };
+        (sample::INTENT, row)
+    }
 }
 
 #[cfg(test)]

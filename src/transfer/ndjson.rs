@@ -12,44 +12,28 @@ use serde_json::value::RawValue;
 use super::tenant::LogEntry;
 use super::{ExportError, OpeningState, Out, StoredTenant};
 use crate::decide::intent::{Environment, IntentType, Operation};
-use crate::decide::{Action, Category, PerCategory, Rules, posterior};
+use crate::decide::{Action, Category, PerCategory, conjugate};
 use crate::id::{DecisionId, KeyId, Pseudonym, Sequence, TenantId};
-use crate::tenant::change_set::Tally;
-use crate::tenant::intents::Verdict;
-use crate::tenant::key::{Role, Scopes};
-use crate::tenant::outcome::NotLearned;
-use crate::tenant::schema::RowKey;
-use crate::tenant::usage::Tier;
+use crate::tenant::change_set::{ChangeSetRow, Tally};
+use crate::tenant::component::ComponentRow;
+use crate::tenant::intents::{IntentRow, Verdict};
+use crate::tenant::key::{KeyRow, Role, Scopes};
+use crate::tenant::learning::BetaRow;
+use crate::tenant::lifecycle::AccountRow;
+use crate::tenant::outcome::{NotLearned, OutcomeRow};
+use crate::tenant::restore::FormerLogRow;
+use crate::tenant::schema::{self, RowKey, TableRow};
+use crate::tenant::usage::{KeyUsageRow, Tier, UsageLogRow};
 use crate::time::Timestamp;
 
-const TENANTS: &str = "tenants.ndjson";
-const API_KEYS: &str = "api_keys.ndjson";
-const KEY_USAGE: &str = "key_usage.ndjson";
-const INTENTS: &str = "intents.ndjson";
-const OUTCOMES: &str = "intent_outcomes.ndjson";
-const BETA_STATE: &str = "beta_state.ndjson";
-const COMPONENTS: &str = "components.ndjson";
-const CHANGE_SETS: &str = "change_sets.ndjson";
-const USAGE_LOGS: &str = "usage_logs.ndjson";
-const FORMER_LOGS: &str = "former_logs.ndjson";
 const AUDIT_LOG: &str = "decision_audit_log.ndjson";
 const OPENINGS: &str = "openings.ndjson";
 
 /// Every file; one that nothing belongs in is empty.
-pub const FILES: &[&str] = &[
-    TENANTS,
-    API_KEYS,
-    KEY_USAGE,
-    INTENTS,
-    OUTCOMES,
-    BETA_STATE,
-    COMPONENTS,
-    CHANGE_SETS,
-    USAGE_LOGS,
-    FORMER_LOGS,
-    AUDIT_LOG,
-    OPENINGS,
-];
+pub fn files() -> impl Iterator<Item = &'static str> {
+    let tables = schema::EXPORTS.iter().filter_map(|(_, file)| *file);
+    tables.chain([AUDIT_LOG, OPENINGS])
+}
 
 #[derive(Serialize)]
 struct TenantLine<'a> {
@@ -257,11 +241,10 @@ pub fn write(
     let texts = entries(tenant, out, told)?;
     learned(tenant, &texts, out)?;
     tenant.usage_logs(&mut |sequence, row| {
-        line(
+        row_line::<UsageLogRow>(
             out,
-            USAGE_LOGS,
             &UsageLine {
-                tenant_id: tenant.id,
+                tenant_id: tenant.state.id,
                 sequence,
                 key_id: row.key,
                 tier: row.tier,
@@ -275,6 +258,11 @@ pub fn write(
     })
 }
 
+/// A line of the table's file.
+fn row_line<R: TableRow>(out: Out<'_>, row: &impl Serialize) -> Result<(), ExportError> {
+    line(out, const { R::EXPORT.expect("the table has a file") }, row)
+}
+
 fn line(out: Out<'_>, file: &'static str, line: &impl Serialize) -> Result<(), ExportError> {
     let mut bytes = serde_json::to_vec(line).map_err(std::io::Error::from)?;
     bytes.push(b'\n');
@@ -282,12 +270,11 @@ fn line(out: Out<'_>, file: &'static str, line: &impl Serialize) -> Result<(), E
 }
 
 fn account(tenant: &StoredTenant<'_>, out: Out<'_>) -> Result<(), ExportError> {
-    let (row, head) = (&tenant.account, &tenant.head);
-    line(
+    let (row, head) = (tenant.account_row(), &tenant.head);
+    row_line::<AccountRow>(
         out,
-        TENANTS,
         &TenantLine {
-            tenant_id: tenant.id,
+            tenant_id: tenant.state.id,
             name: &row.name,
             created_at: row.created_at,
             created_by: row.created_by.as_deref(),
@@ -300,24 +287,24 @@ fn account(tenant: &StoredTenant<'_>, out: Out<'_>) -> Result<(), ExportError> {
             root: STANDARD.encode(head.root),
         },
     )?;
-    for (&log_base, row) in &tenant.former_logs {
+    for (log_base, row) in tenant.state.former_logs() {
         let former = FormerLogLine {
-            tenant_id: tenant.id,
+            tenant_id: tenant.state.id,
             log: &row.log,
             log_base,
             size: row.size,
             root: STANDARD.encode(row.root),
         };
-        line(out, FORMER_LOGS, &former)?;
+        row_line::<FormerLogRow>(out, &former)?;
     }
     Ok(())
 }
 
 fn keys(tenant: &StoredTenant<'_>, out: Out<'_>) -> Result<(), ExportError> {
-    for (hash, row) in &tenant.keys {
-        let usage = tenant.key_usage.get(&row.key_id);
+    for (hash, row) in tenant.state.keys().iter() {
+        let usage = tenant.state.usage().get(row.key_id);
         let key = KeyLine {
-            tenant_id: tenant.id,
+            tenant_id: tenant.state.id,
             key_id: row.key_id,
             key_sha256: hex(&hash.to_bytes()),
             tier: row.tier,
@@ -329,19 +316,19 @@ fn keys(tenant: &StoredTenant<'_>, out: Out<'_>) -> Result<(), ExportError> {
             expires_at: row.expires_at,
             name: row.name.as_deref(),
             owner: row.owner.as_deref(),
-            claims: tenant.claims.get(&row.key_id),
+            claims: tenant.state.keys().claims(row.key_id),
         };
-        line(out, API_KEYS, &key)?;
+        row_line::<KeyRow>(out, &key)?;
     }
-    for (key, row) in &tenant.key_usage {
+    for (key_id, row) in sorted(tenant.state.usage().iter()) {
         let usage = KeyUsageLine {
-            tenant_id: tenant.id,
-            key_id: *key,
+            tenant_id: tenant.state.id,
+            key_id,
             month_ends_at: row.month.end(),
             used: row.used,
             last_used_at: row.last_used_at,
         };
-        line(out, KEY_USAGE, &usage)?;
+        row_line::<KeyUsageRow>(out, &usage)?;
     }
     Ok(())
 }
@@ -368,7 +355,7 @@ fn entries(
     tenant.entries(&mut |step| {
         entry(tenant, step, out)?;
         let json = |name| json(tenant, step, name);
-        if let Some(row) = tenant.intents.get(&step.sequence) {
+        if let Some(row) = tenant.state.intents().get(step.sequence) {
             intents += 1;
             if let Some(intent) = value(tenant, step, "intent")? {
                 texts.read_intent(row.component, &intent);
@@ -381,7 +368,7 @@ fn entries(
                 texts.ids.insert(step.sequence, id.to_owned());
             }
             let intent = IntentLine {
-                tenant_id: tenant.id,
+                tenant_id: tenant.state.id,
                 sequence: step.sequence,
                 decision_id: step.entry.decision_id,
                 deterministic_id,
@@ -414,16 +401,16 @@ fn entries(
                 requester_name: row.requester,
                 memory: row.memory,
             };
-            line(out, INTENTS, &intent)?;
+            row_line::<IntentRow>(out, &intent)?;
         }
         if step.entry.kind == "move" {
             let set = value(tenant, step, "change_set")?;
             texts.read_change_set(step, set.as_ref());
         }
-        if let Some(row) = tenant.outcomes.get(&step.sequence) {
+        if let Some(row) = tenant.state.outcomes().get(step.sequence) {
             outcomes += 1;
             let outcome = OutcomeLine {
-                tenant_id: tenant.id,
+                tenant_id: tenant.state.id,
                 sequence: step.sequence,
                 decision_id: step.entry.decision_id,
                 intent_sequence: row.intent,
@@ -438,13 +425,13 @@ fn entries(
                 idempotency_key_name: row.idempotency_key,
                 opening: step.opened,
             };
-            line(out, OUTCOMES, &outcome)?;
+            row_line::<OutcomeRow>(out, &outcome)?;
         }
         done += 1;
         told(done);
         Ok(())
     })?;
-    if intents < tenant.intents.len() || outcomes < tenant.outcomes.len() {
+    if intents < tenant.state.intents().count() || outcomes < tenant.state.outcomes().count() {
         let why = "there are intents or outcomes without an entry";
         return Err(tenant.damaged("head", tenant.head.sequence, why));
     }
@@ -479,7 +466,7 @@ fn entry(tenant: &StoredTenant<'_>, step: &LogEntry, out: Out<'_>) -> Result<(),
     let entry = &step.entry;
     let field = |name| entry.field(name);
     let entry_line = EntryLine {
-        tenant_id: tenant.id,
+        tenant_id: tenant.state.id,
         sequence: step.sequence,
         decision_id: entry.decision_id,
         index: entry.index,
@@ -510,7 +497,7 @@ fn entry(tenant: &StoredTenant<'_>, step: &LogEntry, out: Out<'_>) -> Result<(),
         bytes: STANDARD.encode(opening.part(name).unwrap_or_default()),
     };
     let opening_line = OpeningLine {
-        tenant_id: tenant.id,
+        tenant_id: tenant.state.id,
         sequence: step.sequence,
         decision_id: entry.decision_id,
         seed: STANDARD.encode(opening.seed()),
@@ -521,11 +508,11 @@ fn entry(tenant: &StoredTenant<'_>, step: &LogEntry, out: Out<'_>) -> Result<(),
 
 /// What a tenant learned, and what it learned about.
 fn learned(tenant: &StoredTenant<'_>, texts: &Texts, out: Out<'_>) -> Result<(), ExportError> {
-    let settings = &Rules::built_in().settings;
-    for (&category, row) in &tenant.beta {
-        let posterior = posterior(category, &row.counts, settings);
+    let settings = &tenant.state.rules().settings;
+    for (category, row) in tenant.state.learning().iter() {
+        let posterior = conjugate(category, &row.counts, settings);
         let beta = BetaLine {
-            tenant_id: tenant.id,
+            tenant_id: tenant.state.id,
             category,
             alpha: posterior.alpha,
             beta: posterior.beta,
@@ -535,25 +522,25 @@ fn learned(tenant: &StoredTenant<'_>, texts: &Texts, out: Out<'_>) -> Result<(),
             imported: row.counts.imported,
             updated_at: row.updated_at,
         };
-        line(out, BETA_STATE, &beta)?;
+        row_line::<BetaRow>(out, &beta)?;
     }
-    for (&component, row) in &tenant.components {
+    for (component, row) in sorted(tenant.state.components().iter()) {
         let text = texts.components.get(&component);
         let component = ComponentLine {
-            tenant_id: tenant.id,
+            tenant_id: tenant.state.id,
             component,
             kind: text.map(|(kind, _)| *kind),
             name: text.map(|(_, name)| name.as_str()),
             smoothed_risk: row.smoothed.get(),
             last_sequence: row.last,
         };
-        line(out, COMPONENTS, &component)?;
+        row_line::<ComponentRow>(out, &component)?;
     }
-    for (&change_set, row) in &tenant.change_sets {
+    for (change_set, row) in sorted(tenant.state.change_sets().iter()) {
         let text = texts.change_sets.get(&change_set.to_string());
         let text = |member| text?.get(member)?.as_str();
         let set = ChangeSetLine {
-            tenant_id: tenant.id,
+            tenant_id: tenant.state.id,
             change_set,
             id: text("id"),
             revision: text("revision"),
@@ -564,9 +551,14 @@ fn learned(tenant: &StoredTenant<'_>, texts: &Texts, out: Out<'_>) -> Result<(),
             deletes: row.deletes,
             tallies: row.tallies,
         };
-        line(out, CHANGE_SETS, &set)?;
+        row_line::<ChangeSetRow>(out, &set)?;
     }
     Ok(())
+}
+
+/// In the order of their keys: maps have none.
+fn sorted<K: Ord, R>(rows: impl Iterator<Item = (K, R)>) -> BTreeMap<K, R> {
+    rows.collect()
 }
 
 /// A part of the opening that is JSON, on one line and otherwise to the letter.

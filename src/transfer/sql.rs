@@ -23,7 +23,7 @@ use serde_json::Value;
 use super::ndjson::{hex, json};
 use super::tenant::LogEntry;
 use super::{ExportError, Out, StoredTenant};
-use crate::decide::{Rules, posterior};
+use crate::decide::conjugate;
 use crate::id::Sequence;
 use crate::tenant::schema::RowKey;
 use crate::time::Timestamp;
@@ -92,16 +92,16 @@ impl Script {
         out: Out<'_>,
         told: &mut dyn FnMut(u64),
     ) -> Result<(), ExportError> {
-        let tenant_id = tenant.id.to_string();
-        let account = &tenant.account;
+        let tenant_id = tenant.state.id.to_string();
+        let account = tenant.account_row();
         Row::new()
             .text(&tenant_id)
             .text(&account.name)
             .moment(account.created_at)
             .option(account.created_by.as_deref(), Row::text)
             .end(out, TENANTS)?;
-        for (hash, key) in &tenant.keys {
-            let usage = tenant.key_usage.get(&key.key_id);
+        for (hash, key) in tenant.state.keys().iter() {
+            let usage = tenant.state.usage().get(key.key_id);
             Row::new()
                 .text(&hex(&hash.to_bytes()))
                 .text(&tenant_id)
@@ -111,9 +111,9 @@ impl Script {
                 .boolean(key.is_active)
                 .end(out, API_KEYS)?;
         }
-        let settings = &Rules::built_in().settings;
-        for (&category, row) in &tenant.beta {
-            let posterior = posterior(category, &row.counts, settings);
+        let settings = &tenant.state.rules().settings;
+        for (category, row) in tenant.state.learning().iter() {
+            let posterior = conjugate(category, &row.counts, settings);
             Row::new()
                 .number(next(&mut self.beta, BETA_STATE)?)
                 .text(&tenant_id)
@@ -138,7 +138,7 @@ impl Script {
         let (mut outcomes, mut done) = (0, 0);
         tenant.entries(&mut |step| {
             if step.entry.kind == "decision" {
-                let kept = tenant.intents.contains_key(&step.sequence);
+                let kept = tenant.state.intents().get(step.sequence).is_some();
                 let id = self.intent_id(step, kept);
                 if kept {
                     let number = next(&mut self.intents, INTENTS)?;
@@ -147,7 +147,7 @@ impl Script {
                 }
                 decision(tenant, tenant_id, step, &id, out)?;
             }
-            if let Some(row) = tenant.outcomes.get(&step.sequence) {
+            if let Some(row) = tenant.state.outcomes().get(step.sequence) {
                 outcomes += 1;
                 let number = next(&mut self.outcomes, OUTCOMES)?;
                 let intent = numbers.get(&row.intent).copied();
@@ -169,7 +169,9 @@ impl Script {
             told(done);
             Ok(())
         })?;
-        if numbers.len() < tenant.intents.len() || outcomes < tenant.outcomes.len() {
+        if numbers.len() < tenant.state.intents().count()
+            || outcomes < tenant.state.outcomes().count()
+        {
             return Err(orphan(tenant, tenant.head.sequence));
         }
         Ok(())
@@ -218,7 +220,7 @@ fn intent(
     id: &str,
     out: Out<'_>,
 ) -> Result<(), ExportError> {
-    let Some(row) = tenant.intents.get(&step.sequence) else {
+    let Some(row) = tenant.state.intents().get(step.sequence) else {
         return Ok(());
     };
     let request = json(tenant, step, "request")?;

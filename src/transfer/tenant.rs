@@ -1,42 +1,23 @@
 //! One tenant, read and checked as far as its rows can be checked against each other.
 
-use std::collections::BTreeMap;
-
 use super::{ExportError, OpeningState};
 use crate::audit::verify::{ParsedEntry, leaf_hash, tree_root};
 use crate::audit::{Hash, Opening};
-use crate::decide::Category;
-use crate::id::{KeyId, Pseudonym, Sequence, TenantId};
-use crate::store::{Claim, ENTRIES, Head, Reader};
-use crate::tenant::change_set::ChangeSetRow;
-use crate::tenant::claims::Claims;
-use crate::tenant::component::ComponentRow;
-use crate::tenant::intents::IntentRow;
-use crate::tenant::key::{KeyHash, KeyRow};
-use crate::tenant::learning::BetaRow;
+use crate::id::{Sequence, TenantId};
+use crate::store::{Claim, ENTRIES, Head, ReadError, Reader, open_envelope};
+use crate::tenant::Tenant;
 use crate::tenant::lifecycle::AccountRow;
-use crate::tenant::outcome::OutcomeRow;
-use crate::tenant::restore::FormerLogRow;
 use crate::tenant::schema::{Row, RowKey, USAGE_LOGS};
-use crate::tenant::usage::{KeyUsageRow, UsageLogRow};
+use crate::tenant::usage::UsageLogRow;
 
 /// Cold rows that are read at once.
 const PAGE: usize = 512;
 
-/// A tenant's hot rows, and the way to its cold ones.
+/// A tenant's state, and the way to its cold rows.
 pub struct StoredTenant<'a> {
-    pub(super) id: TenantId,
+    /// INVARIANT: it was founded.
+    pub(super) state: Tenant,
     pub(super) head: Head,
-    pub(super) account: AccountRow,
-    pub(super) keys: BTreeMap<KeyHash, KeyRow>,
-    pub(super) claims: BTreeMap<KeyId, Claims>,
-    pub(super) key_usage: BTreeMap<KeyId, KeyUsageRow>,
-    pub(super) intents: BTreeMap<Sequence, IntentRow>,
-    pub(super) outcomes: BTreeMap<Sequence, OutcomeRow>,
-    pub(super) beta: BTreeMap<Category, BetaRow>,
-    pub(super) components: BTreeMap<Pseudonym, ComponentRow>,
-    pub(super) change_sets: BTreeMap<Pseudonym, ChangeSetRow>,
-    pub(super) former_logs: BTreeMap<Sequence, FormerLogRow>,
     reader: &'a Reader,
 }
 
@@ -59,51 +40,28 @@ impl LogEntry {
 }
 
 impl<'a> StoredTenant<'a> {
-    /// Takes up a tenant: its claim, which the store has checked against the head, and a reader for
-    /// everything else.
+    /// Folds a claim, which the store has checked against its head.
     pub fn new(id: TenantId, claim: Claim, reader: &'a Reader) -> Result<Self, ExportError> {
-        let damaged = |why: &str| ExportError::damaged(id, "head", claim.head.sequence, why);
-        let (mut keys, mut claims) = (BTreeMap::new(), BTreeMap::new());
-        let (mut intents, mut outcomes) = (BTreeMap::new(), BTreeMap::new());
-        let (mut key_usage, mut beta) = (BTreeMap::new(), BTreeMap::new());
-        let (mut components, mut change_sets) = (BTreeMap::new(), BTreeMap::new());
-        let (mut account, mut former_logs) = (None, BTreeMap::new());
+        let mut state = Tenant::blank(id);
         for (table, key, value) in &claim.rows {
-            let stored = crate::store::open_envelope(id, table, key, value)
-                .map_err(crate::store::ReadError::from)?;
-            let row = Row::decode(table, stored.version, key, &stored.payload)
+            let stored = open_envelope(id, table, key, value).map_err(ReadError::from)?;
+            state
+                .absorb_stored(table, stored.version, key, &stored.payload)
                 .map_err(|source| ExportError::Row { tenant: id, source })?;
-            // Every table stands here: one that is new is not forgotten.
-            match row {
-                Row::AccountRow((), row) => account = Some(row),
-                Row::KeyRow(key, row) => drop(keys.insert(key, row)),
-                Row::Claims(key, row) => drop(claims.insert(key, row)),
-                Row::KeyUsageRow(key, row) => drop(key_usage.insert(key, row)),
-                Row::IntentRow(key, row) => drop(intents.insert(key, row)),
-                Row::OutcomeRow(key, row) => drop(outcomes.insert(key, row)),
-                Row::BetaRow(key, row) => drop(beta.insert(key, row)),
-                Row::ComponentRow(key, row) => drop(components.insert(key, row)),
-                Row::ChangeSetRow(key, row) => drop(change_sets.insert(key, row)),
-                Row::FormerLogRow(key, row) => drop(former_logs.insert(key, row)),
-                Row::UsageLogRow(..) => return Err(damaged("a cold row is among the hot ones")),
-            }
         }
-        let account = account.ok_or_else(|| damaged("it has no account"))?;
-        Ok(Self {
-            id,
+        let tenant = Self {
+            state,
             head: claim.head,
-            account,
-            keys,
-            claims,
-            key_usage,
-            intents,
-            outcomes,
-            beta,
-            components,
-            change_sets,
-            former_logs,
             reader,
-        })
+        };
+        if tenant.state.account().is_none() {
+            return Err(tenant.damaged("head", tenant.head.sequence, "it has no account"));
+        }
+        Ok(tenant)
+    }
+
+    pub(super) fn account_row(&self) -> &AccountRow {
+        &self.state.account().expect("it was founded").row
     }
 
     /// How many entries it has: what an export of it takes, roughly.
@@ -112,7 +70,7 @@ impl<'a> StoredTenant<'a> {
     }
 
     pub(super) fn damaged(&self, what: &'static str, at: Sequence, why: &str) -> ExportError {
-        ExportError::damaged(self.id, what, at, why)
+        ExportError::damaged(self.state.id, what, at, why)
     }
 
     /// Every entry in order. That none is missing or foreign is known only at the end: the root over
@@ -125,22 +83,24 @@ impl<'a> StoredTenant<'a> {
         let (mut leaves, mut next) = (Vec::new(), None);
         loop {
             let from = next.unwrap_or(Sequence::FIRST).to_bytes();
-            let page = self.reader.rows_from(self.id, &ENTRIES, &from, PAGE)?;
+            let page = self
+                .reader
+                .rows_from(self.state.id, &ENTRIES, &from, PAGE)?;
             if page.is_empty() {
                 break;
             }
             for (key, stored) in page {
-                let step = self.step(&key, stored.payload)?;
+                let entry = self.entry(&key, stored.payload)?;
                 // A log that goes on after a restore may have its beginning elsewhere.
-                let expected = next.unwrap_or(step.sequence.min(self.head.log_base));
-                if step.sequence != expected {
+                let expected = next.unwrap_or(entry.sequence.min(self.head.log_base));
+                if entry.sequence != expected {
                     return Err(missing(expected));
                 }
-                if step.sequence >= self.head.log_base {
-                    leaves.push(step.leaf);
+                if entry.sequence >= self.head.log_base {
+                    leaves.push(entry.leaf);
                 }
-                next = Some(step.sequence.next());
-                each(&step)?;
+                next = Some(entry.sequence.next());
+                each(&entry)?;
             }
         }
         let end = self.head.sequence.next();
@@ -155,17 +115,17 @@ impl<'a> StoredTenant<'a> {
         Ok(())
     }
 
-    fn step(&self, key: &[u8], bytes: Vec<u8>) -> Result<LogEntry, ExportError> {
+    fn entry(&self, key: &[u8], bytes: Vec<u8>) -> Result<LogEntry, ExportError> {
         let sequence = Sequence::from_bytes(key)
             .ok_or_else(|| self.damaged("entry", self.head.sequence, "its key is malformed"))?;
         let damaged = |what, why: &dyn std::fmt::Display| {
-            ExportError::damaged(self.id, what, sequence, why.to_string())
+            ExportError::damaged(self.state.id, what, sequence, why.to_string())
         };
         let entry = ParsedEntry::parse(&bytes).map_err(|why| damaged("entry", &why))?;
-        if entry.tenant != self.id || entry.sequence != sequence {
+        if entry.tenant != self.state.id || entry.sequence != sequence {
             return Err(damaged("entry", &"it is the entry of another place"));
         }
-        let opening = self.reader.opening(self.id, sequence)?;
+        let opening = self.reader.opening(self.state.id, sequence)?;
         let opening = opening.map(|bytes| Opening::decode(&bytes)).transpose();
         let opening = opening.map_err(|why| damaged("opening", &why))?;
         if let Some(opening) = &opening {
@@ -197,14 +157,14 @@ impl<'a> StoredTenant<'a> {
         loop {
             let page = self
                 .reader
-                .rows_from(self.id, &USAGE_LOGS, &from.to_bytes(), PAGE)?;
+                .rows_from(self.state.id, &USAGE_LOGS, &from.to_bytes(), PAGE)?;
             if page.is_empty() {
                 return Ok(());
             }
             for (key, stored) in page {
                 let row = Row::decode(&USAGE_LOGS, stored.version, &key, &stored.payload);
                 let row = row.map_err(|source| ExportError::Row {
-                    tenant: self.id,
+                    tenant: self.state.id,
                     source,
                 })?;
                 if let Row::UsageLogRow(sequence, row) = row {
