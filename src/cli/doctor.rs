@@ -20,7 +20,7 @@ use crate::id::{Sequence, TenantId};
 use crate::jobs::backup::Plan;
 use crate::store::keyfile::{self, KeyFileError, SIGNING_KEY};
 use crate::store::{
-    self, Backup, Damaged, ENTRIES, Effect, Op, OpenError, ReadOnly, Salvage, Survey, TablesState,
+    self, Backup, Damaged, ENTRIES, Effect, Op, OpenError, ReadOnly, Survey, TablesState,
 };
 use crate::tenant::key::{KeyHash, KeyRow, Secret};
 use crate::tenant::schema::{API_KEYS, Row, RowKey as _, TABLES, TENANTS};
@@ -182,9 +182,6 @@ impl Findings {
             }
         };
         let in_use = matches!(opened, Err(OpenError::InUse { .. }));
-        if !in_use {
-            self.salvage(data);
-        }
         self.snapshots(opened.as_ref().ok(), survey);
         if let Ok(backup) = Backup::read(data) {
             let at = backup.made_at;
@@ -247,21 +244,6 @@ impl Findings {
                  saves what is readable",
             ),
         }
-    }
-
-    /// A salvage that was cut short keeps starts out.
-    fn salvage(&mut self, data: &Path) {
-        let progress = match Salvage::unfinished(data) {
-            Ok(None) => return,
-            Ok(Some(tenants)) => format!(
-                "one was cut short, and a start is refused: the audit logs of {} tenants have to go on \
-                 under other names first (salvage.unfinished)",
-                tenants.len()
-            ),
-            Err(error) => error.to_string(),
-        };
-        let help = "run `arf repair --salvage` again";
-        self.add("salvage", State::Damaged, progress, help);
     }
 
     fn state_of_log(&mut self, seen: &ReadOnly, survey: &Survey) {
@@ -420,10 +402,6 @@ impl Findings {
             .map(|(name, bytes)| format!("{name} ({bytes} bytes)"))
             .collect();
         let names = names.join(", ");
-        if survey.salvage_cut_short {
-            let progress = format!("{names}; the salvage needs it");
-            return self.note("quarantine", progress);
-        }
         let dir = survey.data.join("quarantine");
         self.add(
             "quarantine",

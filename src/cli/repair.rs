@@ -1,71 +1,61 @@
-//! `arf repair`: one tenant's rows made anew, or a data directory that does not start made to start.
+//! `arf repair`: one tenant's rows rebuilt, or what survives of a data directory that does not start
+//! written as a backup.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
 use super::exit::{CliError, CliResult, Exit};
 use super::output::{print, print_line};
-use super::{progress, restore};
-use crate::audit::Signer;
+use super::{backup, progress};
 use crate::audit::verify::{leaf_hash, tree_root};
-use crate::credentials;
+use crate::engine::clock;
 use crate::id::TenantId;
+use crate::jobs::backup::SECRETS;
 use crate::store::{
-    Gap, Loss, OpenError, ReadOnly, Repair, RepairError, Salvage, SalvageReport, StoreConfig,
-    keyfile,
+    DamagedRange, Gap, OpenError, Repair, RepairError, Salvage, SalvageReport, StoreConfig,
+    TenantLoss,
 };
 use crate::tenant::schema::TABLES;
-use crate::transfer::follow;
 
 /// Repair one tenant's rows, or salvage a data directory that does not start
 ///
-/// With --tenant: makes that tenant's rows in the tables anew from the log, and from a backup where
-/// the log does not suffice, if they come to the tenant's last head: count and hash of its rows, and
-/// the root over its entries. Otherwise nothing is changed, and it says what differs.
+/// With --tenant: rebuilds that tenant's rows in the tables from the log, and from a backup where the
+/// log does not suffice, if they match the tenant's last head: count and hash of its rows, and the root
+/// over its entries. Otherwise nothing is changed and the difference is reported.
 ///
-/// With --salvage: where the log is damaged, keeps everything before the damage, and behind it every
-/// record of tenants that miss none. What is replaced is set aside in quarantine/, with a report of
-/// what is lost. The audit logs of tenants that lost something, or may have, go on under new names;
-/// their keys are good no longer, as one may have been revoked in what is lost.
+/// With --salvage: writes what can be read of a damaged data directory as a backup: everything before
+/// the damage, and behind it every record of tenants that miss none. The damaged directory is not
+/// changed. `arf restore` installs the backup. Without --out only the report is printed.
 ///
 /// The server must be stopped.
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["tenant", "salvage"])))]
 pub struct Args {
-    /// Make this tenant's rows anew
+    /// Rebuild this tenant's rows
     #[arg(long, value_name = "UUID")]
     tenant: Option<String>,
-    /// A backup, for what the log does not have any more
+    /// A backup, for what the log no longer has
     #[arg(long, value_name = "DIR", conflicts_with = "salvage")]
     from: Option<PathBuf>,
-    /// Make a damaged data directory start again, with what can be read of it
+    /// Report what survives of a damaged data directory, and write it to --out
     #[arg(long)]
     salvage: bool,
-    /// Do not ask before salvaging
-    #[arg(long, conflicts_with = "tenant")]
-    yes: bool,
-    /// Leave the keys of tenants that lost something as they are, even those that were revoked in it
-    #[arg(long, conflicts_with = "tenant")]
-    keep_keys: bool,
-    /// Do not print a new operator key
-    #[arg(long, conflicts_with = "tenant")]
-    no_print_keys: bool,
+    /// Write what survives as a backup to this directory
+    #[arg(long, value_name = "DIR", conflicts_with = "tenant")]
+    out: Option<PathBuf>,
+    /// Include the private keys: signing.key and credentials.json
+    #[arg(long, requires = "out")]
+    with_keys: bool,
     /// The data directory
     #[arg(long, default_value = "data/db", value_name = "DIR")]
     data: PathBuf,
-    /// Print what was done as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
 
-/// What is typed to go on.
-const YES: &str = "salvage";
-
-/// Repairs.
 pub fn run(args: &Args) -> CliResult {
     match &args.tenant {
         Some(tenant) => args.tenant(tenant),
@@ -101,7 +91,7 @@ impl Args {
             }
         })?;
         if self.json {
-            let progress = json!({
+            let summary = json!({
                 "tenant": tenant,
                 "from": if repaired.log_sufficed { "log" } else { "backup" },
                 "sequence": repaired.sequence,
@@ -109,133 +99,71 @@ impl Args {
                 "entries": repaired.entries,
                 "replaced": repaired.replaced,
             });
-            print_line(&progress.to_string())?;
+            print_line(&summary.to_string())?;
             return Ok(Exit::Success);
         }
         let source = match (repaired.log_sufficed, &self.from) {
             (true, None) => "the log",
-            (true, Some(_)) => "the log alone, which has everything: the backup was not needed",
+            (true, Some(_)) => "the log alone: the backup was not needed",
             (false, _) => "the backup and the log behind it",
         };
         print_line(&format!(
-            "tenant {tenant}: {} rows and {} entries, up to {}, come to its head, from {source}",
+            "tenant {tenant}: {} rows and {} entries up to {} match its head, from {source}",
             repaired.hot_rows, repaired.entries, repaired.sequence,
         ))?;
         print_line(if repaired.replaced {
-            "its rows in the tables are replaced"
+            "replaced its rows in the tables"
         } else {
-            "there are no tables that can be used: the next start builds them from the log"
+            "no usable tables: the next start builds them from the log"
         })?;
         Ok(Exit::Success)
     }
 
     fn salvage(&self) -> CliResult {
-        let config = self.config()?;
+        self.config()?;
+        let failed = |error: std::io::Error| CliError::new(Exit::Failed, error);
+        let scratch = match self.out.as_ref().and_then(|out| out.parent()) {
+            Some(beside) if beside.is_dir() => tempfile::tempdir_in(beside),
+            Some(_) | None => tempfile::tempdir(),
+        };
+        let scratch = scratch.map_err(failed)?;
         let mut progress = progress::steps();
-        let planned = Salvage::plan(&config, TABLES, &mut progress).map_err(opened)?;
-        let unfinished = Salvage::unfinished(&self.data).map_err(opened)?;
-        if planned.is_none() && unfinished.is_none() {
+        let planned = Salvage::plan(&self.data, TABLES, scratch.path(), &mut progress);
+        let Some(salvage) = planned.map_err(opened)? else {
             let data = self.data.display();
             print_line(&if self.json {
                 json!({"damaged": false}).to_string()
             } else {
-                format!(
-                    "{data}: it starts as it is, and nothing was changed; `arf doctor` reads all of it"
-                )
+                format!("{data}: it starts as it is; `arf doctor` reads all of it")
             })?;
             return Ok(Exit::Success);
+        };
+        let report = json(salvage.report());
+        if !self.json {
+            print(&text(salvage.report()))?;
         }
-        // Without it the salvage could not be finished.
-        let key = keyfile::load_signing_key(&self.data)
-            .map_err(|why| CliError::new(Exit::Config, why))?;
-        let mut report = json!({"damaged": true});
-        if let Some(salvage) = planned {
-            report = json(salvage.report());
-            if !self.json {
-                print(&text(salvage.report(), self.keep_keys))?;
+        let Some(out) = &self.out else {
+            if self.json {
+                print_line(&report.to_string())?;
             }
-            drop(progress);
-            self.confirm()?;
-            let bytes = format!("{report:#}\n").into_bytes();
-            let executed = salvage.execute(&bytes, &mut progress::steps());
-            executed.map_err(opened)?;
-        }
-        let harmed = Salvage::unfinished(&self.data).map_err(opened)?;
-        let shown = self.go_on(&config, harmed.unwrap_or_default(), Signer::from_seed(&key))?;
-        Salvage::finish(&self.data).map_err(opened)?;
+            let why = "nothing was written; add --out DIR to write what survives as a backup";
+            return Err(CliError::new(Exit::Usage, why));
+        };
+        let secrets = if self.with_keys { SECRETS } else { &[] };
+        let bytes = format!("{report:#}\n").into_bytes();
+        let written = salvage.write(out, clock::now(), &bytes, secrets, &mut progress);
+        written.map_err(backup::result)?;
+        drop(progress);
         if self.json {
-            if let Some(report) = report.as_object_mut() {
-                report.insert("operator_key".to_owned(), json!(shown));
-            }
             print_line(&report.to_string())?;
-            return Ok(Exit::Success);
+        } else {
+            let out = out.display();
+            print_line(&format!(
+                "backup      {out}; `arf restore {out} --data DIR` installs it"
+            ))?;
         }
-        if let Some(key) = shown {
-            print_line(&format!("operator key  {key}"))?;
-        }
-        print_line("done: it starts again")?;
         Ok(Exit::Success)
     }
-
-    /// Asks, where there is somebody.
-    fn confirm(&self) -> Result<(), CliError> {
-        if self.yes {
-            return Ok(());
-        }
-        let unasked = || CliError::new(Exit::Usage, "nothing was changed; to go on, say --yes");
-        if !std::io::stdin().is_terminal() {
-            return Err(unasked());
-        }
-        print(&format!("Type {YES} to go on: "))?;
-        let mut typed = String::new();
-        let read = std::io::stdin().read_line(&mut typed);
-        read.map_err(|why| CliError::new(Exit::Failed, why))?;
-        if typed.trim() == YES {
-            Ok(())
-        } else {
-            Err(CliError::new(Exit::Failed, "nothing was changed"))
-        }
-    }
-
-    /// Has the tenants that lost something go on under new logs; the way back in, if it is to be
-    /// shown.
-    fn go_on(
-        &self,
-        config: &StoreConfig,
-        harmed: BTreeSet<TenantId>,
-        signer: Signer,
-    ) -> Result<Option<String>, CliError> {
-        let seen = ReadOnly::open(&self.data, TABLES).map_err(opened)?;
-        let logs = follow::logs(&seen, &mut progress::steps());
-        let mut logs = logs.map_err(|why| CliError::new(Exit::Damaged, why))?;
-        drop(seen);
-        logs.retain(|tenant, _| harmed.contains(tenant));
-        let failed = |why: &dyn std::fmt::Display| CliError::new(Exit::Failed, why);
-        let operator = if self.keep_keys || !logs.contains_key(&TenantId::ZERO) {
-            None
-        } else {
-            keep_credentials(&self.data).map_err(|why| failed(&why))?;
-            let made = credentials::make_operator_key(&self.data);
-            Some(made.map_err(|why| failed(&why))?)
-        };
-        let config = StoreConfig {
-            finish_salvage: true,
-            ..config.clone()
-        };
-        let granted = restore::go_on(&config, signer, logs, self.keep_keys, operator)?;
-        let shown = granted.filter(|_| !self.no_print_keys);
-        Ok(shown.map(|granted| granted.secret.reveal().to_owned()))
-    }
-}
-
-/// The credentials file is about to be written anew: it stays under another name.
-fn keep_credentials(data: &Path) -> std::io::Result<()> {
-    let file = data.join(credentials::FILE);
-    let kept = file.with_extension("json.before-salvage");
-    if file.exists() && !kept.exists() {
-        std::fs::rename(file, kept)?;
-    }
-    Ok(())
 }
 
 fn opened(error: OpenError) -> CliError {
@@ -251,18 +179,19 @@ fn opened(error: OpenError) -> CliError {
 }
 
 fn json(report: &SalvageReport) -> Value {
-    let gap = |gap: &Gap| {
-        let places = gap.places.iter().map(|place| {
-            json!({
-                "file": place.file.display().to_string(),
-                "offset": place.offset,
-                "bytes": place.bytes,
-                "why": place.why,
-            })
-        });
-        json!({"unreadable": places.collect::<Vec<_>>(), "records": gap.records})
+    let place = |place: &DamagedRange| {
+        json!({
+            "file": place.file.display().to_string(),
+            "offset": place.offset,
+            "bytes": place.bytes,
+            "why": place.why,
+        })
     };
-    let loss = |loss: &Loss| {
+    let gap = |gap: &Gap| {
+        let places: Vec<_> = gap.places.iter().map(place).collect();
+        json!({"unreadable": places, "records": gap.records})
+    };
+    let loss = |loss: &TenantLoss| {
         json!({
             "tenant": loss.tenant,
             "last_kept": loss.last_kept,
@@ -277,12 +206,12 @@ fn json(report: &SalvageReport) -> Value {
         "gaps": report.gaps.iter().map(gap).collect::<Vec<_>>(),
         "kept_records": report.kept,
         "unharmed_tenants": report.unharmed,
+        "tenants_from_tables": report.from_tables,
         "losses": report.losses.iter().map(loss).collect::<Vec<_>>(),
-        "aside": report.aside.display().to_string(),
     })
 }
 
-fn text(report: &SalvageReport, keep_keys: bool) -> String {
+fn text(report: &SalvageReport) -> String {
     let mut text = format!("{}\n", report.refused);
     // Writing to a String cannot fail.
     for gap in &report.gaps {
@@ -298,26 +227,31 @@ fn text(report: &SalvageReport, keep_keys: bool) -> String {
         }
         let _ = match gap.records {
             Some(records) => writeln!(text, "            {records} records were there"),
-            None => writeln!(text, "            nothing says how many records were there"),
+            None => writeln!(text, "            unknown number of records"),
         };
     }
     let _ = writeln!(
         text,
-        "keeps       {} records; {} tenants lose nothing",
+        "keeps       {} records of the log; {} tenants lose nothing",
         report.kept, report.unharmed
     );
+    if report.from_tables > 0 {
+        let count = report.from_tables;
+        let _ = writeln!(
+            text,
+            "            the rows of {count} tenants are taken from the tables"
+        );
+    }
     for loss in &report.losses {
         let kept = loss.last_kept.map_or("nothing stays".to_owned(), |last| {
             format!("stays up to {last}")
         });
         let why = match (loss.dropped, loss.tables_knew) {
             (Some((from, through)), _) => format!(
-                "{from} to {through} can be read and go, because entries before them are missing"
+                "{from} to {through} are readable and dropped, because entries before them are missing"
             ),
             (None, Some(knew)) => format!("the tables knew of it up to {knew}"),
-            (None, None) => {
-                "more may have been there: nothing of it is behind the damage".to_owned()
-            }
+            (None, None) => "more may be missing: nothing of it is behind the damage".to_owned(),
         };
         let harm = if loss.certain() {
             "loses     "
@@ -326,14 +260,5 @@ fn text(report: &SalvageReport, keep_keys: bool) -> String {
         };
         let _ = writeln!(text, "{harm}  tenant {}: {kept}; {why}", loss.tenant);
     }
-    if !report.losses.is_empty() {
-        let keys = if keep_keys {
-            "stay as they are, even those that were revoked in what is lost"
-        } else {
-            "are good no longer: one may have been revoked in what is lost (--keep-keys leaves them)"
-        };
-        let _ = writeln!(text, "keys        of these tenants {keys}");
-    }
-    let _ = writeln!(text, "set aside   {}", report.aside.display());
     text
 }

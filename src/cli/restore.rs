@@ -136,7 +136,7 @@ impl Args {
 }
 
 /// Has these tenants go on, each under a new log; the way back in, if one was to be made.
-pub(super) fn go_on(
+fn go_on(
     store: &StoreConfig,
     signer: Signer,
     logs: BTreeMap<TenantId, FormerLogRow>,

@@ -189,9 +189,9 @@ pub use ledger::Ledger;
 #[cfg(fuzzing)]
 pub use local::fuzz;
 pub use local::{
-    Backup, BackupError, Copied, FORMAT, Facts, Gap, Loss, Progress, ReadOnly, Repair, RepairError,
-    Repaired, Restoring, Salvage, SalvageReport, Survey, TableError, TablesState, Unreadable,
-    Visit, backups_in, remove_old_backups,
+    Backup, BackupError, Copied, DamagedRange, FORMAT, Facts, Gap, Progress, ReadOnly, Repair,
+    RepairError, Repaired, Restoring, Salvage, SalvageReport, Survey, TableError, TablesState,
+    TenantLoss, Visit, backups_in, remove_old_backups,
 };
 pub use record::{Lsn, Record};
 pub use row::{
@@ -217,8 +217,6 @@ pub struct StoreConfig {
     pub lag_bytes: usize,
     /// sled's cache. It takes a multiple of it.
     pub table_cache_bytes: u64,
-    /// Open although a salvage is not finished: for who finishes it.
-    pub finish_salvage: bool,
     /// How much log makes a new snapshot due; more once half of the last one is more.
     pub snapshot_bytes: u64,
 }
@@ -233,7 +231,6 @@ impl StoreConfig {
             tables_every: Duration::from_millis(100),
             lag_bytes: 64 << 20,
             table_cache_bytes: 64 << 20,
-            finish_salvage: false,
             snapshot_bytes: 1 << 30,
         }
     }

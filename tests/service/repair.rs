@@ -47,8 +47,8 @@ fn a_bad_command_line_is_a_usage_error() {
         &["repair", "--tenant", "nobody"],
         &["repair", "--tenant", nobody, "--salvage"],
         &["repair", "--salvage", "--from", "x"],
-        &["repair", "--tenant", nobody, "--yes"],
-        &["repair", "--tenant", nobody, "--keep-keys"],
+        &["repair", "--tenant", nobody, "--out", "x"],
+        &["repair", "--salvage", "--with-keys"],
         &["repair", "--from", "x"],
         &["repair", "everything"],
     ] {
@@ -70,7 +70,10 @@ fn a_directory_in_use_is_not_repaired() {
     let server = Server::start();
     let tenant = server.credentials().tenant_id;
     repair(&server, &["--tenant", &tenant]).says_in_one_line(75, &["in use"]);
-    repair(&server, &["--salvage", "--yes"]).says_in_one_line(75, &["in use"]);
+    let out = server.beside("salvaged");
+    let out = ["--salvage", "--out", out.to_str().unwrap()];
+    repair(&server, &out).says_in_one_line(75, &["in use"]);
+    assert!(!server.beside("salvaged").exists());
 }
 
 #[test]
@@ -79,13 +82,15 @@ fn where_nothing_is_damaged_nothing_is_salvaged() {
     ask(&server.ci(), "one");
     server.stop();
     let before = files(&server.data().join("wal"));
-    for more in [&["--salvage"][..], &["--salvage", "--yes"]] {
+    let out = server.beside("salvaged");
+    let out = out.to_str().unwrap();
+    for more in [&["--salvage"][..], &["--salvage", "--out", out]] {
         let ran = repair(&server, more);
         assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:#?}");
         assert!(ran.stdout.contains("it starts as it is"), "{ran:#?}");
     }
     assert!(files(&server.data().join("wal")) == before);
-    assert!(!server.data().join("quarantine").exists());
+    assert!(!server.data().join("quarantine").exists() && !Path::new(out).exists());
     server.launch();
     server.ci().get("intents/one").expect(200);
 }
@@ -276,6 +281,36 @@ fn harmed() -> Harmed {
     }
 }
 
+/// Writes what survives, and restores it in the place of the damaged directory; what was reported.
+fn salvage(server: &mut Server, more: &[&str]) -> (Value, Ran) {
+    let out = server.beside("salvaged");
+    let before = files(&server.data());
+    let ran = Ran::to_end(
+        arf(&["repair", "--salvage", "--json", "--with-keys", "--data"])
+            .arg(server.data())
+            .arg("--out")
+            .arg(&out),
+    );
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:#?}");
+    assert!(
+        files(&server.data()) == before,
+        "the damaged directory was changed"
+    );
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let kept = fs::read(out.join("salvage.json")).unwrap();
+    assert_eq!(report, serde_json::from_slice::<Value>(&kept).unwrap());
+    fs::rename(server.data(), server.beside("damaged")).unwrap();
+    let restored = Ran::to_end(
+        arf(&["restore", "--data"])
+            .arg(server.data())
+            .arg(&out)
+            .args(more),
+    );
+    assert_eq!(restored.code, 0, "{restored:#?}");
+    assert!(!server.data().join("salvage.json").exists());
+    (report, restored)
+}
+
 #[test]
 fn a_log_that_is_damaged_in_the_middle_is_salvaged_and_serves_what_is_left() {
     let Harmed {
@@ -285,35 +320,19 @@ fn a_log_that_is_damaged_in_the_middle_is_salvaged_and_serves_what_is_left() {
         others,
     } = harmed();
     let tenant = server.credentials().tenant_id;
-    let was = files(&server.data().join("wal"));
+    let was = files(&server.data());
 
-    // Nobody is asked, so nothing is done.
+    // Without a place for it, there is only the report.
     let ran = repair(&server, &["--salvage"]);
     assert_eq!(ran.code, 64, "{ran:#?}");
     assert!(
-        ran.stderr.contains("--yes") && ran.stdout.contains("unreadable"),
+        ran.stderr.contains("--out") && ran.stdout.contains("unreadable"),
         "{ran:#?}"
     );
-    assert!(files(&server.data().join("wal")) == was);
+    assert!(files(&server.data()) == was);
 
-    let ran = repair(&server, &["--salvage", "--yes", "--keep-keys", "--json"]);
-    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:#?}");
-    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let (report, _) = salvage(&mut server, &["--keep-keys"]);
     assert_eq!(report["gaps"][0]["records"], 1, "{report:#}");
-    let aside = PathBuf::from(report["aside"].as_str().unwrap());
-    let kept: Value =
-        serde_json::from_slice(&fs::read(aside.join("report.json")).unwrap()).unwrap();
-    assert_eq!(
-        (&kept["losses"], &kept["gaps"]),
-        (&report["losses"], &report["gaps"])
-    );
-    // What was replaced is there, byte for byte.
-    for (path, bytes) in was
-        .iter()
-        .filter(|(_, bytes)| bytes.iter().any(|byte| *byte != 0))
-    {
-        assert!(fs::read(aside.join("wal").join(path.file_name().unwrap())).unwrap() == *bytes);
-    }
     let loss = |tenant: &str| {
         let losses = report["losses"].as_array().unwrap().iter();
         losses
@@ -349,19 +368,19 @@ fn a_log_that_is_damaged_in_the_middle_is_salvaged_and_serves_what_is_left() {
     ci.get("intents/after").problem(404, "not_found");
     // What was lost is asked anew, under another log: no number is signed twice.
     ask(&ci, "lost-intent");
-    let log: Vec<_> = ci.list("audit");
-    let kinds: Vec<_> = log
-        .iter()
-        .map(|entry| entry["type"].as_str().unwrap())
-        .collect();
+    let kinds = |log: &[Value]| -> Vec<_> {
+        let kind = |entry: &Value| entry["type"].as_str().unwrap().to_owned();
+        log.iter().map(kind).collect()
+    };
+    let log = ci.list("audit");
     assert_eq!(
-        kinds,
+        kinds(&log),
         [
             "genesis", "decision", "outcome", "genesis", "decision", "outcome"
         ]
     );
     assert_eq!(log[3]["index"], 0);
-    // The other tenant did not notice, and neither did its log.
+    // The other tenant lost nothing.
     for answer in &others {
         let id = answer["deterministic_id"].as_str().unwrap();
         let again = second
@@ -372,7 +391,12 @@ fn a_log_that_is_damaged_in_the_middle_is_salvaged_and_serves_what_is_left() {
             (&json!(true), &answer["decision_id"])
         );
     }
-    assert_eq!(verified_log(&second.1).len(), 5);
+    assert_eq!(
+        kinds(&second.1.list("audit")),
+        [
+            "genesis", "decision", "outcome", "decision", "outcome", "genesis"
+        ]
+    );
     server.operator().get("admin/tenants").expect(200);
     server.stop();
     assert!(
@@ -391,20 +415,19 @@ fn a_log_that_is_damaged_in_the_middle_is_salvaged_and_serves_what_is_left() {
 }
 
 #[test]
-fn after_a_salvage_only_keys_of_unharmed_tenants_are_good_and_a_new_operator_key() {
+fn after_a_salvage_no_key_is_good_but_a_new_operator_key() {
     let Harmed {
         mut server, second, ..
     } = harmed();
-    let ran = repair(&server, &["--salvage", "--yes"]);
-    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:#?}");
-    let key = ran
+    let old = server.credentials();
+    let (_, restored) = salvage(&mut server, &[]);
+    let key = restored
         .stdout
         .lines()
-        .find_map(|line| line.strip_prefix("operator key  "));
-    let key = key.unwrap_or_else(|| panic!("{ran:#?}")).to_owned();
+        .find_map(|line| line.trim().strip_prefix("operator key  "));
+    let key = key.unwrap_or_else(|| panic!("{restored:#?}")).to_owned();
     server.launch();
-    second.1.get("intents").expect(200);
-    let old = server.credentials();
+    second.1.get("audit").problem(401, "unauthenticated");
     for gone in [&old.api_key, &old.operator_key] {
         server
             .with_key(gone)
@@ -412,36 +435,5 @@ fn after_a_salvage_only_keys_of_unharmed_tenants_are_good_and_a_new_operator_key
             .problem(401, "unauthenticated");
     }
     server.with_key(&key).get("admin/tenants").expect(200);
-    server.stop();
-}
-
-#[test]
-fn a_salvage_that_was_cut_short_keeps_starts_out_until_it_is_finished() {
-    let mut server = Server::start();
-    ask(&server.ci(), "one");
-    server.stop();
-    // As it is between the new log and the new audit logs.
-    let tenant = server.credentials().tenant_id;
-    let unfinished = server.data().join("salvage.unfinished");
-    fs::write(&unfinished, format!("{tenant}\n")).unwrap();
-    Ran::to_end(&mut server.serve()).says_in_one_line(65, &["arf repair --salvage"]);
-    let told = Ran::to_end(arf(&["doctor", "--data"]).arg(server.data()));
-    assert_eq!(told.code, 65, "{told:#?}");
-    let said = told.stdout.contains("salvage.unfinished");
-    assert!(
-        said && told.stdout.contains("arf repair --salvage"),
-        "{told:#?}"
-    );
-    let ran = repair(&server, &["--salvage", "--keep-keys"]);
-    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:#?}");
-    assert!(!unfinished.exists());
-    server.launch();
-    let ci = server.ci();
-    let log = ci.list("audit");
-    let kinds: Vec<_> = log
-        .iter()
-        .map(|entry| entry["type"].as_str().unwrap())
-        .collect();
-    assert_eq!(kinds, ["genesis", "decision", "outcome", "genesis"]);
     server.stop();
 }

@@ -24,9 +24,8 @@ pub const TABLES: &str = "tables";
 pub const QUARANTINE: &str = "quarantine";
 /// A restore in progress. Without a [`MANIFEST`] beside it, a start refuses.
 pub const RESTORE: &str = "restore.new";
-/// Tenants whose audit logs have to go on under other names after a salvage: until then a start
-/// refuses.
-pub const SALVAGE: &str = "salvage.unfinished";
+/// What a salvage could not keep, beside the backup that it wrote.
+pub const SALVAGE_REPORT: &str = "salvage.json";
 /// What a backup contains.
 pub const BACKUP: &str = "backup.json";
 /// The extension of files that are being written. Leftovers mean nothing.
@@ -188,6 +187,17 @@ impl DataDir {
         let names = self.disk.list(&self.path)?;
         let has = |name: &str| names.iter().any(|there| there == name);
         Ok(has(RESTORE) && !has(MANIFEST))
+    }
+
+    /// Removes what a restore that was cut short had moved to its place: the directory was empty before
+    /// it, and no start took it since.
+    pub fn remove_unfinished_restore(&self) -> io::Result<()> {
+        for name in self.disk.list(&self.path)? {
+            if ![LOCK, RESTORE].contains(&name.as_str()) {
+                self.disk.remove(&self.at(&name))?;
+            }
+        }
+        self.disk.sync_dir(&self.path)
     }
 
     pub fn tables_state(&self) -> io::Result<TablesState> {

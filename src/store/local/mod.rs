@@ -71,8 +71,8 @@ use tables::sled::SledTables;
 pub use dir::TablesState;
 pub use manifest::FORMAT;
 pub use rescue::{
-    Backup, BackupError, Copied, Facts, Gap, Loss, Progress, ReadOnly, Repair, RepairError,
-    Repaired, Restoring, Salvage, SalvageReport, Survey, Unreadable, Visit, backups_in,
+    Backup, BackupError, Copied, DamagedRange, Facts, Gap, Progress, ReadOnly, Repair, RepairError,
+    Repaired, Restoring, Salvage, SalvageReport, Survey, TenantLoss, Visit, backups_in,
     remove_old_backups,
 };
 pub use tables::TableError;

@@ -11,7 +11,6 @@ use super::log::frame::{HEADER, Kind, Tail};
 use super::log::scan::{Scan, Torn};
 use super::log::segment::Wal;
 use super::manifest::{BadManifest, Manifest};
-use super::rescue::salvage;
 use super::schema::Schema;
 use super::snapshot::Snapshot;
 use super::snapshot::keep;
@@ -52,9 +51,6 @@ pub(super) fn recover(
             .map_err(|error| OpenError::io(&dir, error))?;
     }
     let lock = data.lock()?;
-    if !config.finish_salvage {
-        salvage::refuse_unfinished(data)?;
-    }
 
     wal.remove_unfinished()
         .map_err(|error| OpenError::io(&wal.dir, error))?;

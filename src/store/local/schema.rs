@@ -77,6 +77,12 @@ impl Schema {
         self.0.values().copied()
     }
 
+    /// Those whose rows are in the log.
+    pub fn logged(&self) -> impl Iterator<Item = &'static TableSpec> {
+        self.all()
+            .filter(|table| ![PIECES.id, APPLIED.id].contains(&table.id))
+    }
+
     /// Those that a claim loads.
     pub fn hot(&self) -> impl Iterator<Item = &'static TableSpec> {
         self.all().filter(|table| table.load == Load::Hot)

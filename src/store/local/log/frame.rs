@@ -219,26 +219,8 @@ pub fn is_shutdown(bytes: &[u8], segment: u64, offset: u64) -> bool {
     })
 }
 
-/// The first record of the first whole header in `bytes`, which lie at `offset` of `segment`. A
-/// header counts only in its own place: one that was copied there by a payload does not.
-pub(super) fn find_header(bytes: &[u8], segment: u64, offset: u64) -> Option<Lsn> {
-    find_frames(bytes, segment, offset)
-        .next()
-        .map(|tail| tail.next)
-}
-
-/// The tail that accepts the first whole frame in `bytes`, whatever came before it: for who has to
-/// go on behind what cannot be read.
-pub fn find_frame(bytes: &[u8], segment: u64, offset: u64) -> Option<Tail> {
-    let whole = |tail: &Tail| {
-        let at = usize::try_from(tail.offset - offset).ok();
-        let rest = at.and_then(|at| bytes.get(at..));
-        rest.is_some_and(|rest| tail.clone().accept(rest).is_ok())
-    };
-    find_frames(bytes, segment, offset).find(whole)
-}
-
-/// Every whole header in its own place, as the tail that it continues.
+/// Every whole header in `bytes`, which lie at `offset` of `segment`, as the tail that it continues. It
+/// counts only in its own place: one that was copied there by a payload does not.
 pub fn find_frames(bytes: &[u8], segment: u64, offset: u64) -> impl Iterator<Item = Tail> {
     (offset..)
         .step_by(ALIGN)
@@ -390,27 +372,17 @@ mod tests {
 
     #[test]
     fn a_header_is_found_in_its_own_place_only() {
-        let (_, bytes) = frame(AT, Kind::Group, 2, b"two records");
-        let behind = |gap: usize| [vec![0; gap], bytes.clone()].concat();
-        assert_eq!(find_header(&behind(16), 3, 4096 - 16), Some(Lsn::new(41)));
-        assert_eq!(find_header(&behind(16), 3, 4096), None);
-        assert_eq!(find_header(&behind(12), 3, 4096 - 12), None);
-        assert_eq!(find_header(&behind(16), 2, 4096 - 16), None);
-        assert_eq!(find_header(&bytes[..HEADER - 1], 3, 4096), None);
-    }
-
-    #[test]
-    fn a_frame_is_found_behind_what_cannot_be_read() {
         let (next, first) = frame(AT, Kind::Group, 2, b"two records");
         let (_, second) = frame(next, Kind::Group, 1, b"one");
-        let mut bytes = [first, second].concat();
-        assert_eq!(find_frame(&bytes, 3, 4096), Some(AT));
-        // A header whose body is gone is no frame.
-        bytes[HEADER] ^= 1;
-        assert_eq!(find_frame(&bytes, 3, 4096), Some(next));
-        assert_eq!(
-            find_frame(&bytes[..next.offset as usize - 4096], 3, 4096),
-            None
-        );
+        let bytes = [first, second].concat();
+        let found = |gap: usize, segment, offset| {
+            let bytes = [vec![0; gap], bytes.clone()].concat();
+            find_frames(&bytes, segment, offset).collect::<Vec<_>>()
+        };
+        assert_eq!(found(16, 3, 4096 - 16), [AT, next]);
+        assert_eq!(found(16, 3, 4096), []);
+        assert_eq!(found(12, 3, 4096 - 12), []);
+        assert_eq!(found(16, 2, 4096 - 16), []);
+        assert!(find_frames(&bytes[..HEADER - 1], 3, 4096).next().is_none());
     }
 }

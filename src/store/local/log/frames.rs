@@ -37,8 +37,10 @@ pub enum LogError {
         last_good: Option<u64>,
         next_valid: Option<u64>,
     },
-    #[error("{} is of frame version {version}", path.display())]
-    Newer { path: PathBuf, version: u16 },
+    #[error("{} is {what}", path.display())]
+    Newer { path: PathBuf, what: String },
+    #[error("the tables: {0}")]
+    Tables(String),
 }
 
 impl LogError {
@@ -70,10 +72,8 @@ impl From<LogError> for OpenError {
                 next_valid,
                 why,
             },
-            LogError::Newer { path, version } => Self::Newer {
-                file: path,
-                what: format!("of log version {version}"),
-            },
+            LogError::Newer { path, what } => Self::Newer { file: path, what },
+            LogError::Tables(why) => Self::Rebuild { why },
         }
     }
 }
@@ -333,11 +333,20 @@ impl FrameReader {
         self.file.damaged(why, None)
     }
 
+    /// The error of a record that cannot be understood in a frame whose checksum holds.
+    pub fn newer(&self, why: &str) -> LogError {
+        let at = self.start.offset;
+        LogError::Newer {
+            path: self.file.path.clone(),
+            what: format!("at offset {at} not what this version writes ({why})"),
+        }
+    }
+
     fn flawed(&self, flaw: Flaw) -> LogError {
         match flaw {
             Flaw::Newer(version) => LogError::Newer {
                 path: self.file.path.clone(),
-                version,
+                what: format!("of log version {version}"),
             },
             Flaw::Header | Flaw::Order(_) | Flaw::Body => self.damaged(flaw.why()),
         }

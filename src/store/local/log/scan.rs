@@ -202,7 +202,11 @@ impl Scan {
             Some(_) => self.sealed.push(Sealed {
                 segment: start.segment - 1,
                 bytes: self.tail.offset,
-                through: self.through,
+                // Its last frame may be a SEAL behind the last record.
+                through: Position {
+                    lsn: self.through.lsn,
+                    chain: self.tail.chain,
+                },
             }),
             None => {}
         }

@@ -8,17 +8,16 @@
 //! backup.json              what is in it; written last, so without it there is no backup
 //! ```
 //!
-//! It is made under another name and gets its own once all of it was read back. A log that is being
-//! written is copied up to where it is durable when the copy begins: what is there does not change
-//! any more, so nobody waits for it.
+//! It is written under another name and gets its own once all of it was read back. A log that is being
+//! written is copied up to where it is durable when the copy begins: those bytes do not change any
+//! more, so commits do not wait for it.
 //!
-//! What is made here is foreign ground, so it goes to the file system itself and not through
-//! [`Disk`](crate::store::local::disk::Disk): no crash of a backup can harm the store.
+//! A salvage writes one too, with a report of what is lost beside it (`salvage.json`).
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,11 +26,10 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use super::Progress;
-use super::read_only_disk::read_only;
 use super::readonly::{ReadOnly, newest_whole};
 use crate::store::local::Shared;
 use crate::store::local::dir::{self, BACKUP, DataDir, MANIFEST, SNAPSHOTS, WAL};
-use crate::store::local::disk::{Disk as _, RealDisk, len_u64};
+use crate::store::local::disk::{Disk, RealDisk, len_u64};
 use crate::store::local::log::frame::{HEADER, Kind, Tail};
 use crate::store::local::log::segment::Wal;
 use crate::store::local::manifest::{self, Manifest};
@@ -204,7 +202,10 @@ impl Backup {
         progress: Progress<'_>,
     ) -> Result<(Self, ReadOnly), BackupError> {
         let backup = Self::read(dir)?;
-        let seen = backup.check_files(dir, Schema::new(schema), &|| true, progress)?;
+        let data = DataDir::real(dir);
+        let lock = data.lock_shared()?;
+        let mut seen = backup.check_files(&data, Schema::new(schema), &|| true, progress)?;
+        seen.hold(lock);
         let facts = seen.facts();
         let tenants = u64::try_from(facts.tenants).unwrap_or(u64::MAX);
         let said = (backup.lsn, backup.tenants);
@@ -219,41 +220,41 @@ impl Backup {
 
     fn check_files(
         &self,
-        dir: &Path,
+        dir: &DataDir,
         schema: Schema,
         open: &dyn Fn() -> bool,
         progress: Progress<'_>,
     ) -> Result<ReadOnly, BackupError> {
         let damaged = |file: &str, why: &str| BackupError::Damaged {
-            file: dir.join(file),
+            file: dir.at(file),
             why: why.to_owned(),
         };
         let total = self.files.values().map(|file| file.bytes).sum();
         let mut done = 0;
         for (name, copied) in &self.files {
-            let path = dir.join(name);
-            if !path.exists() {
-                return Err(damaged(name, "it is missing"));
-            }
             let mut read = |bytes: u64| {
                 progress("checking the copy", done + bytes, total);
                 open().then_some(()).ok_or(BackupError::Closed)
             };
-            let found = copy(&path, None, u64::MAX, &mut read)?;
-            if found != *copied {
-                return Err(damaged(name, "it is not what was copied"));
+            match copy((dir.disk(), &dir.at(name)), None, u64::MAX, &mut read) {
+                Ok(found) if found == *copied => done += copied.bytes,
+                Ok(_) => return Err(damaged(name, "its checksum does not match")),
+                Err(BackupError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                    return Err(damaged(name, "it is missing"));
+                }
+                Err(error) => return Err(error),
             }
-            done += copied.bytes;
         }
         for below in [WAL, SNAPSHOTS] {
-            for extra in names(&dir.join(below))? {
+            let path = dir.at(below);
+            for extra in dir.disk().list(&path).map_err(BackupError::io(&path))? {
                 let name = format!("{below}/{extra}");
                 if !self.files.contains_key(&name) {
-                    return Err(damaged(&name, "it was not there when the backup was made"));
+                    return Err(damaged(&name, "it is not a file of this backup"));
                 }
             }
         }
-        Ok(ReadOnly::open_with(dir, schema)?)
+        Ok(ReadOnly::open_locked(dir, schema, None)?)
     }
 
     fn sealed(mut self) -> Self {
@@ -307,12 +308,208 @@ pub fn remove_old_backups(
     Ok(old)
 }
 
+/// A backup that is written under another name. Dropped before [`BackupWriter::finish`], it leaves
+/// nothing.
+pub(in crate::store::local) struct BackupWriter<'a> {
+    /// Where it lies until it is finished.
+    new: DataDir,
+    dir: PathBuf,
+    files: BTreeMap<String, Copied>,
+    finished: bool,
+    /// Whether to go on.
+    open: &'a dyn Fn() -> bool,
+}
+
+impl<'a> BackupWriter<'a> {
+    /// Of a backup in `dir`, which must be empty or not there, and not inside of the data directory.
+    pub fn create(
+        dir: &Path,
+        data: &Path,
+        open: &'a dyn Fn() -> bool,
+    ) -> Result<Self, BackupError> {
+        // By components: a slash behind the name is no part of it.
+        let dir = std::path::absolute(dir).map_err(BackupError::io(dir))?;
+        let dir: PathBuf = dir.components().collect();
+        if !names(&dir)?.is_empty() {
+            return Err(BackupError::NotEmpty { dir });
+        }
+        let real = |path: &Path| fs::canonicalize(path).map_err(BackupError::io(path));
+        let dir = if dir.exists() { real(&dir)? } else { dir };
+        let parent = real(dir.parent().unwrap_or(Path::new("/")))?;
+        // It gets its name by being renamed to it.
+        let device = |path: &Path| fs::metadata(path).map(|found| found.dev());
+        if dir.exists() && device(&dir).ok() != device(&parent).ok() {
+            let why = "it is a mount point: name a directory in it";
+            return Err(BackupError::io(&dir)(io::Error::other(why)));
+        }
+        if parent.starts_with(real(data)?) {
+            return Err(BackupError::Inside { dir });
+        }
+        let new = unfinished(&dir);
+        match DirBuilder::new().mode(0o700).create(&new) {
+            Ok(()) => Self::create_on(Arc::new(RealDisk), &dir, open),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(BackupError::Unfinished { dir: new })
+            }
+            Err(error) => Err(BackupError::io(&new)(error)),
+        }
+    }
+
+    /// The same without looking where `dir` is.
+    pub fn create_on(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        open: &'a dyn Fn() -> bool,
+    ) -> Result<Self, BackupError> {
+        let new = DataDir::new(disk, unfinished(dir));
+        let writer = Self {
+            new,
+            dir: dir.to_owned(),
+            files: BTreeMap::new(),
+            finished: false,
+            open,
+        };
+        for dir in [writer.new.wal(), writer.new.snapshots()] {
+            let created = writer.new.disk().create_dir(&dir);
+            created.map_err(BackupError::io(&dir))?;
+        }
+        Ok(writer)
+    }
+
+    /// Where it lies until it is finished.
+    pub fn new_dir(&self) -> &DataDir {
+        &self.new
+    }
+
+    fn check_room(&self, wants: u64) -> Result<(), BackupError> {
+        let dir = self.new.path();
+        let free = self.new.disk().free(dir).map_err(BackupError::io(dir))?;
+        if free < wants {
+            let dir = dir.to_owned();
+            return Err(BackupError::NoRoom { dir, free, wants });
+        }
+        Ok(())
+    }
+
+    /// Copies the first `len` bytes of a file of a data directory.
+    pub fn copy(
+        &mut self,
+        from: &DataDir,
+        name: &str,
+        len: u64,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), BackupError> {
+        let mut read = |bytes: u64| {
+            progress(bytes);
+            (self.open)().then_some(()).ok_or(BackupError::Closed)
+        };
+        let source = from.at(name);
+        let copied = copy(
+            (from.disk(), &source),
+            Some((self.new.disk(), &self.new.at(name))),
+            len,
+            &mut read,
+        )?;
+        if copied.bytes != len {
+            return Err(BackupError::Damaged {
+                file: source,
+                why: "it became shorter".to_owned(),
+            });
+        }
+        self.files.insert(name.to_owned(), copied);
+        Ok(())
+    }
+
+    /// Writes a file of its own.
+    pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), BackupError> {
+        let path = self.new.at(name);
+        let written = self.new.disk().create(&path, bytes, len_u64(bytes));
+        written.map_err(BackupError::io(&path))?;
+        self.add(name)
+    }
+
+    /// Adds a file that is there already.
+    pub fn add(&mut self, name: &str) -> Result<(), BackupError> {
+        let path = self.new.at(name);
+        let copied = copy((self.new.disk(), &path), None, u64::MAX, &mut |_| Ok(()))?;
+        self.files.insert(name.to_owned(), copied);
+        Ok(())
+    }
+
+    /// Ends the log, unless it is `ended` already, reads everything back and gives it its name.
+    pub fn finish(
+        mut self,
+        made_at: Timestamp,
+        (mut end, ended): (Tail, bool),
+        schema: &Schema,
+        progress: Progress<'_>,
+    ) -> Result<Backup, BackupError> {
+        let new = self.new.clone();
+        let disk = new.disk();
+        if !ended {
+            let name = in_wal(end.segment);
+            let path = new.at(&name);
+            let (mut frame, at) = (vec![0; HEADER], end.offset);
+            end.finish(Kind::Shutdown, 0, &mut frame);
+            disk.open(&path)
+                .and_then(|file| {
+                    file.write_at(&frame, at)?;
+                    file.sync_data()
+                })
+                .map_err(BackupError::io(&path))?;
+            self.add(&name)?;
+        }
+        let manifest = Manifest {
+            boot_epoch: end.epoch,
+        };
+        manifest.save(&new).map_err(BackupError::io(new.path()))?;
+        self.add(MANIFEST)?;
+        let sync = |dir: &Path| disk.sync_dir(dir).map_err(BackupError::io(dir));
+        sync(&new.wal())?;
+        sync(&new.snapshots())?;
+
+        let mut backup = Backup {
+            format: manifest::FORMAT,
+            made_at,
+            lsn: end.next.get() - 1,
+            tenants: 0,
+            files: std::mem::take(&mut self.files),
+            sha256: String::new(),
+        };
+        let seen = backup.check_files(&new, schema.clone(), self.open, progress)?;
+        if seen.scan.tail != end {
+            return Err(BackupError::Damaged {
+                file: self.dir.join(in_wal(end.segment)),
+                why: "the copy of the log does not end where the log did".to_owned(),
+            });
+        }
+        backup.tenants = u64::try_from(seen.facts().tenants).unwrap_or(u64::MAX);
+        let backup = backup.sealed();
+        let path = new.at(BACKUP);
+        let text = backup.render();
+        disk.create(&path, text.as_bytes(), len_u64(text.as_bytes()))
+            .map_err(BackupError::io(&path))?;
+        sync(new.path())?;
+        disk.rename(new.path(), &self.dir)
+            .map_err(BackupError::io(&self.dir))?;
+        self.finished = true;
+        sync(self.dir.parent().unwrap_or(Path::new("/")))?;
+        Ok(backup)
+    }
+}
+
+impl Drop for BackupWriter<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Half a backup must not keep the room that the next one needs.
+            let _ = self.new.disk().remove(self.new.path());
+        }
+    }
+}
+
 /// What is copied, and up to where.
 pub(super) struct Source<'a> {
-    /// The data directory.
-    pub data: &'a Path,
-    /// Its log, to be read only.
-    pub wal: Wal,
+    pub data: DataDir,
     /// The snapshots that count, the oldest first. Neither they nor the log may be removed meanwhile.
     pub snapshots: &'a [Snapshot],
     /// Where the log ends: what is before it is durable and does not change.
@@ -329,180 +526,65 @@ pub(super) struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Copies all of it to `dir`, which must be empty or not there, and reads the copy back.
-    pub fn copy_to(
+    /// Copies all of it and reads the copy back.
+    pub fn copy_with(
         &self,
-        dir: &Path,
+        writer: BackupWriter<'_>,
         made_at: Timestamp,
         progress: Progress<'_>,
     ) -> Result<Backup, BackupError> {
-        // By components: a slash behind the name is no part of it.
-        let dir = std::path::absolute(dir).map_err(BackupError::io(dir))?;
-        let dir: PathBuf = dir.components().collect();
-        if !names(&dir)?.is_empty() {
-            return Err(BackupError::NotEmpty { dir });
+        match self.copy_all(writer, made_at, progress) {
+            Err(_) if !(self.open)() => Err(BackupError::Closed),
+            copied => copied,
         }
-        let real = |path: &Path| fs::canonicalize(path).map_err(BackupError::io(path));
-        let dir = if dir.exists() { real(&dir)? } else { dir };
-        let parent = real(dir.parent().unwrap_or(Path::new("/")))?;
-        // It gets its name by being renamed to it.
-        let device = |path: &Path| fs::metadata(path).map(|found| found.dev());
-        if dir.exists() && device(&dir).ok() != device(&parent).ok() {
-            let why = "it is a mount point: name a directory in it";
-            return Err(BackupError::io(&dir)(io::Error::other(why)));
-        }
-        if parent.starts_with(real(self.data)?) {
-            return Err(BackupError::Inside { dir });
-        }
-        let mut unfinished = dir.as_os_str().to_owned();
-        unfinished.push(UNFINISHED);
-        let unfinished = PathBuf::from(unfinished);
-        match DirBuilder::new().mode(0o700).create(&unfinished) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(BackupError::Unfinished { dir: unfinished });
-            }
-            Err(error) => return Err(BackupError::io(&unfinished)(error)),
-        }
-        let made = self
-            .fill(&unfinished, made_at, progress)
-            .and_then(|backup| {
-                fs::rename(&unfinished, &dir).map_err(BackupError::io(&dir))?;
-                sync_dir(dir.parent().unwrap_or(Path::new("/")))?;
-                Ok(backup)
-            });
-        if made.is_err() {
-            // Half a backup must not keep the room that the next one needs.
-            let _ = fs::remove_dir_all(&unfinished);
-            if !(self.open)() {
-                return Err(BackupError::Closed);
-            }
-        }
-        made
     }
 
-    fn fill(
+    fn copy_all(
         &self,
-        dir: &Path,
+        mut writer: BackupWriter<'_>,
         made_at: Timestamp,
         progress: Progress<'_>,
     ) -> Result<Backup, BackupError> {
         let lens = self.files(progress)?;
         let total: u64 = lens.iter().map(|(_, len)| len).sum();
-        let free = RealDisk.free(dir).map_err(BackupError::io(dir))?;
-        let wants = total.saturating_add(self.reserve);
-        if free < wants {
-            let dir = dir.to_owned();
-            return Err(BackupError::NoRoom { dir, free, wants });
-        }
-        let (mut files, mut done) = (BTreeMap::new(), 0);
-        for below in [WAL, SNAPSHOTS] {
-            let below = dir.join(below);
-            let made = DirBuilder::new().mode(0o700).create(&below);
-            made.map_err(BackupError::io(&below))?;
-        }
+        writer.check_room(total.saturating_add(self.reserve))?;
+        let mut done = 0;
         for (name, len) in lens {
-            let mut read = |bytes: u64| {
+            writer.copy(&self.data, &name, len, &mut |bytes| {
                 progress("copying", done + bytes, total);
-                (self.open)().then_some(()).ok_or(BackupError::Closed)
-            };
-            let copied = copy(
-                &self.data.join(&name),
-                Some(&dir.join(&name)),
-                len,
-                &mut read,
-            )?;
-            if copied.bytes != len {
-                return Err(BackupError::Damaged {
-                    file: self.data.join(&name),
-                    why: "it became shorter".to_owned(),
-                });
-            }
+            })?;
             done += len;
-            files.insert(name, copied);
         }
-        let mut end = self.end;
-        if !self.ended {
-            let last = segment_name(end.segment);
-            let path = dir.join(&last);
-            let mut frame = vec![0; HEADER];
-            end.finish(Kind::Shutdown, 0, &mut frame);
-            let mut file = OpenOptions::new()
-                .append(true)
-                .open(&path)
-                .map_err(BackupError::io(&path))?;
-            file.write_all(&frame)
-                .and_then(|()| file.sync_all())
-                .map_err(BackupError::io(&path))?;
-            files.insert(last, copy(&path, None, u64::MAX, &mut |_| Ok(()))?);
-        }
-        let manifest = Manifest {
-            boot_epoch: end.epoch,
-        };
-        manifest
-            .save(&DataDir::real(dir))
-            .map_err(BackupError::io(dir))?;
-        let path = dir.join(MANIFEST);
-        files.insert(
-            MANIFEST.to_owned(),
-            copy(&path, None, u64::MAX, &mut |_| Ok(()))?,
-        );
-        sync_dir(&dir.join(WAL))?;
-        sync_dir(&dir.join(SNAPSHOTS))?;
-
-        let mut backup = Backup {
-            format: manifest::FORMAT,
-            made_at,
-            lsn: end.next.get() - 1,
-            tenants: 0,
-            files,
-            sha256: String::new(),
-        };
-        let seen = backup.check_files(dir, self.schema.clone(), self.open, progress)?;
-        if seen.scan.tail != end {
-            return Err(BackupError::Damaged {
-                file: self.data.join(segment_name(end.segment)),
-                why: "its copy ends elsewhere".to_owned(),
-            });
-        }
-        backup.tenants = u64::try_from(seen.facts().tenants).unwrap_or(u64::MAX);
-        let backup = backup.sealed();
-        let path = dir.join(BACKUP);
-        let mut file = create(&path)?;
-        file.write_all(backup.render().as_bytes())
-            .and_then(|()| file.sync_all())
-            .map_err(BackupError::io(&path))?;
-        sync_dir(dir)?;
-        Ok(backup)
+        writer.finish(made_at, (self.end, self.ended), self.schema, progress)
     }
 
     /// What is copied: names below the data directory, and how many bytes of each.
     fn files(&self, progress: Progress<'_>) -> Result<Vec<(String, u64)>, BackupError> {
         let stopped = || !(self.open)();
-        let base = newest_whole(&self.wal, self.snapshots, &stopped, progress)?;
+        let wal = Wal::new(&self.data, 0);
+        let base = newest_whole(&wal, self.snapshots, &stopped, progress)?;
         let mut files = Vec::new();
         if let Some(Snapshot { path, bytes, .. }) = base {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            files.push((format!("{}/{name}", SNAPSHOTS), *bytes));
+            files.push((format!("{SNAPSHOTS}/{name}"), *bytes));
         }
+        let len = |name: &str| self.data.disk().len(&self.data.at(name));
         let covered = base.map_or(0, |base| base.cover.segment);
-        let numbers = self.wal.numbers().map_err(BackupError::io(&self.wal.dir))?;
-        for number in numbers.into_iter().filter(|number| *number > covered) {
-            let path = self.wal.path(number);
-            let len = match number.cmp(&self.end.segment) {
-                std::cmp::Ordering::Less => {
-                    fs::metadata(&path).map_err(BackupError::io(&path))?.len()
-                }
-                std::cmp::Ordering::Equal => self.end.offset,
-                std::cmp::Ordering::Greater => continue,
+        let mut numbers = wal.numbers().map_err(BackupError::io(&wal.dir))?;
+        numbers.retain(|number| (covered + 1..=self.end.segment).contains(number));
+        for number in numbers {
+            let name = in_wal(number);
+            let bytes = match number == self.end.segment {
+                true => self.end.offset,
+                false => len(&name).map_err(BackupError::io(&wal.path(number)))?,
             };
-            files.push((segment_name(number), len));
+            files.push((name, bytes));
         }
         for name in self.secrets {
-            let path = self.data.join(name);
-            if path.exists() {
-                let len = fs::metadata(&path).map_err(BackupError::io(&path))?.len();
-                files.push(((*name).to_owned(), len));
+            match len(name) {
+                Ok(bytes) => files.push(((*name).to_owned(), bytes)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(BackupError::io(&self.data.at(name))(error)),
             }
         }
         Ok(files)
@@ -518,13 +600,24 @@ impl Shared {
         secrets: &[&str],
         progress: Progress<'_>,
     ) -> Result<Backup, BackupError> {
+        let open = || self.inbox.is_open();
+        let writer = BackupWriter::create(dir, self.data.path(), &open)?;
+        self.backup_with(writer, made_at, secrets, progress)
+    }
+
+    pub(in crate::store::local) fn backup_with(
+        self: &Arc<Self>,
+        writer: BackupWriter<'_>,
+        made_at: Timestamp,
+        secrets: &[&str],
+        progress: Progress<'_>,
+    ) -> Result<Backup, BackupError> {
         let _hold = self.hold_files();
         // In this order: what a snapshot covers is before the end of the log.
         let snapshots = self.snapshot_manager.kept();
         let newest = snapshots.last().map_or(0, |newest| newest.bytes);
         let source = Source {
-            data: &self.config.data,
-            wal: Wal::new(&read_only(self.data.path()), 0),
+            data: self.data.clone(),
             snapshots: &snapshots,
             end: *self.position.lock().expect("no holder of this lock panics"),
             ended: false,
@@ -534,7 +627,7 @@ impl Shared {
             reserve: self.config.watermark(newest),
             open: &|| self.inbox.is_open(),
         };
-        source.copy_to(dir, made_at, progress)
+        source.copy_with(writer, made_at, progress)
     }
 }
 
@@ -548,11 +641,10 @@ impl ReadOnly {
         progress: Progress<'_>,
     ) -> Result<Backup, BackupError> {
         let (end, ended) = self.end().ok_or_else(|| BackupError::NoData {
-            data: self.data.clone(),
+            data: self.dir.path().to_owned(),
         })?;
         let source = Source {
-            data: &self.data,
-            wal: self.wal.clone(),
+            data: self.dir.clone(),
             snapshots: &self.snapshots,
             end,
             ended,
@@ -561,38 +653,46 @@ impl ReadOnly {
             reserve: 0,
             open: &|| true,
         };
-        source.copy_to(dir, made_at, progress)
+        let writer = BackupWriter::create(dir, self.dir.path(), &|| true)?;
+        source.copy_with(writer, made_at, progress)
     }
 }
 
-/// Told how many bytes of a file are read; an error ends it.
-type Read<'a> = &'a mut dyn FnMut(u64) -> Result<(), BackupError>;
+/// A file and the disk that it is on.
+type File<'a> = (&'a Arc<dyn Disk>, &'a Path);
 
-/// Copies up to `len` bytes of a file, or only reads them; what they are.
+/// Copies up to `len` bytes of a file, or only reads them; what they are. `read` gets how many were read
+/// so far; an error ends it.
 pub(super) fn copy(
-    from: &Path,
-    to: Option<&Path>,
+    (disk, from): File<'_>,
+    to: Option<File<'_>>,
     len: u64,
-    read: Read<'_>,
+    read: &mut dyn FnMut(u64) -> Result<(), BackupError>,
 ) -> Result<Copied, BackupError> {
-    let mut source = File::open(from).map_err(BackupError::io(from))?.take(len);
-    let mut target = to.map(create).transpose()?;
+    let create = |(disk, path): File<'_>| {
+        let file = disk.create(path, &[], 0).map_err(BackupError::io(path))?;
+        Ok::<_, BackupError>((file, path.to_owned()))
+    };
+    let target = to.map(create).transpose()?;
     let (mut hash, mut bytes) = (Sha256::new(), 0);
-    let mut step = vec![0; STEP];
-    loop {
-        let n = source.read(&mut step).map_err(BackupError::io(from))?;
-        let Some(chunk) = step.get(..n).filter(|chunk| !chunk.is_empty()) else {
+    while bytes < len {
+        let step = usize::try_from(len - bytes).map_or(STEP, |left| left.min(STEP));
+        let chunk = disk
+            .read_at(from, bytes, step)
+            .map_err(BackupError::io(from))?;
+        if chunk.is_empty() {
             break;
-        };
-        hash.update(chunk);
-        if let (Some(file), Some(path)) = (&mut target, to) {
-            file.write_all(chunk).map_err(BackupError::io(path))?;
         }
-        bytes += len_u64(chunk);
+        hash.update(&chunk);
+        if let Some((file, path)) = &target {
+            file.write_at(&chunk, bytes)
+                .map_err(BackupError::io(path))?;
+        }
+        bytes += len_u64(&chunk);
         read(bytes)?;
     }
-    if let (Some(file), Some(path)) = (&target, to) {
-        file.sync_all().map_err(BackupError::io(path))?;
+    if let Some((file, path)) = &target {
+        file.sync_data().map_err(BackupError::io(path))?;
     }
     Ok(Copied {
         bytes,
@@ -600,25 +700,20 @@ pub(super) fn copy(
     })
 }
 
-/// A new file that only this user can read.
-fn create(path: &Path) -> Result<File, BackupError> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600);
-    options.open(path).map_err(BackupError::io(path))
-}
-
-pub(super) fn sync_dir(dir: &Path) -> Result<(), BackupError> {
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(BackupError::io(dir))
-}
-
 /// The names in a directory; none if it is not there.
-pub(super) fn names(dir: &Path) -> Result<Vec<String>, BackupError> {
+fn names(dir: &Path) -> Result<Vec<String>, BackupError> {
     RealDisk.list(dir).map_err(BackupError::io(dir))
 }
 
-fn segment_name(number: u64) -> String {
+/// The name of a backup's directory until it is whole.
+fn unfinished(dir: &Path) -> PathBuf {
+    let mut name = dir.as_os_str().to_owned();
+    name.push(UNFINISHED);
+    name.into()
+}
+
+/// A segment's name below the data directory.
+fn in_wal(number: u64) -> String {
     format!("{WAL}/{}", dir::segment_name(number))
 }
 

@@ -71,7 +71,7 @@ pub type Visit<'a> = &'a mut dyn FnMut(&Op<'_>) -> Result<ControlFlow<()>, Damag
 
 /// An opened directory. As long as it lives, no start takes the directory.
 pub struct ReadOnly {
-    pub(super) data: PathBuf,
+    pub(super) dir: DataDir,
     pub(super) schema: Schema,
     pub(super) wal: Wal,
     pub(super) scan: Scan,
@@ -93,12 +93,14 @@ impl ReadOnly {
     }
 
     pub(super) fn open_with(data: &Path, schema: Schema) -> Result<Self, OpenError> {
-        Self::open_locked(data, schema, DataDir::real(data).lock_shared()?)
+        let data = DataDir::real(data);
+        let lock = data.lock_shared()?;
+        Self::open_locked(&data, schema, lock)
     }
 
     /// Of a directory that is locked already.
     pub(super) fn open_locked(
-        data: &Path,
+        data: &DataDir,
         schema: Schema,
         lock: Option<File>,
     ) -> Result<Self, OpenError> {
@@ -111,7 +113,7 @@ impl ReadOnly {
             before,
         } = recover::examine(&dir, &wal, &schema)?;
         Ok(Self {
-            data: data.to_owned(),
+            dir,
             schema,
             wal,
             scan,
@@ -120,6 +122,11 @@ impl ReadOnly {
             before,
             _lock: lock,
         })
+    }
+
+    /// Holds a lock of the directory as long as it is open.
+    pub(super) fn hold(&mut self, lock: Option<File>) {
+        self._lock = lock;
     }
 
     /// What it is like.
@@ -290,12 +297,13 @@ impl ReadOnly {
     /// Builds the tables in `scratch`, an empty directory that the caller removes when nobody reads
     /// any more, and reads them.
     pub fn reader(&self, scratch: &Path) -> Result<Reader, OpenError> {
-        let config = StoreConfig::new(&self.data);
+        let config = StoreConfig::new(self.dir.path());
         let env = Env::real();
         let disk = Arc::new(ReadOnlyDisk {
-            but: Some(scratch.to_owned()),
+            disk: Arc::new(RealDisk),
+            writable: Some(scratch.to_owned()),
         });
-        let wal = Wal::new(&DataDir::new(disk.clone(), &self.data), 0);
+        let wal = Wal::new(&DataDir::new(disk.clone(), self.dir.path()), 0);
         let scratch = DataDir::new(disk, scratch);
         // Where runs go, if the log is long.
         let runs = scratch.snapshots();
@@ -316,7 +324,7 @@ impl ReadOnly {
         origin.rows(place, Part::Whole, &|| false, &mut fill)?;
         replay::check_heads(&self.scan, tables.as_ref())?;
         let shared = Shared {
-            data: DataDir::new(wal.disk.clone(), &self.data),
+            data: DataDir::new(wal.disk.clone(), self.dir.path()),
             inbox: Inbox::new(),
             memtable_queue: MemtableQueue::new(self.scan.through),
             preallocator: SegmentPreallocator::new(0, 0, None),
@@ -367,7 +375,7 @@ pub(super) fn newest_whole<'a>(
 
 impl std::fmt::Debug for ReadOnly {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("ReadOnly").field(&self.data).finish()
+        f.debug_tuple("ReadOnly").field(&self.dir.path()).finish()
     }
 }
 

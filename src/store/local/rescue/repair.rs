@@ -108,8 +108,9 @@ impl Repair<'_> {
         progress: Progress<'_>,
     ) -> Result<Repaired, RepairError> {
         let data = &config.data;
-        let lock = DataDir::real(data).lock()?;
-        let live = ReadOnly::open_locked(data, schema.clone(), Some(lock))?;
+        let dir = DataDir::real(data);
+        let lock = dir.lock()?;
+        let live = ReadOnly::open_locked(&dir, schema.clone(), Some(lock))?;
         let head = live.heads().find(|(tenant, _)| *tenant == self.tenant);
         let (_, head) = head.ok_or(RepairError::NoTenant(self.tenant))?;
 

@@ -1,48 +1,65 @@
-//! A data directory out of a backup.
+//! A data directory from a backup.
 //!
-//! It is made below the data directory, in `restore.new`, and moved up once it is whole, the
-//! manifest last: until then a start refuses. So a mount point can be restored to, and nobody starts
-//! on half of it, or on nothing where a restored node should be.
+//! It is built below the data directory, in `restore.new`, and moved up once it is whole, the manifest
+//! last: until then a start refuses, and another restore begins again. So a mount point can be restored to, and no start finds half of
+//! it, or an empty directory where a restored node should be.
 
-use std::fs::{self, DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Progress;
-use super::backup::{Backup, BackupError, copy, names, sync_dir};
-use crate::store::local::dir::{DataDir, LOCK, MANIFEST, RESTORE, WAL};
+use super::backup::{Backup, BackupError, copy};
+use crate::store::local::dir::{DataDir, LOCK, MANIFEST, RESTORE, SALVAGE_REPORT, WAL};
+use crate::store::local::disk::{Disk, RealDisk};
 
 /// A data directory that is being restored. Dropped before [`Restoring::finish`] it leaves nothing.
-#[derive(Debug)]
 pub struct Restoring {
-    data: PathBuf,
+    data: DataDir,
+    /// Files are in their places already: only another restore may remove them.
+    moving: bool,
     _lock: File,
 }
 
 impl Restoring {
-    /// Takes a directory that holds no data; makes it if it is not there.
+    /// Takes a directory that holds no data; creates it if it is not there.
     pub fn begin(data: &Path) -> Result<Self, BackupError> {
-        let data = std::path::absolute(data).map_err(BackupError::io(data))?;
-        let make = |dir: &Path| {
-            let mut builder = DirBuilder::new();
-            builder.recursive(true).mode(0o700).create(dir)
-        };
-        make(&data).map_err(BackupError::io(&data))?;
-        let dir = DataDir::real(&data);
-        let lock = dir.lock()?;
-        if !dir.is_empty().map_err(BackupError::io(&data))? {
-            return Err(BackupError::NotEmpty { dir: data });
+        Self::begin_on(Arc::new(RealDisk), data)
+    }
+
+    pub(in crate::store::local) fn begin_on(
+        disk: Arc<dyn Disk>,
+        data: &Path,
+    ) -> Result<Self, BackupError> {
+        let path = std::path::absolute(data).map_err(BackupError::io(data))?;
+        let data = DataDir::new(disk, path);
+        let io = || BackupError::io(data.path());
+        data.disk().create_dir(data.path()).map_err(io())?;
+        let lock = data.lock()?;
+        if data.restore_unfinished().map_err(io())? {
+            data.remove_unfinished_restore().map_err(io())?;
         }
-        let restoring = Self { data, _lock: lock };
+        if !data.is_empty().map_err(io())? {
+            let dir = data.path().to_owned();
+            return Err(BackupError::NotEmpty { dir });
+        }
+        let restoring = Self {
+            data,
+            moving: false,
+            _lock: lock,
+        };
         let dir = restoring.dir();
-        restoring.clear()?;
-        make(&dir).map_err(BackupError::io(&dir))?;
+        let disk = restoring.data.disk();
+        disk.remove(&dir)
+            .and_then(|()| disk.create_dir(&dir))
+            .and_then(|()| disk.sync_dir(restoring.data.path()))
+            .map_err(BackupError::io(&dir))?;
         Ok(restoring)
     }
 
-    /// Where it is being made: a data directory of its own.
+    /// Where it is built: a data directory of its own.
     pub fn dir(&self) -> PathBuf {
-        self.data.join(RESTORE)
+        self.data.at(RESTORE)
     }
 
     /// Copies the files of a backup, but for those named in `without`; each is checked as it is
@@ -54,65 +71,66 @@ impl Restoring {
         without: &[&str],
         progress: Progress<'_>,
     ) -> Result<(), BackupError> {
+        let disk = self.data.disk();
         let to = self.dir();
+        let sync = |dir: &Path| disk.sync_dir(dir).map_err(BackupError::io(dir));
         let total = backup.files.values().map(|file| file.bytes).sum();
         let mut done = 0;
-        let files = backup.files.iter();
-        for (name, copied) in files.filter(|(name, _)| !without.contains(&name.as_str())) {
+        let is_wanted = |name: &str| name != SALVAGE_REPORT && !without.contains(&name);
+        for (name, copied) in backup.files.iter().filter(|(name, _)| is_wanted(name)) {
             let (source, target) = (from.join(name), to.join(name));
             let dir = target.parent().unwrap_or(&to);
-            if !dir.exists() {
-                let made = DirBuilder::new().mode(0o700).create(dir);
-                made.map_err(BackupError::io(dir))?;
-            }
+            disk.create_dir(dir).map_err(BackupError::io(dir))?;
             let mut read = |bytes: u64| {
                 progress("copying", done + bytes, total);
                 Ok(())
             };
-            if copy(&source, Some(&target), u64::MAX, &mut read)? != *copied {
+            if copy((disk, &source), Some((disk, &target)), u64::MAX, &mut read)? != *copied {
                 return Err(BackupError::Damaged {
                     file: source,
-                    why: "it is not what was copied".to_owned(),
+                    why: "its checksum does not match".to_owned(),
                 });
             }
-            sync_dir(dir)?;
+            sync(dir)?;
             done += copied.bytes;
         }
-        sync_dir(&to)
+        sync(&to)
     }
 
-    /// Moves what was made to its place. Nothing may have it open any more.
-    pub fn finish(self) -> Result<(), BackupError> {
+    /// Moves it to its place. No store may have it open any more.
+    pub fn finish(mut self) -> Result<(), BackupError> {
+        self.moving = true;
+        let disk = self.data.disk();
         let dir = self.dir();
-        let mut all = names(&dir)?;
-        all.retain(|name| name != LOCK);
-        all.sort_by_key(|name| match name.as_str() {
+        let mut names = disk.list(&dir).map_err(BackupError::io(&dir))?;
+        names.retain(|name| name != LOCK);
+        names.sort_by_key(|name| match name.as_str() {
             WAL => 0,
             MANIFEST => 2,
             _ => 1,
         });
-        for name in all {
+        for name in names {
             // Durable one after the other: the manifest never without the rest.
-            let (from, to) = (dir.join(&name), self.data.join(&name));
-            fs::rename(&from, &to).map_err(BackupError::io(&to))?;
-            sync_dir(&self.data)?;
+            let (from, to) = (dir.join(&name), self.data.at(&name));
+            disk.rename(&from, &to)
+                .and_then(|()| disk.sync_dir(self.data.path()))
+                .and_then(|()| disk.sync_dir(&dir))
+                .map_err(BackupError::io(&to))?;
         }
-        self.clear()
-    }
-
-    fn clear(&self) -> Result<(), BackupError> {
-        let dir = self.dir();
-        match fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(BackupError::io(&dir)(error))
-            }
-            Ok(()) | Err(_) => Ok(()),
-        }
+        disk.remove(&dir).map_err(BackupError::io(&dir))
     }
 }
 
 impl Drop for Restoring {
     fn drop(&mut self) {
-        let _ = self.clear();
+        if !self.moving {
+            let _ = self.data.disk().remove(&self.dir());
+        }
+    }
+}
+
+impl std::fmt::Debug for Restoring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Restoring").field(&self.data.path()).finish()
     }
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::store::local::dir::{self, DataDir, QUARANTINE, RESTORE, SALVAGE, TablesState};
+use crate::store::local::dir::{self, DataDir, QUARANTINE, RESTORE, TablesState};
 use crate::store::local::disk::{Disk, RealDisk};
 
 /// See [`Survey::of`].
@@ -18,8 +18,6 @@ pub struct Survey {
     pub empty: bool,
     /// A restore was begun in it and did not end.
     pub restore_cut_short: bool,
-    /// A salvage was begun in it and did not end: starts are refused.
-    pub salvage_cut_short: bool,
     /// Segments of the log, and their bytes.
     pub segments: (u64, u64),
     /// Snapshots, and their bytes.
@@ -54,7 +52,6 @@ impl Survey {
             data: data.to_owned(),
             empty: dir.is_empty()?,
             restore_cut_short: dir.at(RESTORE).exists(),
-            salvage_cut_short: dir.at(SALVAGE).exists(),
             segments: count(&segments),
             snapshots: count(&snapshots),
             newest_snapshot: snapshots.values().next_back().copied().unwrap_or(0),

@@ -210,14 +210,36 @@ impl Snapshot {
     }
 }
 
+/// Writes a snapshot, in the boot epoch that writes it, and reads it back whole. It counts only once it is
+/// renamed and its directory synced.
+pub fn write(
+    (disk, schema, stopped): (&Arc<dyn Disk>, &Schema, &dyn Fn() -> bool),
+    path: &Path,
+    (epoch, cover): (u32, Cover),
+    rows: impl Iterator<Item = Result<Op<'static>, LogError>>,
+) -> Result<(Snapshot, HashMap<TenantId, LastHead>), LogError> {
+    let io = LogError::io(path);
+    let mut writer = Writer::create(disk.as_ref(), path, epoch, Some(cover)).map_err(&io)?;
+    for row in rows {
+        go_on(stopped)?;
+        writer.push(&row?).map_err(&io)?;
+    }
+    let snapshot = Snapshot {
+        path: path.to_owned(),
+        cover,
+        bytes: writer.finish().map_err(&io)?,
+    };
+    let heads = snapshot.check(disk, schema, stopped)?;
+    Ok((snapshot, heads))
+}
+
 fn head_of(op: &Op<'_>) -> Option<LastHead> {
     let envelope = op.envelope()?.to_vec();
     let sequence = open_head(op.tenant, &envelope)?.sequence;
     Some(LastHead { sequence, envelope })
 }
 
-/// Makes a snapshot's file, or a run's. It counts only once somebody has read it back, renamed it
-/// and synced its directory.
+/// Writes a snapshot's file, or a run's.
 pub struct Writer {
     file: Box<dyn LogFile>,
     tail: Tail,

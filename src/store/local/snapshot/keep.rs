@@ -11,14 +11,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::file::{self, Snapshot, Writer};
+use super::file::{self, Snapshot};
 use super::merge::{Fold, Unfinished};
 use crate::id::TenantId;
 use crate::store::OpenError;
 use crate::store::local::Shared;
 use crate::store::local::dir::{self, DataDir};
 use crate::store::local::log::frame::Tail;
-use crate::store::local::log::frames::{LogError, go_on};
+use crate::store::local::log::frames::LogError;
 use crate::store::local::log::scan::{Base, LastHead, Sealed};
 use crate::store::local::log::segment::Wal;
 use crate::store::local::schema::{Part, Schema};
@@ -358,20 +358,12 @@ fn merge(shared: &Shared, base: Option<&Snapshot>, end: Sealed) -> Result<Snapsh
     let cover = Cover::up_to(folded.end);
     let path = dir.join(dir::snapshot_name(cover.lsn));
     let new = Unfinished::new(disk, path.with_extension(dir::NEW));
-    let io = LogError::io(new.path());
-    let mut writer =
-        Writer::create(disk.as_ref(), new.path(), shared.epoch, Some(cover)).map_err(&io)?;
-    for row in folded.rows {
-        go_on(&stopped)?;
-        writer.push(&row?).map_err(&io)?;
-    }
-    let made = Snapshot {
-        path: new.path().to_owned(),
-        cover,
-        bytes: writer.finish().map_err(&io)?,
-    };
-
-    let heads = made.check(disk, &shared.schema, &stopped)?;
+    let (made, heads) = file::write(
+        (disk, &shared.schema, &stopped),
+        new.path(),
+        (shared.epoch, cover),
+        folded.rows,
+    )?;
     let mut expected = match base {
         Some(base) => base.heads(disk, &shared.schema)?,
         None => HashMap::new(),

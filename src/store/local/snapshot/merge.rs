@@ -20,7 +20,7 @@ use crate::store::local::log::segment::Wal;
 use crate::store::local::schema::{Part, Schema};
 use crate::store::local::tables::layout::split_key;
 use crate::store::local::tables::memtable::{Generation, Ranges};
-use crate::store::record::{Logged, LoggedBody};
+use crate::store::record::LoggedBody;
 use crate::store::row::{Effect, Op, TableSpec};
 
 /// How much memory the changes of one run take; little in tests, so that they make runs at all.
@@ -56,7 +56,77 @@ impl Drop for Unfinished {
     }
 }
 
-/// What is to be brought together.
+/// Changes of the log, sorted: in memory up to [`RUN_BYTES`], in files beyond that.
+pub struct Runs<'a> {
+    disk: &'a Arc<dyn Disk>,
+    schema: &'a Schema,
+    /// Where their files may lie, and what their names begin with.
+    prefix: PathBuf,
+    last: Generation,
+    files: Vec<Unfinished>,
+    stopped: &'a (dyn Fn() -> bool + Sync),
+}
+
+impl<'a> Runs<'a> {
+    pub fn new(
+        disk: &'a Arc<dyn Disk>,
+        schema: &'a Schema,
+        prefix: PathBuf,
+        stopped: &'a (dyn Fn() -> bool + Sync),
+    ) -> Self {
+        Self {
+            disk,
+            schema,
+            prefix,
+            last: Generation::default(),
+            files: Vec::new(),
+            stopped,
+        }
+    }
+
+    /// Adds what the next record changes.
+    pub fn add<'o>(&mut self, ops: impl IntoIterator<Item = Op<'o>>) -> Result<(), LogError> {
+        self.last.absorb(ops);
+        if self.last.bytes() > RUN_BYTES {
+            let run = std::mem::take(&mut self.last);
+            self.files.push(self.write(run)?);
+        }
+        Ok(())
+    }
+
+    /// Lays them over what was there before them, the oldest first.
+    pub fn over(self, mut sources: Vec<Source<'a>>) -> Result<Merge<'a>, LogError> {
+        for file in &self.files {
+            let path = file.path().to_owned();
+            sources.push(Box::new(Rows::new(
+                self.disk,
+                self.schema,
+                path,
+                Part::Whole,
+            )));
+        }
+        sources.push(Box::new(sorted(self.last).into_iter().map(Ok)));
+        Merge::new(sources, self.files)
+    }
+
+    /// Writes a run to a file, sorted.
+    fn write(&self, run: Generation) -> Result<Unfinished, LogError> {
+        let mut path = self.prefix.clone().into_os_string();
+        path.push(format!("-{}.{}", self.files.len(), dir::NEW));
+        let file = Unfinished::new(self.disk, path.into());
+        let io = LogError::io(file.path());
+        let mut writer = Writer::create(self.disk.as_ref(), file.path(), 0, None).map_err(&io)?;
+        for op in sorted(run) {
+            go_on(self.stopped)?;
+            writer.push(&op).map_err(&io)?;
+        }
+        writer.finish().map_err(&io)?;
+        drop(io);
+        Ok(file)
+    }
+}
+
+/// A snapshot and the log behind it, to be read as one.
 pub struct Fold<'a> {
     pub wal: &'a Wal,
     pub schema: &'a Schema,
@@ -68,7 +138,7 @@ pub struct Fold<'a> {
     pub part: Part,
     /// Where runs may lie, and what their names begin with.
     pub runs: PathBuf,
-    /// Asked again and again whether anybody still wants it.
+    /// Asked again and again whether to go on.
     pub stopped: &'a (dyn Fn() -> bool + Sync),
 }
 
@@ -80,17 +150,25 @@ pub struct Folded<'a> {
     pub heads: HashMap<TenantId, LastHead>,
     /// Where the log is left, as its own frames tell.
     pub end: Tail,
-    _runs: Vec<Unfinished>,
 }
 
 impl<'a> Fold<'a> {
     /// Reads the log and sets out to merge it with the base.
     pub fn run(&self) -> Result<Folded<'a>, LogError> {
         let begin = self.base.map_or(Tail::START, |base| base.cover.tail());
+        let base = self.base.map(|base| {
+            let rows = base.rows(&self.wal.disk, self.schema, self.part);
+            Box::new(rows) as Source<'a>
+        });
+        self.run_over(begin, base.into_iter().collect())
+    }
+
+    /// The same over other sources that hold everything before `begin`.
+    pub fn run_over(&self, begin: Tail, sources: Vec<Source<'a>>) -> Result<Folded<'a>, LogError> {
         let mut frames = FrameReader::log(self.wal, begin, self.end);
         let mut heads = HashMap::new();
-        let mut run = Generation::default();
-        let mut files = Vec::new();
+        let prefix = self.runs.clone();
+        let mut runs = Runs::new(&self.wal.disk, self.schema, prefix, self.stopped);
         while frames.step()? != Step::End {
             go_on(self.stopped)?;
             let Some(frame) = frames.frame() else {
@@ -98,74 +176,31 @@ impl<'a> Fold<'a> {
             };
             for record in records(&frame, self.schema) {
                 let record = record.map_err(|why| frames.damaged(why))?;
-                self.absorb(record, &mut run, &mut heads)
-                    .map_err(|why| frames.damaged(why))?;
+                let tenant = record.tenant;
+                let ops = match record.body {
+                    LoggedBody::Tenant {
+                        sequence,
+                        head,
+                        ops,
+                    } => {
+                        let envelope = head.to_vec();
+                        heads.insert(tenant, LastHead { sequence, envelope });
+                        ops
+                    }
+                    LoggedBody::Side(ops) => ops,
+                    LoggedBody::Checkpoint { .. } => continue,
+                    LoggedBody::Snapshot(_) | LoggedBody::Rows(_) => {
+                        return Err(frames.damaged("a record of a snapshot in the log"));
+                    }
+                };
+                runs.add(ops.into_iter().filter(|op| self.part.has(op.table)))?;
             }
-            if run.bytes() > RUN_BYTES {
-                files.push(self.write_run(files.len(), std::mem::take(&mut run))?);
-            }
         }
-        let disk = &self.wal.disk;
-        let mut sources: Vec<Source<'a>> = Vec::new();
-        if let Some(base) = self.base {
-            sources.push(Box::new(base.rows(disk, self.schema, self.part)));
-        }
-        for file in &files {
-            let path = file.path().to_owned();
-            let rows = Rows::new(disk, self.schema, path, Part::Whole);
-            sources.push(Box::new(rows));
-        }
-        sources.push(Box::new(sorted(run).into_iter().map(Ok)));
         Ok(Folded {
-            rows: Merge::new(sources)?,
+            rows: runs.over(sources)?,
             heads,
             end: frames.tail(),
-            _runs: files,
         })
-    }
-
-    fn absorb(
-        &self,
-        record: Logged<'_>,
-        run: &mut Generation,
-        heads: &mut HashMap<TenantId, LastHead>,
-    ) -> Result<(), &'static str> {
-        let tenant = record.tenant;
-        let ops = match record.body {
-            LoggedBody::Tenant {
-                sequence,
-                head,
-                ops,
-            } => {
-                let envelope = head.to_vec();
-                heads.insert(tenant, LastHead { sequence, envelope });
-                ops
-            }
-            LoggedBody::Side(ops) => ops,
-            LoggedBody::Checkpoint { .. } => return Ok(()),
-            LoggedBody::Snapshot(_) | LoggedBody::Rows(_) => {
-                return Err("a record of a snapshot in the log");
-            }
-        };
-        run.absorb(ops.into_iter().filter(|op| self.part.has(op.table)));
-        Ok(())
-    }
-
-    /// Writes a run to a file, sorted.
-    fn write_run(&self, number: usize, run: Generation) -> Result<Unfinished, LogError> {
-        let disk = &self.wal.disk;
-        let mut path = self.runs.clone().into_os_string();
-        path.push(format!("-{number}.{}", dir::NEW));
-        let file = Unfinished::new(disk, path.into());
-        let io = LogError::io(file.path());
-        let mut writer = Writer::create(disk.as_ref(), file.path(), 0, None).map_err(&io)?;
-        for op in sorted(run) {
-            go_on(self.stopped)?;
-            writer.push(&op).map_err(&io)?;
-        }
-        writer.finish().map_err(&io)?;
-        drop(io);
-        Ok(file)
     }
 }
 
@@ -214,7 +249,7 @@ fn apart(mut ranges: Ranges) -> Ranges {
 }
 
 /// Operations in order of their places.
-type Source<'a> = Box<dyn Iterator<Item = Result<Op<'static>, LogError>> + Send + 'a>;
+pub type Source<'a> = Box<dyn Iterator<Item = Result<Op<'static>, LogError>> + 'a>;
 
 /// Sources as one: the rows there are in the end, in order of their places.
 pub struct Merge<'a> {
@@ -226,6 +261,8 @@ pub struct Merge<'a> {
     ranges: Vec<(usize, Op<'static>)>,
     /// The row that was decided on last.
     decided: Option<(u8, TenantId, Vec<u8>)>,
+    /// The files that sources read.
+    _files: Vec<Unfinished>,
 }
 
 /// The next operation of a source.
@@ -236,12 +273,13 @@ struct Next {
 
 impl<'a> Merge<'a> {
     /// Of sources that are given the oldest first.
-    fn new(sources: Vec<Source<'a>>) -> Result<Self, LogError> {
+    fn new(sources: Vec<Source<'a>>, files: Vec<Unfinished>) -> Result<Self, LogError> {
         let mut merge = Self {
             next: BinaryHeap::with_capacity(sources.len()),
             sources,
             ranges: Vec::new(),
             decided: None,
+            _files: files,
         };
         (0..merge.sources.len()).try_for_each(|source| merge.refill(source))?;
         Ok(merge)
@@ -390,7 +428,7 @@ mod tests {
                 let ops: Vec<_> = sorted(run).into_iter().map(Ok).collect();
                 Box::new(ops.into_iter()) as Source<'_>
             });
-            let merge = Merge::new(sources.collect()).map_err(|_| TestCaseError::fail("no trouble"))?;
+            let merge = Merge::new(sources.collect(), Vec::new()).map_err(|_| TestCaseError::fail("an error"))?;
             let rows: Vec<_> = merge.map(|op| op.unwrap()).collect();
             let expected: Vec<_> = model.into_iter().map(|((table, key), value)| {
                 Op::new(TENANT, &TABLES[table], key, Effect::Put(value.into()))

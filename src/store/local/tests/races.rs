@@ -15,6 +15,7 @@ use std::time::Duration;
 use shuttle::rand::Rng;
 use shuttle::thread;
 
+use super::hooks::{HookedTables, TablesCall};
 use crate::id::TenantId;
 use crate::store::local::log::commit::Inbox;
 use crate::store::local::log::frame::{Position, Tail};
@@ -26,7 +27,6 @@ use crate::store::local::tables::apply::{Applier, MemtableQueue};
 use crate::store::local::tables::layout::{full_key, tenant_end};
 use crate::store::local::tables::memory::MemoryTables;
 use crate::store::local::tables::memtable::Memtable;
-use crate::store::local::tables::{Change, Pair, Pairs, TableError, Tables};
 use crate::store::local::{Counters, Env, RwLock, Shared};
 use crate::store::row::{Keyed, Load, Op, TableSpec};
 use crate::store::{StoreConfig, record::Lsn};
@@ -50,44 +50,16 @@ const TENANT: TenantId = TenantId::from_bytes([1; 16]);
 /// Keys of each table.
 const KEYS: u64 = 3;
 
-/// Tables that others run between.
-#[derive(Default)]
-struct Slow(MemoryTables);
-
-impl Tables for Slow {
-    fn get(&self, table: &TableSpec, key: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
-        thread::yield_now();
-        self.0.get(table, key)
-    }
-
-    fn range(&self, table: &TableSpec, from: &[u8], to: Option<&[u8]>) -> Pairs<'_> {
-        // Long enough for a record to come, and to be half written.
-        (0..12).for_each(|_| thread::yield_now());
-        self.0.range(table, from, to)
-    }
-
-    fn last(&self, table: &TableSpec, from: &[u8], to: &[u8]) -> Result<Option<Pair>, TableError> {
-        thread::yield_now();
-        self.0.last(table, from, to)
-    }
-
-    fn write(
-        &self,
-        table: &TableSpec,
-        key: &[u8],
-        value: Option<&[u8]>,
-    ) -> Result<Option<Vec<u8>>, TableError> {
-        thread::yield_now();
-        self.0.write(table, key, value)
-    }
-
-    fn write_together(&self, table: &TableSpec, changes: &[Change]) -> Result<(), TableError> {
-        thread::yield_now();
-        self.0.write_together(table, changes)
-    }
-
-    fn sync(&self) -> Result<(), TableError> {
-        Ok(())
+/// Tables that other threads run between.
+fn slow() -> HookedTables {
+    HookedTables {
+        hook: Arc::new(|call, _| {
+            // A range takes long enough for a record to come, and to be half written.
+            let turns = if call == TablesCall::Range { 12 } else { 1 };
+            (0..turns).for_each(|_| thread::yield_now());
+            true
+        }),
+        tables: Box::new(MemoryTables::default()),
     }
 }
 
@@ -110,7 +82,7 @@ fn shared() -> Arc<Shared> {
         preallocator: SegmentPreallocator::new(1, 1, None),
         space: Space::new(),
         position: std::sync::Mutex::new(Tail::START),
-        tables: RwLock::new(Some(Box::new(Slow::default()))),
+        tables: RwLock::new(Some(Box::new(slow()))),
         rebuilding: AtomicBool::new(false),
         snapshot_manager: SnapshotManager::new(Vec::new(), Vec::new(), Lsn::ZERO),
         epoch: 0,

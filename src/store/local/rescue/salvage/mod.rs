@@ -1,67 +1,56 @@
-//! A log that a start refuses, made into one that opens: everything before the damage, and behind it
-//! every record whose tenant has no gap.
+//! What can still be read of a data directory that a start refuses, written as a backup: everything
+//! before the damage, and behind it every record whose tenant has no gap.
 //!
-//! Never automatic. It is planned first, which changes nothing and says what will be lost; nothing is
-//! deleted, and everything that is replaced lies in `quarantine/salvage-<n>/` before. A crash leaves
-//! a log that is refused as before, or one that is whole: segments are replaced one by one, each new
-//! one continues the one before it, and an old one behind a new one does not.
+//! The damaged directory is never changed. The backup is an ordinary one, a snapshot and a log that
+//! only ends, and a restore installs it: that gives every tenant a new audit log, so no number is
+//! signed twice. What is lost is planned first and lies beside it, in `salvage.json`.
 
-mod walk;
-mod write;
+mod base;
+mod log;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use self::walk::{Walk, ahead};
-use self::write::Writer;
+use self::base::{Origin, tables_heads};
+use self::log::DamagedLog;
 use super::Progress;
-use super::fragments::Ground;
+use super::backup::{Backup, BackupError, BackupWriter};
+use super::read_only_disk::read_only;
 use crate::id::{Sequence, TenantId};
 use crate::store::local::Env;
-use crate::store::local::dir::{
-    DataDir, MANIFEST, QUARANTINE, SALVAGE, SNAPSHOTS, TABLES, WAL, segment_name,
-};
-use crate::store::local::disk::len_u64;
-use crate::store::local::log::frame::{Kind, Tail};
+use crate::store::local::dir::{self, DataDir, SALVAGE_REPORT, TablesState, WAL};
+use crate::store::local::disk::{Disk, RealDisk};
+use crate::store::local::log::frame::{HEADER, Kind};
+use crate::store::local::log::frames::DamagedRange;
 use crate::store::local::log::segment::Wal;
-use crate::store::local::manifest::Manifest;
 use crate::store::local::recover;
 use crate::store::local::schema::Schema;
-use crate::store::record::Record;
+use crate::store::local::snapshot;
+use crate::store::local::snapshot::merge::Runs;
+use crate::store::local::tables::Tables;
+use crate::store::record::{Cover, Lsn, Record};
 use crate::store::{OpenError, StoreConfig, TableSpec};
+use crate::time::Timestamp;
 
-/// Where the new segments are made, below the salvage's directory.
-const MADE: &str = "new";
-const REPORT: &str = "report.json";
-
-/// Bytes that are not what was written there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unreadable {
-    /// The file.
-    pub file: PathBuf,
-    /// Where in it they begin.
-    pub offset: u64,
-    /// How many; none where a whole file is missing.
-    pub bytes: u64,
-    /// What is wrong with them.
-    pub why: &'static str,
-}
+/// Where the tables are copied to, below the caller's scratch directory.
+const TABLES_COPY: &str = "tables";
+/// What the names of runs begin with.
+const RUNS: &str = "run";
 
 /// What lies between two frames that can be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Gap {
     /// Where.
-    pub places: Vec<Unreadable>,
+    pub places: Vec<DamagedRange>,
     /// How many records were there; `None` if nothing says.
     pub records: Option<u64>,
 }
 
-/// What a salvage loses of one tenant, or may lose.
+/// What is lost of one tenant, or may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Loss {
-    /// The tenant.
+pub struct TenantLoss {
     pub tenant: TenantId,
     /// The last sequence that stays; `None` if nothing of it does.
     pub last_kept: Option<Sequence>,
@@ -71,7 +60,7 @@ pub struct Loss {
     pub tables_knew: Option<Sequence>,
 }
 
-impl Loss {
+impl TenantLoss {
     /// Whether something is lost for sure; else it may be, as nothing of the tenant is behind the
     /// damage.
     pub fn certain(&self) -> bool {
@@ -79,329 +68,211 @@ impl Loss {
     }
 }
 
-/// What a salvage finds and does.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a salvage finds and keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SalvageReport {
     /// Why a start refuses.
     pub refused: String,
     /// What cannot be read, in the order of the log.
     pub gaps: Vec<Gap>,
-    /// How many records stay.
+    /// How many records of the log stay.
     pub kept: u64,
     /// How many tenants lose nothing.
     pub unharmed: u64,
-    /// The others, by their ids.
-    pub losses: Vec<Loss>,
-    /// Where everything that is replaced is kept.
-    pub aside: PathBuf,
+    /// How many tenants' rows come from the tables, because no snapshot has them.
+    pub from_tables: u64,
+    /// The tenants that lose something, or may, by their ids.
+    pub losses: Vec<TenantLoss>,
 }
 
 /// A salvage that was planned. As long as it lives, no start takes the directory.
 pub struct Salvage {
-    config: StoreConfig,
-    data: DataDir,
+    dir: DataDir,
     schema: Schema,
-    env: Env,
     wal: Wal,
-    lock: File,
-    suspect: Option<(PathBuf, u64)>,
-    ground: Ground,
-    /// Where the new log begins to differ from the old one, if it does.
-    from: Option<Tail>,
+    origin: Origin,
+    tables: Option<Box<dyn Tables>>,
     /// The number of the last start.
-    started: u32,
-    /// That of the new log.
-    epoch: u32,
-    /// The tables hold rows that the new log does not, or may.
-    tables_lie: bool,
-    /// The new log has to say that the tables once held what the snapshot covers: a start wants to
-    /// read that behind it, and the note that said so is not before the damage.
-    note: bool,
+    last_start: u32,
     report: SalvageReport,
+    _lock: Option<File>,
 }
 
 impl Salvage {
-    /// Looks at the data directory; `None` if a start would take it as it is. Changes nothing.
+    /// Reads the data directory; `None` if a start would take it as it is. Changes nothing: the tables
+    /// are read in a copy below `scratch`, which the caller removes afterwards.
     ///
     /// # Panics
     /// If two tables of the schema share an id or a name.
     pub fn plan(
-        config: &StoreConfig,
+        data: &Path,
         schema: &'static [TableSpec],
+        scratch: &Path,
         progress: Progress<'_>,
     ) -> Result<Option<Self>, OpenError> {
-        Self::plan_with(config, schema, Env::real(), progress)
-    }
-
-    pub(in crate::store::local) fn plan_with(
-        config: &StoreConfig,
-        schema: &'static [TableSpec],
-        env: Env,
-        progress: Progress<'_>,
-    ) -> Result<Option<Self>, OpenError> {
-        let schema = Schema::new(schema);
-        let data = DataDir::new(env.disk.clone(), &config.data);
-        let wal = Wal::new(&data, config.segment_bytes);
-        let lock = data.lock()?;
-        let refused = match recover::examine(&data, &wal, &schema) {
+        let real = DataDir::real(data);
+        let lock = real.lock_shared()?;
+        let (dir, schema) = (read_only(&real), Schema::new(schema));
+        let wal = Wal::new(&dir, 0);
+        let refused = match recover::examine(&dir, &wal, &schema) {
             Ok(_) => None,
-            Err(error @ OpenError::Damaged { .. }) => Some(error),
+            Err(error @ OpenError::Damaged { .. }) => Some(error.to_string()),
             Err(other) => return Err(other),
         };
-        let suspect = match &refused {
-            Some(OpenError::Damaged { file, offset, .. }) => Some((file.clone(), *offset)),
-            _ => None,
-        };
-        let manifest = match recover::load_manifest(&data) {
-            Ok(manifest) => manifest,
-            Err(OpenError::Damaged { .. }) => None,
+        let last_start = match recover::load_manifest(&dir) {
+            Ok(manifest) => manifest.map_or(0, |manifest| manifest.boot_epoch),
+            Err(OpenError::Damaged { .. }) => 0,
             Err(other) => return Err(other),
         };
-        let started = manifest.map_or(0, |manifest| manifest.boot_epoch);
-
+        let tables = open_copy_of_tables(&real, &schema, scratch)?;
         let numbers = wal.numbers();
         let numbers = numbers.map_err(|error| OpenError::io(&wal.dir, error))?;
-        let first = numbers.first().copied();
-        let ground = Ground::find(&data, &schema, first, progress)?;
-        let mut walk = Walk::new(&wal, &schema, &ground, suspect.clone(), started);
-        walk.run(progress, &mut |_| Ok(()))?;
-        let note = ground.cover.is_some_and(|cover| walk.noted < cover.lsn);
-        if note {
-            walk.from.get_or_insert(walk.tail);
-        }
-        let ahead = ahead(config, &env, &schema, &walk.tenants);
+        let origin = Origin::find(
+            &dir,
+            &schema,
+            numbers.first().copied(),
+            tables.as_deref(),
+            progress,
+        )?;
+        let mut salvage = Self {
+            dir,
+            schema,
+            wal,
+            origin,
+            tables,
+            last_start,
+            report: SalvageReport::default(),
+            _lock: lock,
+        };
+        let mut log = salvage.log()?;
+        log.read(progress, &mut |_| Ok(()))?;
+        let ahead = salvage.tables_ahead(&log);
+        let lost_snapshots =
+            matches!(salvage.origin, Origin::Partial(_)) && salvage.tables.is_none();
         let refused = match refused {
-            Some(error) => error.to_string(),
-            None if ahead.is_empty() => return Ok(None),
-            None => "the tables hold what is not in the log".to_owned(),
+            Some(refused) => refused,
+            None if !ahead.is_empty() => "the tables hold what is not in the log".to_owned(),
+            None if lost_snapshots => {
+                "every snapshot is damaged, and the log before them is gone".to_owned()
+            }
+            None => return Ok(None),
         };
         if !ahead.is_empty() {
-            walk.lost_its_end();
+            log.note_lost_end();
         }
-        let epoch = started.max(walk.tail.epoch).saturating_add(1);
-        let quarantine = data.at(QUARANTINE);
-        let taken = env
-            .disk
-            .list(&quarantine)
-            .map_err(|error| OpenError::io(&quarantine, error))?;
-        let name = (epoch..)
-            .map(|number| format!("salvage-{number}"))
-            .find(|name| !taken.contains(name))
-            .unwrap_or_default();
-        let broken = ground.fragments.as_ref().map(|fragments| &fragments.broken);
-        let report = walk.report(refused, &ahead, broken, quarantine.join(name));
-        let from = walk.from;
-        Ok(Some(Self {
-            config: config.clone(),
-            data,
-            env,
-            wal,
-            schema,
-            lock,
-            suspect,
-            ground,
-            from,
-            started,
-            epoch,
-            tables_lie: from.is_some() || !ahead.is_empty(),
-            note,
-            report,
-        }))
+        let (none, from_tables) = (BTreeMap::new(), 0);
+        let (incomplete, from_tables) = match &salvage.origin {
+            Origin::Partial(partial) => (&partial.incomplete, partial.in_tables.len()),
+            Origin::Log | Origin::Snapshot(_) => (&none, from_tables),
+        };
+        let report = log.report(refused, &ahead, incomplete, from_tables);
+        drop(log);
+        salvage.report = report;
+        Ok(Some(salvage))
     }
 
-    /// What it will do.
+    /// What it keeps and what is lost.
     pub fn report(&self) -> &SalvageReport {
         &self.report
     }
 
-    /// Does it. `report` is kept beside what is replaced, as `report.json`. Afterwards no start takes
-    /// the directory until what [`Salvage::unfinished`] tells of is done.
-    pub fn execute(self, report: &[u8], progress: Progress<'_>) -> Result<(), OpenError> {
-        let (disk, data) = (&self.env.disk, &self.data);
-        let aside = &self.report.aside;
-        disk.create_dir(aside).map_err(at(aside))?;
-        let made = self.make(progress)?;
-        // Everything that is replaced, before anything is.
-        let old = self.replaced()?;
-        let kept = aside.join(WAL);
-        disk.create_dir(&kept).map_err(at(&kept))?;
-        for number in &old {
-            let path = self.wal.path(*number);
-            let bytes = disk.read(&path).map_err(at(&path))?;
-            let copy = kept.join(segment_name(*number));
-            disk.create(&copy, &bytes, len_u64(&bytes))
-                .map_err(at(&copy))?;
+    /// Writes what survives as a backup to `dir`, with `report` beside it and those of the private files
+    /// `secrets` that are there.
+    pub fn write(
+        &self,
+        dir: &Path,
+        made_at: Timestamp,
+        report: &[u8],
+        secrets: &[&str],
+        progress: Progress<'_>,
+    ) -> Result<Backup, BackupError> {
+        let mut backup = BackupWriter::create(dir, self.dir.path(), &|| true)?;
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let new = DataDir::new(disk.clone(), backup.new_dir().path());
+        let mut log = self.log()?;
+        let go_on = || false;
+        let mut runs = Runs::new(&disk, &self.schema, new.at(RUNS), &go_on);
+        log.read(progress, &mut |ops| Ok(runs.add(ops)?))?;
+
+        let epoch = self.last_start.max(log.tail.epoch).saturating_add(1);
+        let cover = Cover {
+            lsn: Lsn::new((log.tail.next.get() - 1).max(1)),
+            chain: log.tail.chain,
+            segment: log.tail.segment,
+            epoch,
+        };
+        let name = format!("{}/{}", dir::SNAPSHOTS, dir::snapshot_name(cover.lsn));
+        progress("writing the backup", 0, 1);
+        let sources = self
+            .origin
+            .sources(self.dir.disk(), &self.schema, self.tables.as_deref());
+        let rows = runs.over(sources).map_err(OpenError::from)?;
+        let (_, heads) = snapshot::write(
+            (&disk, &self.schema, &go_on),
+            &new.at(&name),
+            (epoch, cover),
+            rows,
+        )
+        .map_err(OpenError::from)?;
+        let expected = log.tenants.iter();
+        let expected: HashMap<_, _> = expected
+            .filter_map(|(tenant, state)| Some((*tenant, state.last?)))
+            .collect();
+        let heads: HashMap<_, _> = heads
+            .into_iter()
+            .map(|(tenant, head)| (tenant, head.sequence))
+            .collect();
+        if heads != expected {
+            return Err(OpenError::Rebuild {
+                why: "what was written is not what was planned".to_owned(),
+            }
+            .into());
         }
-        disk.sync_dir(&kept).map_err(at(&kept))?;
-        for (path, bytes) in [
-            (aside.join(REPORT), Some(report.to_vec())),
-            (aside.join(MANIFEST), disk.read(&data.at(MANIFEST)).ok()),
-        ] {
-            if let Some(bytes) = bytes {
-                disk.create(&path, &bytes, len_u64(&bytes))
-                    .map_err(at(&path))?;
+        backup.add(&name)?;
+
+        // A log that says that the tables held what the snapshot covers, as a start wants it.
+        let mut tail = cover.tail();
+        let (segment, mut frame) = (tail.segment, vec![0; HEADER]);
+        Record::checkpoint(cover.lsn, cover.chain).encode(&mut frame);
+        tail.finish(Kind::Group, 1, &mut frame);
+        backup.write(&format!("{WAL}/{}", dir::segment_name(segment)), &frame)?;
+        backup.write(SALVAGE_REPORT, report)?;
+        for secret in secrets {
+            let path = self.dir.at(secret);
+            if path.exists() {
+                let len = self.dir.disk().len(&path).map_err(BackupError::io(&path))?;
+                backup.copy(&self.dir, secret, len, &mut |_| {})?;
             }
         }
-        let quarantine = data.at(QUARANTINE);
-        for dir in [aside.as_path(), &quarantine, data.path()] {
-            disk.sync_dir(dir).map_err(at(dir))?;
-        }
-        let mut unfinished = unfinished(data)?.unwrap_or_default();
-        unfinished.extend(self.report.losses.iter().map(|loss| loss.tenant));
-        let list: String = unfinished.iter().map(|id| format!("{id}\n")).collect();
-        let path = data.at(SALVAGE);
-        disk.create(&path, list.as_bytes(), len_u64(list.as_bytes()))
-            .and_then(|_| disk.sync_dir(data.path()))
-            .map_err(at(&path))?;
-        // Never the new log with such tables.
-        let names = disk.list(data.path()).map_err(at(data.path()))?;
-        if self.tables_lie && names.iter().any(|name| name == TABLES) {
-            let (from, to) = (data.tables(), aside.join(TABLES));
-            disk.rename(&from, &to).map_err(at(&to))?;
-            disk.sync_dir(aside).map_err(at(aside))?;
-        }
-        self.replace_snapshots(progress)?;
-        Manifest {
-            boot_epoch: self.epoch,
-        }
-        .save(data)
-        .map_err(at(data.path()))?;
-        for number in &made {
-            let (from, to) = (
-                aside.join(MADE).join(segment_name(*number)),
-                self.wal.path(*number),
-            );
-            disk.rename(&from, &to).map_err(at(&to))?;
-            disk.sync_dir(&self.wal.dir).map_err(at(&self.wal.dir))?;
-        }
-        // In order: as long as one of them is there it does not continue the log.
-        for number in old.iter().filter(|number| !made.contains(number)) {
-            let path = self.wal.path(*number);
-            disk.remove(&path).map_err(at(&path))?;
-            disk.sync_dir(&self.wal.dir).map_err(at(&self.wal.dir))?;
-        }
-        disk.remove(&aside.join(MADE)).map_err(at(aside))?;
-        recover::examine(data, &self.wal, &self.schema)?;
-        drop(self.lock);
-        Ok(())
+        backup.finish(made_at, (tail, false), &self.schema, progress)
     }
 
-    /// The tenants that lost something, or may have, in a salvage of this directory, and whose audit
-    /// logs have to go on under other names; `None` if there was no salvage, or it was finished.
-    pub fn unfinished(data: &Path) -> Result<Option<BTreeSet<TenantId>>, OpenError> {
-        unfinished(&DataDir::real(data))
-    }
-
-    /// They do go on: starts may take the directory again.
-    pub fn finish(data: &Path) -> Result<(), OpenError> {
-        let data = DataDir::real(data);
-        let path = data.at(SALVAGE);
-        data.disk()
-            .remove(&path)
-            .and_then(|()| data.disk().sync_dir(data.path()))
-            .map_err(|error| OpenError::io(&path, error))
-    }
-
-    /// Puts snapshots aside that are not whole, and what could be read of one in its place.
-    fn replace_snapshots(&self, progress: Progress<'_>) -> Result<(), OpenError> {
-        let disk = &self.env.disk;
-        let rename = |from: &Path, dir: &Path| {
-            let to = dir.join(from.file_name().unwrap_or_default());
-            disk.rename(from, &to)
-                .and_then(|()| disk.sync_dir(dir))
-                .map_err(at(&to))
+    fn log(&self) -> Result<DamagedLog<'_>, OpenError> {
+        let tenants = self.origin.tenants(self.dir.disk(), &self.schema)?;
+        let damaged = match &self.origin {
+            Origin::Partial(partial) => Some(partial.damaged.as_slice()),
+            Origin::Log | Origin::Snapshot(_) => None,
         };
-        if self.from.is_none() || self.ground.useless.is_empty() {
-            return Ok(());
-        }
-        let (dir, aside) = (self.data.snapshots(), self.report.aside.join(SNAPSHOTS));
-        let made = self.report.aside.join(MADE);
-        let made =
-            self.ground.fragments.as_ref().map(|fragments| {
-                fragments.write(&self.env, &self.schema, &made, self.epoch, progress)
-            });
-        let made = made.transpose()?;
-        disk.create_dir(&aside).map_err(at(&aside))?;
-        for path in &self.ground.useless {
-            rename(path, &aside)?;
-        }
-        made.iter().try_for_each(|made| rename(made, &dir))?;
-        disk.sync_dir(&dir).map_err(at(&dir))
+        Ok(DamagedLog::new(
+            &self.wal,
+            &self.schema,
+            self.origin.cover(),
+            tenants,
+            damaged,
+            self.last_start,
+        ))
     }
 
-    /// The segments there are from the first that differs on.
-    fn replaced(&self) -> Result<Vec<u64>, OpenError> {
-        let Some(from) = self.from else {
-            return Ok(Vec::new());
-        };
-        let numbers = self.wal.numbers();
-        let mut numbers = numbers.map_err(|error| OpenError::io(&self.wal.dir, error))?;
-        numbers.retain(|number| *number >= from.segment);
-        Ok(numbers)
-    }
-
-    /// Makes the new segments and reads them back; their numbers.
-    fn make(&self, progress: Progress<'_>) -> Result<Vec<u64>, OpenError> {
-        let Some(from) = self.from else {
-            return Ok(Vec::new());
-        };
-        let disk = &self.env.disk;
-        let dir = self.report.aside.join(MADE);
-        disk.create_dir(&dir)
-            .map_err(|error| OpenError::io(&dir, error))?;
-        let path = self.wal.path(from.segment);
-        let front = match disk.read_at(&path, 0, usize::try_from(from.offset).unwrap_or(usize::MAX))
-        {
-            Ok(front) => front,
-            Err(error) if from.offset == 0 && error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(OpenError::io(&path, error)),
-        };
-        let tail = Tail {
-            epoch: self.epoch,
-            ..from
-        };
-        let segment_bytes = self.config.segment_bytes;
-        let mut writer = Writer::new(&self.env, &dir, segment_bytes, tail, front);
-        let suspect = self.suspect.clone();
-        if let Some(cover) = self.ground.cover.filter(|_| self.note) {
-            let mut note = Vec::new();
-            Record::checkpoint(cover.lsn, cover.chain).encode(&mut note);
-            writer.add(&note)?;
-        }
-        let (ground, started) = (&self.ground, self.started);
-        let mut walk = Walk::new(&self.wal, &self.schema, ground, suspect, started);
-        walk.run(progress, &mut |record| writer.add(record))?;
-        let (made, end) = writer.end()?;
-        self.read_back(from, &made, end)?;
-        Ok(made)
-    }
-
-    /// What was just written must be what a start reads.
-    fn read_back(&self, from: Tail, made: &[u64], end: Tail) -> Result<(), OpenError> {
-        let dir = self.report.aside.join(MADE);
-        let mut tail = from;
-        let mut last = None;
-        for number in made {
-            if *number != tail.segment {
-                tail = tail.next_segment();
-            }
-            let path = dir.join(segment_name(*number));
-            let bytes = self.env.disk.read(&path);
-            let bytes = bytes.map_err(|error| OpenError::io(&path, error))?;
-            while let Some(rest) = usize::try_from(tail.offset)
-                .ok()
-                .and_then(|at| bytes.get(at..))
-                && let Ok(frame) = tail.accept(rest)
-            {
-                last = Some(frame.kind);
-            }
-        }
-        if tail == end && last == Some(Kind::Shutdown) {
-            return Ok(());
-        }
-        Err(OpenError::Rebuild {
-            why: "the new log was not read back as it was written".to_owned(),
-        })
+    /// The tenants that the tables know more of than the log: rows come to the tables after their
+    /// record is synced, so the log had it.
+    fn tables_ahead(&self, log: &DamagedLog<'_>) -> HashMap<TenantId, Sequence> {
+        let known = self.tables.as_deref().and_then(tables_heads);
+        let mut known = known.unwrap_or_default();
+        known.retain(|tenant, known| {
+            let last = log.tenants.get(tenant).and_then(|state| state.last);
+            last.is_none_or(|last| last < *known)
+        });
+        known
     }
 }
 
@@ -411,43 +282,35 @@ impl std::fmt::Debug for Salvage {
     }
 }
 
-fn unfinished(data: &DataDir) -> Result<Option<BTreeSet<TenantId>>, OpenError> {
-    let path = data.at(SALVAGE);
-    let bytes = match data.disk().read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(OpenError::io(&path, error)),
-    };
-    let text = String::from_utf8_lossy(&bytes);
-    let tenants = text.lines().map(TenantId::parse).collect::<Result<_, _>>();
-    tenants
-        .map(Some)
-        .map_err(|_| refused(path, "not a list of tenants"))
-}
-
-/// Refuses a directory whose salvage is not finished: its audit logs would sign numbers twice.
-pub fn refuse_unfinished(data: &DataDir) -> Result<(), OpenError> {
-    match unfinished(data)? {
-        None => Ok(()),
-        Some(_) => Err(refused(
-            data.at(SALVAGE),
-            "a salvage was cut short: run `arf repair --salvage` again",
-        )),
+/// Opens a copy of the tables, as sled writes to what it opens; `None` if a start would not use them,
+/// or they cannot be opened.
+fn open_copy_of_tables(
+    data: &DataDir,
+    schema: &Schema,
+    scratch: &Path,
+) -> Result<Option<Box<dyn Tables>>, OpenError> {
+    let io = |error| OpenError::io(&data.tables(), error);
+    if data.tables_state().map_err(io)? != TablesState::Present {
+        return Ok(None);
     }
-}
-
-fn refused(file: PathBuf, why: &'static str) -> OpenError {
-    OpenError::Damaged {
-        file,
-        offset: 0,
-        last_good: None,
-        next_valid: None,
-        why,
+    let copy = scratch.join(TABLES_COPY);
+    if copy_dir(&data.tables(), &copy).is_err() {
+        return Ok(None);
     }
+    let cache_bytes = StoreConfig::new(data.path()).table_cache_bytes;
+    Ok((Env::real().open_tables)(&copy, schema, cache_bytes).ok())
 }
 
-/// What the operating system refused there.
-fn at(path: &Path) -> impl Fn(io::Error) -> OpenError + use<> {
-    let path = path.to_owned();
-    move |error| OpenError::io(&path, error)
+fn copy_dir(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let (path, copy): (PathBuf, PathBuf) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type()?.is_dir() {
+            copy_dir(&path, &copy)?;
+        } else {
+            std::fs::copy(&path, &copy)?;
+        }
+    }
+    Ok(())
 }

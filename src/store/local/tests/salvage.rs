@@ -1,216 +1,68 @@
-//! What repair and salvage keep, tell and lose.
+//! What a salvage keeps of a damaged directory, what it reports lost, and that a restore installs it.
 
 use super::disk::all_zero;
+use super::repair::stopped;
 use super::*;
-use crate::store::{Repair, RepairError, Salvage, SalvageReport};
+use crate::store::{Salvage, SalvageReport};
 
-fn leaf(_: &[u8]) -> [u8; 32] {
-    [0; 32]
+fn plan(f: &Fixture) -> Option<(Salvage, TempDir)> {
+    let scratch = tempfile::tempdir().unwrap();
+    let planned = Salvage::plan(f.dir.path(), &SCHEMA, scratch.path(), &mut |_, _, _| {});
+    Some((planned.unwrap()?, scratch))
 }
 
-/// The root that [`Tenant::of_rows`] writes into heads.
-fn root(leaves: &[[u8; 32]]) -> [u8; 32] {
-    [(leaves.len() - 1) as u8; 32]
+fn report(f: &Fixture) -> SalvageReport {
+    let (salvage, _scratch) = plan(f).expect("a start refuses it");
+    salvage.report().clone()
 }
 
-fn repair(f: &Fixture, number: u8) -> Result<crate::store::Repaired, RepairError> {
-    let repair = Repair {
-        tenant: tenant(number),
-        from: None,
-        leaf,
-        root,
-    };
-    repair.run(&config(f.dir.path()), &SCHEMA, &mut |_, _, _| {})
-}
-
-/// A stopped store with three tenants.
-fn stopped() -> Fixture {
-    let mut f = Fixture::new();
-    (0..4).for_each(|_| f.write((0..60).map(|n| n % 3)));
-    f.wait_until_applied();
-    f.close();
-    f
-}
-
-#[test]
-fn a_tenants_rows_are_made_anew_from_the_log_and_no_others_change() {
-    type Harm = fn(&sled::Tree, &[u8]);
-    let harms: [(&TableSpec, Harm); 4] = [
-        // A row that says something else, with a checksum that does not say so.
-        (FACTS, |tree, prefix| {
-            let (key, value) = tree.scan_prefix(prefix).next().unwrap().unwrap();
-            let mut value = value.to_vec();
-            *value.last_mut().unwrap() ^= 1;
-            tree.insert(key, value).unwrap();
-        }),
-        // Rows that are gone.
-        (FACTS, |tree, prefix| {
-            let keys: Vec<_> = tree
-                .scan_prefix(prefix)
-                .keys()
-                .map(Result::unwrap)
-                .collect();
-            keys.iter().for_each(|key| drop(tree.remove(key).unwrap()));
-        }),
-        // A block that is none.
-        (INTENTS, |tree, prefix| {
-            let (key, _) = tree.scan_prefix(prefix).next().unwrap().unwrap();
-            tree.insert(key, b"not a block".to_vec()).unwrap();
-        }),
-        // A row nobody wrote.
-        (FACTS, |tree, prefix| {
-            drop(tree.insert([prefix, b"extra"].concat(), vec![]).unwrap());
-        }),
-    ];
-    for (table, harm) in harms {
-        let mut f = stopped();
-        let whole = |f: &Fixture, number: u8| {
-            let mut found = Vec::new();
-            for table in [FACTS, INTENTS, &ENTRIES, &OPENINGS, &HEADS] {
-                f.in_sled(table, |tree| {
-                    found.extend(
-                        tree.scan_prefix(tenant(number).as_bytes())
-                            .map(Result::unwrap),
-                    );
-                });
-            }
-            found
-        };
-        let others: Vec<_> = [0, 2].map(|number| whole(&f, number)).into();
-        f.in_sled(table, |tree| harm(tree, tenant(1).as_bytes()));
-        f.open();
-        assert!(matches!(
-            f.store().claim(tenant(1)),
-            Err(ReadError::Damaged(_))
-        ));
-        f.close();
-
-        let repaired = repair(&f, 1).unwrap();
-        assert!(repaired.log_sufficed && repaired.replaced, "{repaired:?}");
-        assert_eq!(
-            (repaired.sequence, repaired.entries),
-            (Sequence::new(79), 80)
-        );
-        assert_eq!([0, 2].map(|number| whole(&f, number)).to_vec(), others);
-        assert!(!f.path("tables.doubtful").exists());
-        let opened = f.open();
-        assert!(!opened.rebuilt, "{opened:?}");
-        f.check();
-        f.write([0, 1, 2]);
-        f.close();
-        f.open();
-        f.check();
-    }
-}
-
-#[test]
-fn after_a_crash_a_repair_brings_a_tenant_to_the_end_of_the_log() {
-    let mut f = Fixture::new();
-    f.write((0..60).map(|n| n % 3));
-    f.kill();
-    assert!(repair(&f, 1).unwrap().replaced);
-    f.open();
-    f.check();
-}
-
-#[test]
-fn without_tables_that_can_be_used_the_next_start_makes_them() {
-    let mut f = stopped();
-    fs::remove_dir_all(f.path("tables")).unwrap();
-    assert!(!repair(&f, 1).unwrap().replaced);
-    f.open();
-    f.check();
-    f.close();
-    fs::write(f.path("tables.doubtful"), "").unwrap();
-    assert!(!repair(&f, 1).unwrap().replaced);
-    assert!(f.open().rebuilt);
-    f.check();
-    f.close();
-    // What sled cannot open.
-    fs::remove_dir_all(f.path("tables")).unwrap();
-    fs::write(f.path("tables"), "no directory").unwrap();
-    assert!(!repair(&f, 1).unwrap().replaced);
-    assert!(f.open().rebuilt);
-    f.check();
-}
-
-#[test]
-fn a_repair_that_does_not_come_to_the_head_changes_nothing() {
-    let mut f = Fixture::new();
-    f.write([1; 20]);
-    // A row that no record has.
-    let extra = Op::put(tenant(1), FACTS, vec![99], 1, b"in no record");
-    let expected = f.tenants.get_mut(&tenant(1)).unwrap();
-    expected.ledger.fold(&extra);
-    f.write([1]);
-    f.wait_until_applied();
-    f.close();
-    let before = files(f.dir.path());
-    let error = repair(&f, 1).unwrap_err();
-    assert!(matches!(error, RepairError::Differs { .. }), "{error}");
-    assert!(error.to_string().contains("hot rows"), "{error}");
-    let nobody = repair(&f, 9).unwrap_err();
-    assert!(matches!(nobody, RepairError::NoTenant(_)), "{nobody}");
-    let other_root = Repair {
-        tenant: tenant(1),
-        from: None,
-        leaf,
-        root: |_| [0; 32],
-    };
-    let other = other_root.run(&config(f.dir.path()), &SCHEMA, &mut |_, _, _| {});
-    assert!(other.is_err());
-    assert!(files(f.dir.path()) == before, "something was changed");
-    f.open();
-    let in_use = repair(&f, 1).unwrap_err();
-    assert!(matches!(in_use, RepairError::Open(OpenError::InUse { .. })));
-}
-
-fn plan(f: &Fixture) -> Option<Salvage> {
-    Salvage::plan(&config(f.dir.path()), &SCHEMA, &mut |_, _, _| {}).unwrap()
-}
-
-/// Salvages, and opens what comes of it: everything but the losses is there.
+/// Salvages, restores what was written to another directory, and opens it: everything but the losses is
+/// there. The damaged directory is as it was.
 #[track_caller]
 fn salvage(f: &mut Fixture) -> SalvageReport {
-    let salvage = plan(f).expect("a start refuses it");
+    let before = files(f.dir.path());
+    let (salvage, scratch) = plan(f).expect("a start refuses it");
     let report = salvage.report().clone();
-    salvage.execute(b"{}", &mut |_, _, _| {}).unwrap();
-    let unfinished = Salvage::unfinished(f.dir.path()).unwrap().unwrap();
-    let harmed = report.losses.iter().map(|loss| &loss.tenant);
-    assert!(harmed.eq(&unfinished), "{report:#?} and {unfinished:?}");
-    settled(f, &report);
-    report
-}
+    let beside = tempfile::tempdir().unwrap();
+    let backup = beside.path().join("backup");
+    let quiet: Progress<'_> = &mut |_, _, _| {};
+    let written = salvage.write(&backup, Timestamp::MIN, b"{}", &[], quiet);
+    let written = written.unwrap();
+    drop((salvage, scratch));
+    assert!(
+        files(f.dir.path()) == before,
+        "the damaged directory was changed"
+    );
+    assert_eq!(fs::read(backup.join("salvage.json")).unwrap(), b"{}");
 
-/// What was salvaged opens and is what the report says; from here on the fixture knows no more. Where
-/// one was taken up again and could not look into the tables, more tenants may have lost something.
-#[track_caller]
-fn settled(f: &mut Fixture, report: &SalvageReport) {
-    assert!(plan(f).is_none(), "{report:#?}");
-    let unfinished = Salvage::unfinished(f.dir.path()).unwrap().unwrap();
-    let mut harmed = report.losses.iter().map(|loss| &loss.tenant);
-    let all = harmed.all(|tenant| unfinished.contains(tenant));
-    assert!(all, "{report:#?} and {unfinished:?}");
-    assert!(f.refuses().to_string().contains("arf repair --salvage"));
-    Salvage::finish(f.dir.path()).unwrap();
-    let opened = f.open();
-    assert!(opened.clean || report.gaps.is_empty(), "{report:#?}");
+    let (checked, seen) = Backup::check(&backup, &SCHEMA, quiet).unwrap();
+    assert_eq!(checked, written);
+    seen.check_rows(quiet).unwrap();
+    drop(seen);
+    f.dir = tempfile::tempdir().unwrap();
+    f.config.data = f.dir.path().to_owned();
+    let restoring = Restoring::begin(f.dir.path()).unwrap();
+    restoring.copy(&backup, &checked, &[], quiet).unwrap();
+    restoring.finish().unwrap();
+    assert!(!f.path("salvage.json").exists());
     for loss in &report.losses {
         match loss.last_kept {
             Some(last) => cut_back(f, loss.tenant, last.get() + 1),
             None => drop(f.tenants.remove(&loss.tenant)),
         }
     }
+    assert!(f.open().clean);
     f.check();
-    assert!(f.path("quarantine").exists());
     let ids: Vec<_> = f.tenants.keys().map(|id| id.as_bytes()[0]).collect();
     f.write(ids.clone());
     f.check();
     f.close();
+    assert!(plan(f).is_none(), "{report:#?}");
     f.open();
     f.write(ids);
     f.check();
     f.close();
+    report
 }
 
 /// The tenant as it was when it had so many records.
@@ -288,9 +140,6 @@ fn a_flipped_bit_costs_the_tenants_of_its_frame_and_no_others() {
         (loss.dropped, loss.tables_knew),
         (None, Some(Sequence::new(1)))
     );
-    let kept = report.aside.join("wal").join("0000000000000001.wal");
-    assert_eq!(fs::read(kept).unwrap(), changed, "as it was found");
-    assert!(report.aside.join("tables").exists() && report.aside.join("report.json").exists());
 }
 
 #[test]
@@ -411,16 +260,15 @@ fn whatever_is_damaged_what_is_left_opens_and_loses_no_more_than_is_told() {
             }
             fs::write(path, bytes).unwrap();
         }
-        let Some(salvage) = plan(&f) else {
+        if plan(&f).is_none() {
             // Only what was zero became zero.
             f.open();
             f.check();
             continue;
-        };
+        }
         refused += 1;
-        let report = salvage.report().clone();
+        let report = salvage(&mut f);
         println!("round {round}: {report:#?}");
-        salvage.execute(b"{}", &mut |_, _, _| {}).unwrap();
         let records: u64 = report
             .losses
             .iter()
@@ -430,7 +278,6 @@ fn whatever_is_damaged_what_is_left_opens_and_loses_no_more_than_is_told() {
             report.kept >= records + 240 * report.unharmed,
             "round {round}"
         );
-        settled(&mut f, &report);
     }
     assert!(refused > 15, "only {refused} were damaged");
 }
@@ -449,7 +296,7 @@ fn beside_other_damage_the_tables_know_of_an_end_that_is_gone() {
     let mut bytes = fs::read(f.segment(1)).unwrap();
     bytes[5_000] ^= 1;
     fs::write(f.segment(1), bytes).unwrap();
-    let report = plan(&f).unwrap().report().clone();
+    let report = report(&f);
     assert_eq!(
         (report.unharmed, report.losses.len()),
         (0, 3),
@@ -477,8 +324,7 @@ fn a_log_whose_end_is_gone_is_known_by_the_tables() {
             .to_string()
             .contains("tables hold what is not in the log")
     );
-    let found = plan(&f).unwrap();
-    let report = found.report().clone();
+    let report = salvage(&mut f);
     assert_eq!(
         (report.unharmed, report.losses.len()),
         (0, 3),
@@ -490,128 +336,54 @@ fn a_log_whose_end_is_gone_is_known_by_the_tables() {
             .iter()
             .all(|loss| loss.tables_knew == Some(Sequence::new(199)) && loss.certain())
     );
-    found.execute(b"{}", &mut |_, _, _| {}).unwrap();
-    Salvage::finish(f.dir.path()).unwrap();
-    f.open();
-    for loss in &report.losses {
-        cut_back(&mut f, loss.tenant, loss.last_kept.unwrap().get() + 1);
-    }
-    f.check();
 }
 
 #[test]
 fn a_manifest_that_is_none_costs_nothing() {
-    let mut f = stopped();
     for harm in ["arf-data/1 boot-epoch=7 crc32=00000000\n", ""] {
+        let mut f = stopped();
         fs::write(f.path("MANIFEST"), harm).unwrap();
         let report = salvage(&mut f);
         assert!(
             report.gaps.is_empty() && report.losses.is_empty(),
             "{report:#?}"
         );
-        assert_eq!(
-            fs::read_to_string(report.aside.join("MANIFEST")).unwrap(),
-            harm
-        );
     }
+    let mut f = stopped();
     fs::remove_file(f.path("MANIFEST")).unwrap();
     assert!(salvage(&mut f).losses.is_empty());
     fs::write(f.path("MANIFEST"), "arf-data/2 of tomorrow\n").unwrap();
-    let newer = Salvage::plan(&config(f.dir.path()), &SCHEMA, &mut |_, _, _| {});
+    let scratch = tempfile::tempdir().unwrap();
+    let newer = Salvage::plan(f.dir.path(), &SCHEMA, scratch.path(), &mut |_, _, _| {});
     assert!(matches!(newer, Err(OpenError::Newer { .. })));
 }
 
-/// The disk there is, until it fails for good.
-struct EndingDisk(std::sync::atomic::AtomicUsize);
-
-impl EndingDisk {
-    fn may(&self) -> io::Result<()> {
-        let left = self
-            .0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-                left.checked_sub(1)
-            });
-        left.map(drop)
-            .map_err(|_| io::Error::other("the power is gone"))
-    }
-}
-
-impl Disk for EndingDisk {
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        RealDisk.list(dir)
-    }
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        RealDisk.read(path)
-    }
-    fn read_at(&self, path: &Path, offset: u64, len: usize) -> io::Result<Vec<u8>> {
-        RealDisk.read_at(path, offset, len)
-    }
-    fn len(&self, path: &Path) -> io::Result<u64> {
-        RealDisk.len(path)
-    }
-    fn free(&self, dir: &Path) -> io::Result<u64> {
-        RealDisk.free(dir)
-    }
-    fn create(&self, path: &Path, front: &[u8], len: u64) -> io::Result<Box<dyn LogFile>> {
-        self.may()?;
-        RealDisk.create(path, front, len)
-    }
-    fn open(&self, path: &Path) -> io::Result<Box<dyn LogFile>> {
-        RealDisk.open(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.may()?;
-        RealDisk.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.may()?;
-        RealDisk.remove(path)
-    }
-    fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        self.may()?;
-        RealDisk.create_dir(dir)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.may()?;
-        RealDisk.sync_dir(dir)
-    }
-}
-
 #[test]
-fn a_salvage_that_is_cut_short_is_taken_up_again() {
-    let mut last = None;
-    for operations in 0.. {
-        let mut f = long(true);
-        let segment = f.segment(2);
-        let mut bytes = fs::read(&segment).unwrap();
-        bytes[5_000] ^= 1;
-        fs::write(&segment, bytes).unwrap();
-        let env = Env {
-            disk: Arc::new(EndingDisk(operations.into())),
-            ..Env::real()
-        };
-        let config = config(f.dir.path());
-        let found = Salvage::plan_with(&config, &SCHEMA, env, &mut |_, _, _| {});
-        let found = found.unwrap().unwrap();
-        let report = found.report().clone();
-        let ended = found.execute(b"{}", &mut |_, _, _| {});
-        // What is there is refused, or whole.
-        let again = plan(&f);
-        assert!(again.is_some() || !f.segment(9).exists());
-        if let Some(again) = again {
-            again.execute(b"{}", &mut |_, _, _| {}).unwrap();
-        }
-        settled(&mut f, &report);
-        if ended.is_ok() {
-            last = Some(operations);
-            break;
-        }
-    }
-    assert!(last.is_some_and(|operations| operations > 15), "{last:?}");
+fn a_salvage_is_written_to_an_empty_directory_only() {
+    let mut f = stopped();
+    fs::remove_file(f.path("MANIFEST")).unwrap();
+    let (salvage, _scratch) = plan(&f).unwrap();
+    let write = |dir: &Path| {
+        let quiet: Progress<'_> = &mut |_, _, _| {};
+        salvage.write(dir, Timestamp::MIN, b"{}", &[], quiet)
+    };
+    let beside = tempfile::tempdir().unwrap();
+    fs::write(beside.path().join("precious"), "").unwrap();
+    let not_empty = write(beside.path());
+    assert!(matches!(not_empty, Err(BackupError::NotEmpty { .. })));
+    let inside = write(&f.path("backup"));
+    assert!(matches!(inside, Err(BackupError::Inside { .. })));
+    assert!(write(&beside.path().join("backup")).is_ok());
+    let mut left: Vec<_> = RealDisk.list(beside.path()).unwrap();
+    left.sort();
+    assert_eq!(left, ["backup", "precious"]);
+    drop(salvage);
+    assert!(matches!(f.refuses(), OpenError::Damaged { .. }));
+    f.tenants.clear();
 }
 
 /// A stopped store with two snapshots, whose log has lost its beginning.
-fn aged() -> Fixture {
+pub(super) fn aged() -> Fixture {
     let mut f = Fixture::new();
     f.close();
     let small = StoreConfig {
@@ -658,30 +430,6 @@ fn harm_log(f: &Fixture) {
 }
 
 #[test]
-fn a_repair_takes_the_rows_of_a_snapshot_too() {
-    let mut f = aged();
-    f.in_sled(FACTS, |tree| {
-        let (key, _) = tree
-            .scan_prefix(tenant(1).as_bytes())
-            .next()
-            .unwrap()
-            .unwrap();
-        tree.remove(key).unwrap();
-    });
-    let repaired = Repair {
-        tenant: tenant(1),
-        from: None,
-        leaf,
-        root,
-    };
-    let repaired = repaired.run(&config(f.dir.path()), &SCHEMA, &mut |_, _, _| {});
-    let repaired = repaired.unwrap();
-    assert!(repaired.log_sufficed && repaired.replaced, "{repaired:?}");
-    assert!(!f.open().rebuilt);
-    f.check();
-}
-
-#[test]
 fn a_salvage_goes_on_from_a_snapshot() {
     // With both snapshots whole, and with the newest of no use where only a whole reading finds it.
     for newest_is_harmed in [false, true] {
@@ -694,21 +442,51 @@ fn a_salvage_goes_on_from_a_snapshot() {
         }
         let report = salvage(&mut f);
         assert_eq!(report.gaps.len(), 1, "{report:#?}");
-        assert_eq!(report.aside.join("snapshots").exists(), newest_is_harmed);
-        f.open();
-        f.check();
     }
 }
 
 #[test]
-fn with_both_snapshots_gone_what_was_in_them_is_told_to_be_lost() {
+fn with_both_snapshots_damaged_the_tables_make_up_for_them() {
     let mut f = aged();
     for path in snapshots(&f) {
         flip(&path, 400);
     }
     assert!(matches!(f.refuses(), OpenError::Damaged { .. }));
-    let found = plan(&f).unwrap();
-    let report = found.report().clone();
+    let report = salvage(&mut f);
+    assert_eq!(
+        (report.unharmed, report.from_tables, report.losses.len()),
+        (3, 3, 0),
+        "{report:#?}"
+    );
+}
+
+#[test]
+fn a_tenant_whose_rows_in_the_tables_are_not_those_of_its_head_does_not_come_from_them() {
+    let mut f = aged();
+    for path in snapshots(&f) {
+        flip(&path, 400);
+    }
+    f.in_sled(FACTS, |tree| {
+        let row = tree.scan_prefix(tenant(1).as_bytes()).next();
+        tree.remove(row.unwrap().unwrap().0).unwrap();
+    });
+    let report = salvage(&mut f);
+    let lost: Vec<_> = report.losses.iter().map(|loss| loss.tenant).collect();
+    assert_eq!(
+        (report.from_tables, lost),
+        (2, vec![tenant(1)]),
+        "{report:#?}"
+    );
+}
+
+#[test]
+fn with_both_snapshots_and_the_tables_gone_what_was_in_them_is_reported_lost() {
+    let mut f = aged();
+    for path in snapshots(&f) {
+        flip(&path, 400);
+    }
+    fs::remove_dir_all(f.path("tables")).unwrap();
+    let report = salvage(&mut f);
     assert_eq!(
         (report.unharmed, report.losses.len()),
         (0, 3),
@@ -720,11 +498,4 @@ fn with_both_snapshots_gone_what_was_in_them_is_told_to_be_lost() {
             .iter()
             .all(|loss| loss.last_kept.is_none() && loss.certain())
     );
-    found.execute(b"{}", &mut |_, _, _| {}).unwrap();
-    Salvage::finish(f.dir.path()).unwrap();
-    f.open();
-    f.tenants.clear();
-    f.check();
-    f.write([7]);
-    f.check();
 }

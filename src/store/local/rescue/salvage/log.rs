@@ -1,0 +1,262 @@
+//! One way through a log that may be damaged anywhere: which records stay, what is lost, and what
+//! cannot be told.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::{Gap, SalvageReport, TenantLoss};
+use crate::id::{Sequence, TenantId};
+use crate::store::OpenError;
+use crate::store::local::log::frame::{Kind, Tail};
+use crate::store::local::log::frames::{DamagedRange, FrameReader, Policy, Step};
+use crate::store::local::log::scan::{open_head, records};
+use crate::store::local::log::segment::Wal;
+use crate::store::local::rescue::Progress;
+use crate::store::local::schema::Schema;
+use crate::store::record::{Cover, Logged, LoggedBody};
+use crate::store::row::Op;
+
+/// What takes the changes of the records that stay.
+pub(super) type Take<'a> = &'a mut dyn FnMut(Vec<Op<'_>>) -> Result<(), OpenError>;
+
+/// What is known of a tenant so far.
+#[derive(Default)]
+pub(super) struct TenantState {
+    pub last: Option<Sequence>,
+    dropped: Option<(Sequence, Sequence)>,
+    /// How many gaps with losses were before its last record.
+    gaps_before: usize,
+}
+
+/// The log as it is read.
+pub(super) struct DamagedLog<'a> {
+    wal: &'a Wal,
+    schema: &'a Schema,
+    /// The number of the last start: its SHUTDOWN says that nothing was to follow.
+    last_start: u32,
+    /// Behind the last frame that could be read.
+    pub tail: Tail,
+    last_kind: Option<Kind>,
+    pub tenants: HashMap<TenantId, TenantState>,
+    gaps: Vec<Gap>,
+    /// How many of the gaps held records, or may have.
+    gaps_with_losses: usize,
+    /// No frame has come since the last gap.
+    in_gap: bool,
+    /// Something is missing before the first frame that can be read.
+    misses_beginning: bool,
+    kept: u64,
+}
+
+impl<'a> DamagedLog<'a> {
+    /// The log behind rows of these tenants, of which `damaged` could not be read.
+    pub fn new(
+        wal: &'a Wal,
+        schema: &'a Schema,
+        cover: Option<Cover>,
+        tenants: HashMap<TenantId, Sequence>,
+        damaged: Option<&[DamagedRange]>,
+        last_start: u32,
+    ) -> Self {
+        let known = |(tenant, last)| {
+            let last = Some(last);
+            let state = TenantState {
+                last,
+                ..TenantState::default()
+            };
+            (tenant, state)
+        };
+        let before = damaged
+            .filter(|damaged| !damaged.is_empty())
+            .map(|damaged| Gap {
+                places: damaged.to_vec(),
+                records: None,
+            });
+        Self {
+            wal,
+            schema,
+            last_start,
+            tail: cover.map_or(Tail::START, Cover::tail),
+            last_kind: None,
+            tenants: tenants.into_iter().map(known).collect(),
+            gaps: before.into_iter().collect(),
+            gaps_with_losses: 0,
+            in_gap: false,
+            misses_beginning: damaged.is_some(),
+            kept: 0,
+        }
+    }
+
+    /// Reads it all, and hands the changes of every record that stays to `take`.
+    pub fn read(&mut self, progress: Progress<'_>, take: Take<'_>) -> Result<(), OpenError> {
+        let mut frames = FrameReader::all_of_log(self.wal, self.tail, Policy::SkipDamage)?;
+        let numbers = self.wal.numbers();
+        let numbers = numbers.map_err(|error| OpenError::io(&self.wal.dir, error))?;
+        let last = numbers.last().copied().unwrap_or_default();
+        let total = (last + 1).saturating_sub(self.tail.segment);
+        loop {
+            match frames.step()? {
+                Step::Frame => self.read_frame(&frames, take)?,
+                Step::Damage(range) => self.note_damage(range),
+                Step::End => break,
+            }
+            let done = frames.tail().segment.saturating_sub(last + 1 - total);
+            progress("reading the log", done.min(total), total);
+        }
+        self.note_end();
+        progress("reading the log", total, total);
+        Ok(())
+    }
+
+    fn read_frame(&mut self, frames: &FrameReader, take: Take<'_>) -> Result<(), OpenError> {
+        let Some(frame) = frames.frame() else {
+            return Ok(());
+        };
+        if self.in_gap {
+            let missing = frames.start().next.get();
+            self.end_gap(Some(missing.saturating_sub(self.tail.next.get())));
+        }
+        self.tail = frames.tail();
+        self.last_kind = Some(frame.kind);
+        for record in records(&frame, self.schema) {
+            // The frame's checksum holds: what cannot be read in it was written like that.
+            let newer = |why| OpenError::from(frames.newer(why));
+            let record = record.map_err(newer)?;
+            if self.stays(&record).map_err(newer)?
+                && let LoggedBody::Tenant { ops, .. } | LoggedBody::Side(ops) = record.body
+            {
+                self.kept += 1;
+                take(ops)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn note_damage(&mut self, range: DamagedRange) {
+        if !self.in_gap {
+            self.in_gap = true;
+            self.gaps.push(Gap::default());
+        }
+        if let Some(gap) = self.gaps.last_mut()
+            && (range.bytes > 0 || gap.places.is_empty())
+        {
+            gap.places.push(range);
+        }
+    }
+
+    /// The gap held so many records; `None` if nothing says.
+    fn end_gap(&mut self, records: Option<u64>) {
+        self.in_gap = false;
+        if let Some(gap) = self.gaps.last_mut() {
+            gap.records = records;
+        }
+        if records == Some(0) {
+        } else if self.last_kind.is_none() {
+            self.misses_beginning = true;
+        } else {
+            self.gaps_with_losses += 1;
+        }
+    }
+
+    fn note_end(&mut self) {
+        if !self.in_gap {
+            return;
+        }
+        // A crash may cut the last write short, which was not acknowledged; and behind an orderly stop
+        // nothing was written.
+        let one = self.gaps.last().is_some_and(|gap| gap.places.len() == 1);
+        let stopped = self.last_kind == Some(Kind::Shutdown) && self.tail.epoch == self.last_start;
+        self.end_gap((one || stopped).then_some(0));
+    }
+
+    /// The tables know more than the log, and nothing in it says where that was.
+    pub fn note_lost_end(&mut self) {
+        if self.gaps.is_empty() {
+            self.gaps.push(Gap::default());
+            self.gaps_with_losses += 1;
+        }
+    }
+
+    /// Whether a record stays: it follows the one before it of its tenant.
+    fn stays(&mut self, record: &Logged<'_>) -> Result<bool, &'static str> {
+        let (sequence, envelope) = match &record.body {
+            LoggedBody::Tenant { sequence, head, .. } => (*sequence, *head),
+            LoggedBody::Side(_) => {
+                let state = self.tenants.get(&record.tenant);
+                return Ok(state.is_some_and(|state| state.last.is_some()));
+            }
+            LoggedBody::Checkpoint { .. } => return Ok(false),
+            LoggedBody::Snapshot(_) | LoggedBody::Rows(_) => {
+                return Err("a record of a snapshot in the log");
+            }
+        };
+        let head = open_head(record.tenant, envelope).ok_or("a head is unreadable")?;
+        let state = self.tenants.entry(record.tenant).or_default();
+        let expected = match state.last {
+            Some(last) => last.next(),
+            // What begins a later log of a tenant is not its beginning.
+            None if self.misses_beginning || self.gaps_with_losses > 0 => Sequence::FIRST,
+            None => head.log_base,
+        };
+        if sequence > expected {
+            let (from, _) = state.dropped.unwrap_or((sequence, sequence));
+            state.dropped = Some((from, sequence));
+        }
+        // What is below it came with the tables.
+        if sequence != expected {
+            return Ok(false);
+        }
+        state.last = Some(sequence);
+        state.gaps_before = self.gaps_with_losses;
+        Ok(true)
+    }
+
+    /// `tables`: what the tables know that the log does not. `incomplete`: the tenants that lost rows
+    /// with a snapshot.
+    pub fn report(
+        &self,
+        refused: String,
+        tables: &HashMap<TenantId, Sequence>,
+        incomplete: &BTreeMap<TenantId, Option<Sequence>>,
+        from_tables: usize,
+    ) -> SalvageReport {
+        let unseen: BTreeSet<_> = tables
+            .keys()
+            .chain(incomplete.keys())
+            .filter(|tenant| !self.tenants.contains_key(tenant))
+            .collect();
+        let nothing = TenantState::default();
+        let all = self
+            .tenants
+            .iter()
+            .chain(unseen.iter().map(|tenant| (*tenant, &nothing)));
+        let mut losses: Vec<_> = all
+            .filter(|(tenant, state)| {
+                state.last.is_none()
+                    || state.dropped.is_some()
+                    || state.gaps_before < self.gaps_with_losses
+                    || tables.contains_key(tenant)
+            })
+            .map(|(tenant, state)| TenantLoss {
+                tenant: *tenant,
+                last_kept: state.last,
+                dropped: state.dropped,
+                tables_knew: tables.get(tenant).copied(),
+            })
+            .collect();
+        losses.sort_unstable_by_key(|loss| loss.tenant);
+        let seen = self.tenants.len();
+        let harmed = losses
+            .iter()
+            .filter(|loss| self.tenants.contains_key(&loss.tenant))
+            .count();
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        SalvageReport {
+            refused,
+            gaps: self.gaps.clone(),
+            kept: self.kept,
+            unharmed: count(seen - harmed),
+            from_tables: count(from_tables),
+            losses,
+        }
+    }
+}
