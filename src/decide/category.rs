@@ -6,23 +6,17 @@ use super::intent::{Intent, IntentKind, ResourceType};
 use crate::string_enum;
 
 string_enum!(
-    /// A category of action, the unit of learning.
     Category {
         /// Databases and storage, and services named after one.
         Database = 1 "database",
-        /// Networks.
         Network = 2 "network",
-        /// Machines.
         Compute = 3 "compute",
-        /// Rights.
         Security = 4 "security",
-        /// Everything else.
         Default = 5 "default",
     }
 );
 
 impl Category {
-    /// The category that `intent` falls into.
     pub fn of(intent: &Intent) -> Self {
         match &intent.kind {
             IntentKind::ProvisionResource { resource_type, .. } => match resource_type {
@@ -33,32 +27,25 @@ impl Category {
             },
             IntentKind::GrantAccess { .. } => Self::Security,
             IntentKind::DeployConfig { service_name, .. } => {
-                let mut places = service_name.as_str().as_bytes().windows("database".len());
-                let named = places.any(|place| place.eq_ignore_ascii_case(b"database"));
+                let mut windows = service_name.as_str().as_bytes().windows("database".len());
+                let named = windows.any(|it| it.eq_ignore_ascii_case(b"database"));
                 if named { Self::Database } else { Self::Default }
             }
         }
     }
 }
 
-/// One value for each category.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PerCategory<T> {
-    /// Of [`Category::Database`].
     pub database: T,
-    /// Of [`Category::Network`].
     pub network: T,
-    /// Of [`Category::Compute`].
     pub compute: T,
-    /// Of [`Category::Security`].
     pub security: T,
-    /// Of [`Category::Default`].
     pub default: T,
 }
 
 impl<T> PerCategory<T> {
-    /// The value of one category.
     pub const fn of(&self, category: Category) -> &T {
         match category {
             Category::Database => &self.database,
@@ -69,7 +56,6 @@ impl<T> PerCategory<T> {
         }
     }
 
-    /// The value of one category, to change.
     pub const fn of_mut(&mut self, category: Category) -> &mut T {
         match category {
             Category::Database => &mut self.database,
@@ -80,7 +66,7 @@ impl<T> PerCategory<T> {
         }
     }
 
-    /// Every category with its value, in the order of [`Category::ALL`].
+    /// In the order of [`Category::ALL`].
     pub fn iter(&self) -> impl Iterator<Item = (Category, &T)> {
         Category::ALL
             .iter()

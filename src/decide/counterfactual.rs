@@ -2,14 +2,13 @@
 //!
 //! A change is tried by making it: on one copy of the intent or of the evidence, through the same
 //! `assess` that [`decide`](super::decide) uses. Nothing is inferred about what a rule would say, so
-//! rules of any kind may join. What is found is proven by a whole decision, and the answer names its
-//! action.
+//! rules of any kind may join. The result is proven by a whole decision, whose action the answer names.
 //!
-//! **It never teaches a caller to lie.** The patch holds only what a caller may honestly choose: less
-//! of a permission, a smaller reach, a smaller size, to update instead of replacing. What merely is
-//! so (measurements, the place, violations, what was learned, how much a plan deletes) is told as a
-//! fact to wait for or to mend. A deletion is never turned into something that is no deletion; what the
-//! caller claims about value, cost or forecasts is never touched; a region cannot be enumerated.
+//! **It never teaches a caller to lie.** The patch holds only what a caller may honestly choose: a lower
+//! permission, a smaller scope, a smaller size, an update instead of a replacement. What merely is so
+//! (measurements, the environment, violations, outcomes, how much a plan deletes) is a fact to wait for
+//! or to fix. A deletion is never turned into something that is no deletion; the caller's claims about
+//! value, cost or forecasts are never touched; a region cannot be enumerated.
 //!
 //! Order: one difference before two; the nearest better action before the farther; choices before
 //! facts; within a field the nearest value first.
@@ -30,16 +29,16 @@ use crate::bounded::{BoundedString, BoundedVec};
 use crate::number::{Magnitude, Probability};
 use crate::time::Timestamp;
 
-/// More successes than this are no advice.
+/// More successes than this would be no advice.
 const SUCCESSES_MAX: u64 = 10_000;
 
-/// Steps in which measurements are told: shares of 0.0001, whole milliseconds, entropy of 0.0001.
+/// Steps per unit in which measurements are proposed: 0.0001 of a share or of entropy, milliseconds.
 const SHARE_STEPS: f64 = 10_000.0;
 const MS_STEPS: f64 = 1.0;
 const ENTROPY_STEPS: f64 = 10_000.0;
 
-/// The smallest change of `intent`, or of the world around it, that would get a better action than
-/// `decision`, which was made on these arguments. None for an approval, and where there is none.
+/// The smallest change of `intent`, or of the facts around it, that gets a better action than `decision`,
+/// which was made on these arguments. None for an approval, and where no such change is found.
 pub fn counterfactual(
     intent: &Intent,
     evidence: &Evidence,
@@ -51,13 +50,13 @@ pub fn counterfactual(
         return None;
     }
     let mut search = Search {
-        tried: without_unused_fields(intent),
+        intent: without_unused_fields(intent),
         evidence,
         rules,
         at,
         intervals: Intervals::default(),
         category: decision.category,
-        had: decision.action,
+        action: decision.action,
     };
     let mut edits = search.edits();
     let found = search
@@ -66,8 +65,7 @@ pub fn counterfactual(
     search.prove(edits, found)
 }
 
-/// The intent without what is only kept for it: no rule reads provenance or configuration (a law in
-/// `laws.rs`), and they can be large.
+/// No rule reads provenance or configuration (`tests/properties.rs` checks it), and they can be large.
 fn without_unused_fields(intent: &Intent) -> Intent {
     Intent {
         kind: intent.kind.clone(),
@@ -84,63 +82,63 @@ fn without_unused_fields(intent: &Intent) -> Intent {
     }
 }
 
-/// A difference in the intent: a field and its other value.
+/// A field of the intent and another value for it.
 #[derive(Debug)]
 enum Edit {
     Size(BoundedString<1, 256>),
     Permission(PermissionLevel),
-    Reach(ChangeScope),
+    Scope(ChangeScope),
     Operation(Option<Operation>),
     Violations(BoundedVec<BoundedString<1, 1_024>, 64>),
     Deletes(Option<u32>),
     ErrorRate(Option<Probability>),
     Latency(Option<Magnitude>),
     Entropy(Magnitude),
-    /// Environment, and target of a deployment: both together are the place.
-    Place(Environment, Option<Environment>),
+    /// Where it takes effect: the environment, and the target of a deployment.
+    Environment(Environment, Option<Environment>),
 }
 
-/// What would get a better action.
-struct Found {
-    /// Which of the edits, if one of them is needed.
+/// A change that gets a better action.
+struct Candidate {
+    /// An index into the edits.
     edit: Option<usize>,
-    /// How many more successes.
+    /// More successful outcomes.
     successes: u64,
-    /// The action it would get.
     action: Action,
 }
 
 struct Search<'a> {
-    /// The copy that edits are tried on; as it was asked outside of [`Search::with`].
-    tried: Intent,
+    /// A copy on which edits are tried; outside of [`Search::with`] it is the original.
+    intent: Intent,
     evidence: &'a Evidence,
     rules: &'a Rules,
     at: Timestamp,
     intervals: Intervals,
     category: Category,
-    had: Action,
+    /// The action to improve on.
+    action: Action,
 }
 
 impl Search<'_> {
-    /// The first edit, or number of successes, that alone gets the nearest better action, else the
-    /// first that gets the farther one.
-    fn one_difference(&mut self, edits: &mut [Edit]) -> Option<Found> {
-        // Learning comes after what can be done today, but before moving elsewhere.
-        let places = edits
+    /// The first edit, or number of successes, that alone gets the nearest better action; else the first
+    /// that gets the farther one.
+    fn one_difference(&mut self, edits: &mut [Edit]) -> Option<Candidate> {
+        // Learning comes after what can be done today, but before another environment.
+        let before_environments = edits
             .iter()
-            .take_while(|edit| !matches!(edit, Edit::Place(..)))
+            .take_while(|edit| !matches!(edit, Edit::Environment(..)))
             .count();
         let mut farther = None;
         for index in 0..=edits.len() {
-            let learned = if index == places {
+            let learned = if index == before_environments {
                 self.successes(None)
             } else {
                 None
             };
-            let edited = edits.get_mut(index).map(|edit| Found {
+            let edited = edits.get_mut(index).map(|edit| Candidate {
                 edit: Some(index),
                 successes: 0,
-                action: self.with(edit, |search| search.action(0)),
+                action: self.with(edit, |search| search.action_after(0)),
             });
             for found in [learned, edited].into_iter().flatten() {
                 if self.nearest(found.action) {
@@ -155,47 +153,47 @@ impl Search<'_> {
     }
 
     /// The first edit of one field that gets a better action together with more successes.
-    fn two_differences(&mut self, edits: &mut [Edit]) -> Option<Found> {
+    fn two_differences(&mut self, edits: &mut [Edit]) -> Option<Candidate> {
         edits.iter_mut().enumerate().find_map(|(index, edit)| {
             let found = self.with(edit, |search| search.successes(Some(index)))?;
             let is_one = self.differences(edit).len() == 1;
-            edit.swap(&mut self.tried);
+            edit.swap(&mut self.intent);
             is_one.then_some(found)
         })
     }
 
-    /// The fewest more successes that get a better action, by doubling and halving: each success
-    /// lowers risk and doubt. The interval, which is dear, is looked at only where it decides.
-    fn successes(&self, edit: Option<usize>) -> Option<Found> {
+    /// The fewest more successes that get a better action, by exponential search: each success lowers
+    /// risk and uncertainty. The interval, which is expensive, is computed only where it decides.
+    fn successes(&self, edit: Option<usize>) -> Option<Candidate> {
         let if_narrow = |successes| {
             self.better(
-                self.case(&self.with_successes(successes))
+                self.assess(&self.with_successes(successes))
                     .action_if_narrow(),
             )
         };
-        let really = |successes| self.better(self.action(successes));
+        let in_full = |successes| self.better(self.action_after(successes));
         let mut successes = fewest(0, if_narrow)?;
-        if !really(successes) {
-            successes = fewest(successes, really)?;
+        if !in_full(successes) {
+            successes = fewest(successes, in_full)?;
         }
-        Some(Found {
+        Some(Candidate {
             edit,
             successes,
-            action: self.action(successes),
+            action: self.action_after(successes),
         })
     }
 
-    /// Every edit worth trying on its own, in the order in which they are preferred.
+    /// Every edit worth trying on its own, in the order of preference.
     fn edits(&self) -> Vec<Edit> {
-        let case = self.case(self.evidence);
-        let mut edits = choices(&self.tried, self.rules);
-        edits.extend(facts(&case, self.had));
-        edits.extend(places(&self.tried));
+        let assessment = self.assess(self.evidence);
+        let mut edits = choices(&self.intent, self.rules);
+        edits.extend(facts(&assessment, self.action));
+        edits.extend(environments(&self.intent));
         edits
     }
 
-    /// Makes the change for good and decides again.
-    fn prove(mut self, edits: Vec<Edit>, found: Found) -> Option<Counterfactual> {
+    /// Applies the change and decides again.
+    fn prove(mut self, edits: Vec<Edit>, found: Candidate) -> Option<Counterfactual> {
         let mut changes = Vec::new();
         if let Some(mut edit) = found.edit.and_then(|index| edits.into_iter().nth(index)) {
             changes = self.differences(&mut edit);
@@ -210,19 +208,25 @@ impl Search<'_> {
             });
         }
         let evidence = self.with_successes(found.successes);
-        let again = decide_with(&self.tried, &evidence, self.rules, self.at, &self.intervals);
+        let again = decide_with(
+            &self.intent,
+            &evidence,
+            self.rules,
+            self.at,
+            &self.intervals,
+        );
         (again.action == found.action).then(|| Counterfactual {
             target: found.action,
-            patch: changes.iter().filter_map(patch).collect(),
+            patch: changes.iter().filter_map(patch_operation).collect(),
             changes,
             flips: true,
         })
     }
 
-    /// Makes `edit`, and says which fields that changes.
+    /// Applies `edit`, and returns the fields that it changes.
     fn differences(&mut self, edit: &mut Edit) -> Vec<Difference> {
         let to = edit.values();
-        edit.swap(&mut self.tried);
+        edit.swap(&mut self.intent);
         let changed = edit
             .values()
             .into_iter()
@@ -238,20 +242,20 @@ impl Search<'_> {
             .collect()
     }
 
-    /// Asks with `edit` made, and takes it back.
-    fn with<T>(&mut self, edit: &mut Edit, ask: impl FnOnce(&Self) -> T) -> T {
-        edit.swap(&mut self.tried);
-        let answer = ask(self);
-        edit.swap(&mut self.tried);
-        answer
+    /// Evaluates with `edit` applied, and reverts it.
+    fn with<T>(&mut self, edit: &mut Edit, evaluate: impl FnOnce(&Self) -> T) -> T {
+        edit.swap(&mut self.intent);
+        let result = evaluate(self);
+        edit.swap(&mut self.intent);
+        result
     }
 
-    fn case<'b>(&'b self, evidence: &'b Evidence) -> Assessment<'b> {
-        assess(&self.tried, evidence, self.rules, self.at, &self.intervals)
+    fn assess<'b>(&'b self, evidence: &'b Evidence) -> Assessment<'b> {
+        assess(&self.intent, evidence, self.rules, self.at, &self.intervals)
     }
 
-    fn action(&self, successes: u64) -> Action {
-        self.case(&self.with_successes(successes)).action()
+    fn action_after(&self, successes: u64) -> Action {
+        self.assess(&self.with_successes(successes)).action()
     }
 
     fn with_successes(&self, successes: u64) -> Evidence {
@@ -262,7 +266,7 @@ impl Search<'_> {
     }
 
     fn better(&self, action: Action) -> bool {
-        match self.had {
+        match self.action {
             Action::Deny => action != Action::Deny,
             Action::Escalate => action == Action::Approve,
             Action::Approve => false,
@@ -271,7 +275,7 @@ impl Search<'_> {
 
     /// True for the better action that is one step away: deny, escalate, approve.
     fn nearest(&self, action: Action) -> bool {
-        match self.had {
+        match self.action {
             Action::Deny => action == Action::Escalate,
             Action::Escalate => action == Action::Approve,
             Action::Approve => false,
@@ -279,13 +283,13 @@ impl Search<'_> {
     }
 }
 
-/// The smallest number above `not` and up to [`SUCCESSES_MAX`] for which `holds`, which stays true
-/// once it is; `not` itself does not hold.
-fn fewest(not: u64, holds: impl Fn(u64) -> bool) -> Option<u64> {
+/// The smallest number above `low` and up to [`SUCCESSES_MAX`] for which `holds`, which is monotonic and
+/// false for `low`.
+fn fewest(mut low: u64, holds: impl Fn(u64) -> bool) -> Option<u64> {
     if !holds(SUCCESSES_MAX) {
         return None;
     }
-    let (mut low, mut step) = (not, 1);
+    let mut step = 1;
     let mut high = loop {
         let next = (low + step).min(SUCCESSES_MAX);
         if next == SUCCESSES_MAX || holds(next) {
@@ -305,7 +309,7 @@ fn fewest(not: u64, holds: impl Fn(u64) -> bool) -> Option<u64> {
     Some(high)
 }
 
-/// What the caller may decide, each the nearest first.
+/// What the caller may choose, each nearest first.
 fn choices(intent: &Intent, rules: &Rules) -> Vec<Edit> {
     let mut edits = Vec::new();
     match &intent.kind {
@@ -314,7 +318,7 @@ fn choices(intent: &Intent, rules: &Rules) -> Vec<Edit> {
             size,
             ..
         } => {
-            // A caller's own estimate is for the size it asked for, and would not be true any more.
+            // A caller's estimate is for the size it asked for, and would no longer be true.
             if intent.estimated_cost.is_none() {
                 let sizes = rules.prices.cheaper_than(*resource_type, size.as_str());
                 edits.extend(
@@ -335,23 +339,23 @@ fn choices(intent: &Intent, rules: &Rules) -> Vec<Edit> {
             edits.extend(lower.copied().map(Edit::Permission));
         }
         IntentKind::DeployConfig { change_scope, .. } => {
-            let smaller = ChangeScope::ALL
+            let narrower = ChangeScope::ALL
                 .iter()
                 .rev()
                 .filter(|scope| *scope < change_scope);
-            edits.extend(smaller.copied().map(Edit::Reach));
+            edits.extend(narrower.copied().map(Edit::Scope));
         }
     }
-    // The same end by gentler means. For no other operation is there such a pair.
+    // The only pair of operations with the same end, of which one is gentler.
     if intent.operation == Some(Operation::Replace) {
         edits.push(Edit::Operation(Some(Operation::Update)));
     }
     edits
 }
 
-/// What could be different in the world: violations mended, fewer deletes in the plan, and each
-/// measurement at the value where the losses, which are affine in it, or the gate would turn.
-fn facts(case: &Assessment<'_>, had: Action) -> Vec<Edit> {
+/// What could be different: no violations, fewer deletes in the plan, and each measurement at the value
+/// where the losses, which are affine in it, or the gate would turn.
+fn facts(assessment: &Assessment<'_>, action: Action) -> Vec<Edit> {
     let mut edits = Vec::new();
     let Assessment {
         intent,
@@ -359,24 +363,24 @@ fn facts(case: &Assessment<'_>, had: Action) -> Vec<Edit> {
         losses,
         epistemic,
         ..
-    } = case;
+    } = assessment;
     let context = &intent.context;
     if !intent.policy_violations.is_empty() {
         edits.push(Edit::Violations(BoundedVec::default()));
     }
-    let most = settings.change_set.deletes_max;
+    let max = settings.change_set.deletes_max;
     if intent
         .change_set
         .as_ref()
         .and_then(|set| set.deletes)
-        .is_some_and(|deletes| deletes > most)
+        .is_some_and(|deletes| deletes > max)
     {
-        edits.push(Edit::Deletes(Some(most)));
+        edits.push(Edit::Deletes(Some(max)));
     }
 
-    let impact = Impact::of(context, &settings.telemetry);
+    let impact = Impact::new(context, &settings.telemetry);
     let rest = losses.approve - settings.losses.cost_impact * impact.total();
-    let bounds = match had {
+    let bounds = match action {
         Action::Deny => vec![losses.deny, losses.deny.min(settings.losses.cost_review)],
         Action::Approve | Action::Escalate => vec![losses.deny.min(settings.losses.cost_review)],
     };
@@ -421,37 +425,29 @@ fn facts(case: &Assessment<'_>, had: Action) -> Vec<Edit> {
     edits
 }
 
-/// Outside production, the nearest to it first.
-fn places(intent: &Intent) -> Vec<Edit> {
+/// Those outside production, the nearest to it first.
+fn environments(intent: &Intent) -> Vec<Edit> {
     if !intent.touches_prod() {
         return Vec::new();
     }
-    let target = match intent.kind {
-        IntentKind::DeployConfig {
-            deployment_target, ..
-        } => Some(deployment_target),
-        IntentKind::ProvisionResource { .. } | IntentKind::GrantAccess { .. } => None,
-    };
-    let elsewhere = |place: Environment, to| {
-        if place == Environment::Prod {
-            to
-        } else {
-            place
-        }
+    let target = intent.deployment_target();
+    let outside_prod = |environment, to| match environment {
+        Environment::Prod => to,
+        Environment::Dev | Environment::Staging | Environment::Test => environment,
     };
     [Environment::Staging, Environment::Test, Environment::Dev]
         .map(|to| {
-            Edit::Place(
-                elsewhere(intent.environment, to),
-                target.map(|at| elsewhere(at, to)),
+            Edit::Environment(
+                outside_prod(intent.environment, to),
+                target.map(|at| outside_prod(at, to)),
             )
         })
         .into_iter()
         .collect()
 }
 
-/// The values around `highest`, in so many steps to the unit and the higher first: rounding, and whether
-/// equality is enough, are left to the decision. None that is negative or not below `now`.
+/// The values around `highest` in `steps` per unit, the higher first: rounding, and whether equality is
+/// enough, are left to the decision. None that is negative or not below `now`.
 fn steps_around(highest: f64, now: f64, steps: f64) -> impl Iterator<Item = f64> {
     let at = (highest * steps).floor();
     [at + 1.0, at, at - 1.0]
@@ -461,7 +457,7 @@ fn steps_around(highest: f64, now: f64, steps: f64) -> impl Iterator<Item = f64>
 }
 
 impl Edit {
-    /// Exchanges this value and the intent's; twice is back.
+    /// Exchanges this value and the intent's; twice restores both.
     fn swap(&mut self, intent: &mut Intent) {
         use std::mem::swap;
         match (self, &mut intent.kind) {
@@ -474,7 +470,7 @@ impl Edit {
             ) => {
                 swap(to, permission_level);
             }
-            (Self::Reach(to), IntentKind::DeployConfig { change_scope, .. }) => {
+            (Self::Scope(to), IntentKind::DeployConfig { change_scope, .. }) => {
                 swap(to, change_scope)
             }
             (Self::Operation(to), _) => swap(to, &mut intent.operation),
@@ -491,7 +487,7 @@ impl Edit {
                     swap(to, &mut signals.entropy);
                 }
             }
-            (Self::Place(to, target), ask) => {
+            (Self::Environment(to, target), ask) => {
                 swap(to, &mut intent.environment);
                 if let (
                     Some(target),
@@ -503,14 +499,13 @@ impl Edit {
                     swap(target, deployment_target);
                 }
             }
-            (Self::Size(_) | Self::Permission(_) | Self::Reach(_), _) => {}
+            (Self::Size(_) | Self::Permission(_) | Self::Scope(_), _) => {}
         }
     }
 
-    /// Who can bring it about.
     const fn kind(&self) -> ChangeKind {
         match self {
-            Self::Size(_) | Self::Permission(_) | Self::Reach(_) | Self::Operation(_) => {
+            Self::Size(_) | Self::Permission(_) | Self::Scope(_) | Self::Operation(_) => {
                 ChangeKind::Choice
             }
             Self::Violations(_)
@@ -518,17 +513,17 @@ impl Edit {
             | Self::ErrorRate(_)
             | Self::Latency(_)
             | Self::Entropy(_)
-            | Self::Place(..) => ChangeKind::Fact,
+            | Self::Environment(..) => ChangeKind::Fact,
         }
     }
 
-    /// Its fields with the values it holds now: the new ones, and once swapped in, the old ones.
+    /// Fields with the values held now: the new ones, and once swapped in, the old ones.
     fn values(&self) -> Vec<(&'static str, Value)> {
         let real = |value: f64| number(value).map_or(Value::Null, Value::Number);
         match self {
             Self::Size(size) => vec![("size", json!(size))],
             Self::Permission(level) => vec![("permission_level", json!(level))],
-            Self::Reach(scope) => vec![("change_scope", json!(scope))],
+            Self::Scope(scope) => vec![("change_scope", json!(scope))],
             Self::Operation(operation) => vec![("operation", json!(operation))],
             Self::Violations(violations) => vec![("policy_violations", json!(violations))],
             Self::Deletes(deletes) => vec![("change_set.deletes", json!(deletes))],
@@ -545,7 +540,7 @@ impl Edit {
                 )]
             }
             Self::Entropy(entropy) => vec![("context.hallucination.entropy", real(entropy.get()))],
-            Self::Place(environment, target) => {
+            Self::Environment(environment, target) => {
                 vec![
                     ("environment", json!(environment)),
                     ("deployment_target", json!(target)),
@@ -555,8 +550,8 @@ impl Edit {
     }
 }
 
-/// A choice as an operation of RFC 6902 on the request; facts have none.
-fn patch(difference: &Difference) -> Option<Value> {
+/// RFC 6902; only choices have one.
+fn patch_operation(difference: &Difference) -> Option<Value> {
     match difference.kind {
         ChangeKind::Choice => Some(json!({
             "op": "replace",

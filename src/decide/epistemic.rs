@@ -1,4 +1,4 @@
-//! What is not known: psi (rules.md 7). Doubt about our knowledge, not about the answer.
+//! Epistemic uncertainty, psi (rules.md 7): how little is known, not how unsure the answer is.
 
 use super::decision::Epistemic;
 use super::intent::{Context, Forecast, HallucinationSignals};
@@ -10,9 +10,8 @@ const ENTROPY_WEIGHT: f64 = 0.5;
 const EVIDENCE_LIFT_WEIGHT: f64 = 0.3;
 const CONTRADICTION_WEIGHT: f64 = 0.2;
 
-/// Doubt from three sides: too few outcomes of the category, forecasts that are not sure, and the
-/// signs of an invented request.
-pub fn epistemic(context: &Context, trials: u64, settings: &EpistemicSettings) -> Epistemic {
+/// psi from too few outcomes of the category, unsure forecasts, and signs of an invented request.
+pub fn uncertainty(context: &Context, trials: u64, settings: &EpistemicSettings) -> Epistemic {
     let data_sparsity = sparsity(trials, settings);
     let forecasts = context.forecasts.as_slice();
     let forecast_uncertainty = if forecasts.is_empty() {
@@ -32,8 +31,8 @@ pub fn epistemic(context: &Context, trials: u64, settings: &EpistemicSettings) -
     }
 }
 
-/// How many outcomes in all open the gate, if what the caller itself signals stays as it is; none if
-/// those signals alone keep it shut.
+/// How many outcomes in all open the gate if the caller's own signals stay as they are; none if those
+/// signals alone keep it shut.
 pub fn trials_that_open(epistemic: &Epistemic, settings: &EpistemicSettings) -> Option<u64> {
     let opens = |trials: u64| {
         let sparsity = sparsity(trials, settings);
@@ -43,7 +42,7 @@ pub fn trials_that_open(epistemic: &Epistemic, settings: &EpistemicSettings) -> 
             sparsity,
         ) <= settings.psi_max
     };
-    // exp(-40) is nothing beside 1: more outcomes than this change no bit.
+    // exp(-40) vanishes beside 1: more outcomes than this change no bit.
     let (mut shut, mut open) = (0, (40.0 / settings.sparsity_rate) as u64);
     if opens(shut) {
         return Some(shut);
@@ -51,7 +50,7 @@ pub fn trials_that_open(epistemic: &Epistemic, settings: &EpistemicSettings) -> 
     if !opens(open) {
         return None;
     }
-    // By halves rather than in closed form, so that rounding is that of the decision itself.
+    // Bisection and not a closed form, so that rounding is that of the decision itself.
     while open - shut > 1 {
         let middle = shut + (open - shut) / 2;
         if opens(middle) {
@@ -63,20 +62,20 @@ pub fn trials_that_open(epistemic: &Epistemic, settings: &EpistemicSettings) -> 
     Some(open)
 }
 
-/// How many more outcomes of a category with `trials` let sparsity alone pass the gate.
+/// How many more outcomes let a category with `trials` pass the gate, if nothing but sparsity counts.
 /// `u64::MAX` if the settings let nothing pass.
 pub fn outcomes_needed(trials: u64, settings: &Settings) -> u64 {
-    let nothing_else = Epistemic {
+    let only_sparsity = Epistemic {
         psi: 1.0,
         data_sparsity: 1.0,
         forecast_uncertainty: 0.0,
         hallucination_risk: 0.0,
     };
-    trials_that_open(&nothing_else, &settings.epistemic)
+    trials_that_open(&only_sparsity, &settings.epistemic)
         .map_or(u64::MAX, |needed| needed.saturating_sub(trials))
 }
 
-/// Mean confidence of forecasts, of which there is at least one.
+/// Of at least one forecast.
 pub fn mean_confidence(forecasts: &[Forecast]) -> f64 {
     let sum = forecasts
         .iter()
@@ -84,7 +83,7 @@ pub fn mean_confidence(forecasts: &[Forecast]) -> f64 {
     sum / forecasts.len() as f64
 }
 
-/// The entropy at which the signals are worth `risk`: [`hallucination_risk`] turned round.
+/// The inverse of [`hallucination_risk`] in the entropy: the entropy at which the signals give `risk`.
 pub fn entropy_for(risk: f64, signals: &HallucinationSignals) -> f64 {
     let rest = CONTRADICTION_WEIGHT * signals.contradiction.get()
         - EVIDENCE_LIFT_WEIGHT * signals.evidence_lift;
@@ -99,7 +98,7 @@ fn sparsity(trials: u64, settings: &EpistemicSettings) -> f64 {
     exp(-settings.sparsity_rate * trials as f64)
 }
 
-/// 0 to 1, or not a number if a signal is none: the range must not hide an infinite signal.
+/// 0 to 1, or NaN if a signal is not finite: clamping would hide an infinite signal.
 fn hallucination_risk(signals: &HallucinationSignals) -> f64 {
     let risk = ENTROPY_WEIGHT * signals.entropy.get()
         - EVIDENCE_LIFT_WEIGHT * signals.evidence_lift

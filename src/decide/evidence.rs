@@ -1,19 +1,17 @@
 //! What is known of the past when a decision is made. Stored with the decision, so that anyone can
-//! make it again; complete from the start, so that old decisions stay recomputable.
+//! recompute it. Every field is there from the start, so that old decisions stay recomputable.
 
 use serde::{Deserialize, Serialize};
 
 use super::category::PerCategory;
 use crate::number::Probability;
 
-/// How often what was learned went wrong, in whole numbers.
+/// Trials of one category: learned outcomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counts {
-    /// Trials that failed.
     pub failures: u64,
-    /// All trials.
     pub trials: u64,
-    /// Trials that only the key that asked reported.
+    /// Trials reported by the key that asked, and by no other.
     pub self_reported: u64,
     /// Trials from imported history.
     pub imported: u64,
@@ -30,25 +28,20 @@ pub struct MemorySums {
     pub successes: f64,
 }
 
-/// What the intent's change set has asked so far, this intent not included.
+/// The intents of a change set before this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ChangeSetTotals {
-    /// Intents.
     pub intents: u32,
-    /// Of them deletes and replaces.
+    /// Deletes and replaces among them.
     pub deletes: u32,
 }
 
-/// Every number of the past that a decision may use.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Evidence {
-    /// What was learned, by category.
     pub counts: PerCategory<Counts>,
     /// The component's smoothed risk before this intent; none before its first.
     pub smoothed: Option<Probability>,
-    /// Similar past intents.
     pub memory: MemorySums,
-    /// What the change set has asked so far.
     pub change_set: ChangeSetTotals,
 }
 

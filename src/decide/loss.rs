@@ -6,87 +6,67 @@ use super::intent::{Context, Forecast, RiskLevel};
 use super::risk::{Risk, exp};
 use super::settings::{LossSettings, Settings, TelemetrySettings};
 
-/// The three losses.
-pub fn expected(
-    context: &Context,
-    risk: &Risk,
-    epistemic: &Epistemic,
-    settings: &Settings,
-) -> Losses {
-    let opportunity = context.opportunity_value.map_or(0.0, |value| value.get());
-    of(
-        &LossInputs {
-            risk: risk.used,
-            variance: risk.contributions.conjugate_variance,
-            impact: Impact::of(context, &settings.telemetry).total(),
-            predicted: predictive_risk(context.forecasts.as_slice()),
-            opportunity,
-            psi: epistemic.psi,
-        },
-        &settings.losses,
-    )
-}
-
-/// What the losses are made of.
+/// What the losses are computed from, each 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LossInputs {
-    /// r: the risk of the decision, 0 to 1.
+    /// r: the risk of the decision.
     pub risk: f64,
     /// Var: the variance of the conjugate Beta.
     pub variance: f64,
-    /// b: how much the service suffers already, 0 to 1.
+    /// b: how impaired the service already is.
     pub impact: f64,
-    /// pred: what the forecasts foresee, 0 to 1.
+    /// pred: what the forecasts predict.
     pub predicted: f64,
-    /// v: the value of the opportunity, 0 to 1.
+    /// v: the value of the opportunity.
     pub opportunity: f64,
-    /// psi: what is not known, 0 to 1.
     pub psi: f64,
 }
 
-/// The losses, affine in every stake.
-pub fn of(stakes: &LossInputs, settings: &LossSettings) -> Losses {
-    let LossSettings {
-        cost_fp,
-        cost_fn,
-        cost_impact,
-        cost_predictive,
-        cost_variance,
-        cost_opp,
-        cost_review,
-        cost_uncertainty,
-    } = *settings;
-    let LossInputs {
-        risk,
-        variance,
-        impact,
-        predicted,
-        opportunity,
-        psi,
-    } = *stakes;
-    Losses {
-        approve: cost_fp * risk
-            + cost_impact * impact
-            + cost_predictive * predicted
-            + cost_variance * variance,
-        deny: cost_fn * (1.0 - risk) + cost_opp * opportunity,
-        escalate: cost_review + cost_uncertainty * psi,
+impl LossInputs {
+    pub fn new(context: &Context, risk: &Risk, epistemic: &Epistemic, settings: &Settings) -> Self {
+        Self {
+            risk: risk.score,
+            variance: risk.contributions.conjugate_variance,
+            impact: Impact::new(context, &settings.telemetry).total(),
+            predicted: predicted_risk(context.forecasts.as_slice()),
+            opportunity: context.opportunity_value.map_or(0.0, |value| value.get()),
+            psi: epistemic.psi,
+        }
+    }
+
+    /// Affine in every input.
+    pub fn losses(&self, settings: &LossSettings) -> Losses {
+        let LossSettings {
+            cost_fp,
+            cost_fn,
+            cost_impact,
+            cost_predictive,
+            cost_variance,
+            cost_opp,
+            cost_review,
+            cost_uncertainty,
+        } = *settings;
+        Losses {
+            approve: cost_fp * self.risk
+                + cost_impact * self.impact
+                + cost_predictive * self.predicted
+                + cost_variance * self.variance,
+            deny: cost_fn * (1.0 - self.risk) + cost_opp * self.opportunity,
+            escalate: cost_review + cost_uncertainty * self.psi,
+        }
     }
 }
 
-/// How much a service suffers already, by each measurement: 0 not at all, 1 in full. What was not
-/// measured counts as 0.
+/// How impaired a service is by each measurement: 0 not at all, 1 in full. What was not measured counts
+/// as 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Impact {
-    /// By its failing requests.
     pub errors: f64,
-    /// By its latency.
     pub latency: f64,
 }
 
 impl Impact {
-    /// What the caller has measured.
-    pub fn of(context: &Context, settings: &TelemetrySettings) -> Self {
+    pub fn new(context: &Context, settings: &TelemetrySettings) -> Self {
         let TelemetrySettings {
             error_rate_full,
             latency_p99_free_ms,
@@ -110,9 +90,9 @@ impl Impact {
     }
 }
 
-/// What the forecasts foresee, 0 to 1: their levels, averaged with the softmax of their confidences,
-/// times the mean confidence; 0 without forecasts.
-fn predictive_risk(forecasts: &[Forecast]) -> f64 {
+/// The forecasts' levels, averaged with the softmax of their confidences, times the mean confidence: 0
+/// to 1, and 0 without forecasts.
+fn predicted_risk(forecasts: &[Forecast]) -> f64 {
     if forecasts.is_empty() {
         return 0.0;
     }
@@ -121,15 +101,15 @@ fn predictive_risk(forecasts: &[Forecast]) -> f64 {
         .fold((0.0, 0.0), |(weighted, weights), forecast| {
             let weight = exp(forecast.confidence.get());
             (
-                weighted + weight * level(forecast.risk_level),
+                weighted + weight * failure_probability(forecast.risk_level),
                 weights + weight,
             )
         });
     weighted / weights * mean_confidence(forecasts)
 }
 
-/// How likely a failure of this level is, by upstream's specification.
-const fn level(risk_level: RiskLevel) -> f64 {
+/// By upstream's specification.
+const fn failure_probability(risk_level: RiskLevel) -> f64 {
     match risk_level {
         RiskLevel::Low => 0.1,
         RiskLevel::Medium => 0.4,

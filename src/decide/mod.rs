@@ -1,9 +1,9 @@
 //! The decision, as a function of values: may this change be made?
 //!
-//! [`decide`] takes what is asked, what is known of the past, the rules in force and the time, and
-//! answers with an action and every number it rests on. Same arguments, same bits, on every machine:
-//! the elementary functions come from one place (`risk/libm.rs`), counts are whole numbers, sums have
-//! a fixed order. Anyone who has the four arguments can make the decision again.
+//! [`decide`] takes an intent, evidence of the past, the rules in force and the time, and returns an
+//! action and every number it rests on. Same arguments, same bits, on every machine: transcendental
+//! functions come from one place (`risk/libm.rs`), counts are integers, sums have a fixed order. Anyone
+//! who has the four arguments can recompute the decision.
 //!
 //! It never fails. What cannot be evaluated becomes a reason, and the decision falls to the safe side.
 //!
@@ -41,6 +41,7 @@ pub use self::settings::Settings;
 
 use self::choice::Assessment;
 use self::decision::MemoryView;
+use self::loss::LossInputs;
 use self::risk::{Intervals, Risk};
 use crate::time::Timestamp;
 
@@ -49,7 +50,7 @@ pub fn decide(intent: &Intent, evidence: &Evidence, rules: &Rules, at: Timestamp
     decide_with(intent, evidence, rules, at, &Intervals::default())
 }
 
-/// [`decide`], finding its interval in `intervals`.
+/// [`decide`] with a cache of intervals.
 fn decide_with(
     intent: &Intent,
     evidence: &Evidence,
@@ -57,14 +58,20 @@ fn decide_with(
     at: Timestamp,
     intervals: &Intervals,
 ) -> Decision {
-    let case = assess(intent, evidence, rules, at, intervals);
-    let (action, justification, reasons) = reason::reasons(&case);
+    let assessment = assess(intent, evidence, rules, at, intervals);
+    let (action, justification, reasons) = reason::reasons(&assessment);
+    let Assessment {
+        category,
+        risk,
+        epistemic,
+        ..
+    } = &assessment;
     let reported = intent
         .policy_violations
         .as_slice()
         .iter()
         .map(|text| text.as_str());
-    let found = case
+    let denials = assessment
         .findings
         .violations
         .iter()
@@ -73,17 +80,17 @@ fn decide_with(
         action,
         justification,
         reasons,
-        risk_score: case.risk.used,
-        risk_interval: case.risk.interval(intervals),
-        confidence: 1.0 - case.epistemic.psi,
-        explanation: reason::explanation(case.category, &case.risk.contributions, case.risk.used),
-        category: case.category,
-        evidence: *case.counts,
-        contributions: case.risk.contributions,
-        risk_factors: case.risk.factors,
-        expected_losses: case.losses,
-        epistemic: case.epistemic,
-        policy_violations: reported.chain(found).map(str::to_owned).collect(),
+        risk_score: risk.score,
+        risk_interval: risk.interval(intervals),
+        confidence: 1.0 - epistemic.psi,
+        explanation: reason::explanation(*category, &risk.contributions, risk.score),
+        category: *category,
+        evidence: *assessment.counts,
+        contributions: risk.contributions,
+        risk_factors: risk.factors,
+        expected_losses: assessment.losses,
+        epistemic: *epistemic,
+        policy_violations: reported.chain(denials).map(str::to_owned).collect(),
         policy_version: rules.policy_version,
         estimated_cost: rules.prices.estimate(intent).map(|cost| cost.get()),
         memory: MemoryView {
@@ -95,7 +102,7 @@ fn decide_with(
     }
 }
 
-/// Policy, risk, loss: all that the choice rests on. No rule looks at the time yet.
+/// Policies, risk, losses: all that the choice rests on. No rule depends on the time yet.
 fn assess<'a>(
     intent: &'a Intent,
     evidence: &'a Evidence,
@@ -107,15 +114,13 @@ fn assess<'a>(
     let category = Category::of(intent);
     let counts = evidence.counts.of(category);
 
-    let findings = policy::judge(intent, evidence, rules);
-    let mut risk = Risk::of(intent, category, evidence, settings);
-    let mut epistemic = epistemic::epistemic(&intent.context, counts.trials, &settings.epistemic);
-    let broken = non_finite::replace_non_finite(&mut risk, &mut epistemic);
-    let mut losses = loss::expected(&intent.context, &risk, &epistemic, settings);
-    let broken = broken.or(non_finite::replace_non_finite_in_losses(
-        &mut losses,
-        &mut risk,
-    ));
+    let findings = policy::evaluate(intent, evidence, rules);
+    let mut risk = Risk::new(intent, category, evidence, settings);
+    let mut epistemic = epistemic::uncertainty(&intent.context, counts.trials, &settings.epistemic);
+    let non_finite = non_finite::replace(&mut risk, &mut epistemic);
+    let inputs = LossInputs::new(&intent.context, &risk, &epistemic, settings);
+    let mut losses = inputs.losses(&settings.losses);
+    let non_finite = non_finite.or(non_finite::replace_losses(&mut losses, &mut risk));
     Assessment {
         intent,
         category,
@@ -125,7 +130,7 @@ fn assess<'a>(
         risk,
         epistemic,
         losses,
-        broken,
+        non_finite,
         intervals,
     }
 }

@@ -1,4 +1,4 @@
-//! What a change costs a month, by the table in `data/defaults/prices.toml`.
+//! Monthly prices, by the table in `data/defaults/prices.toml`.
 
 use std::collections::BTreeMap;
 
@@ -13,27 +13,29 @@ use crate::number::Usd;
 pub struct Prices(BTreeMap<ResourceType, BTreeMap<String, Usd>>);
 
 impl Prices {
-    /// The price of one size; none if the table does not have it, which is not a price of 0.
-    pub fn of(&self, resource_type: ResourceType, size: &str) -> Option<Usd> {
+    /// None is an unknown price, not a price of 0.
+    pub fn get(&self, resource_type: ResourceType, size: &str) -> Option<Usd> {
         self.0.get(&resource_type)?.get(size).copied()
     }
 
-    /// What `intent` costs: by its caller's estimate, else by the table, else unknown.
+    /// The caller's estimate, else the table's price.
     pub fn estimate(&self, intent: &Intent) -> Option<Usd> {
         intent.estimated_cost.or_else(|| match &intent.kind {
             IntentKind::ProvisionResource {
                 resource_type,
                 size,
                 ..
-            } => self.of(*resource_type, size.as_str()),
+            } => self.get(*resource_type, size.as_str()),
             IntentKind::GrantAccess { .. } | IntentKind::DeployConfig { .. } => None,
         })
     }
 
-    /// The sizes of a type that cost less than `size`, the dearest first; all of them if the table
-    /// does not know `size`.
+    /// The sizes that cost less than `size`, the most expensive first; all of them if `size` is not in the
+    /// table.
     pub fn cheaper_than(&self, resource_type: ResourceType, size: &str) -> Vec<&str> {
-        let bound = self.of(resource_type, size).map_or(f64::INFINITY, Usd::get);
+        let bound = self
+            .get(resource_type, size)
+            .map_or(f64::INFINITY, Usd::get);
         let mut cheaper: Vec<(&str, f64)> = self
             .0
             .get(&resource_type)

@@ -1,4 +1,4 @@
-//! Decisions in words: each obstacle as a reason with its numbers, and one sentence for the first.
+//! The reasons of a decision: each blocker with its numbers, and one sentence for the first.
 
 use super::category::Category;
 use super::choice::{Assessment, Blocker};
@@ -8,124 +8,97 @@ use super::epistemic::{mean_confidence, trials_that_open};
 /// Characters of a caller's text that a sentence quotes.
 const QUOTED_CHARS_MAX: usize = 80;
 
-/// Why the action is what it is: every obstacle in order, or what speaks for an approval. Never empty.
-pub fn reasons(case: &Assessment<'_>) -> (Action, String, Vec<Reason>) {
-    let blockers: Vec<Blocker<'_>> = case.blockers().collect();
+/// The action, its justification, and a reason for every blocker or for the approval: never empty.
+pub fn reasons(assessment: &Assessment<'_>) -> (Action, String, Vec<Reason>) {
+    let blockers: Vec<Blocker<'_>> = assessment.blockers().collect();
     let action = blockers.first().map_or(Action::Approve, Blocker::action);
     let reasons = if blockers.is_empty() {
-        vec![loss_reason(case, Action::Approve)]
+        vec![loss_reason(assessment, Action::Approve)]
     } else {
         blockers
             .iter()
-            .map(|blocker| reason(case, blocker))
+            .map(|blocker| blocker_reason(assessment, blocker))
             .collect()
     };
-    let justification = justification(case, action, blockers.first(), &reasons);
+    let justification = justification(assessment, action, blockers.first(), &reasons);
     (action, justification, reasons)
 }
 
-/// Why this action, in one sentence: what decided, and the name of the rule if it was one.
+/// One sentence: the action, what decided it, and the policy if it was one.
 fn justification(
-    case: &Assessment<'_>,
+    assessment: &Assessment<'_>,
     action: Action,
     first: Option<&Blocker<'_>>,
     reasons: &[Reason],
 ) -> String {
-    let who = match action {
+    let verb = match action {
         Action::Approve => "Approved",
         Action::Deny => "Denied",
         Action::Escalate => "A person must decide",
     };
-    match (first, reasons) {
-        (
-            Some(Blocker::Gate),
-            [
-                Reason {
-                    need: Some(Need::Amount(need)),
-                    ..
-                },
-                ..,
-            ],
-        ) => {
-            format!(
-                "{who}: {} has {} of {need} outcomes.",
-                case.category, case.counts.trials
-            )
-        }
-        (
-            _,
-            [
-                Reason {
-                    policy: Some(policy),
-                    detail,
-                    ..
-                },
-                ..,
-            ],
-        ) => {
-            format!("{who}: {detail} (policy `{policy}`).")
-        }
-        (_, [Reason { detail, .. }, ..]) => format!("{who}: {detail}."),
-        (_, []) => format!("{who}."),
+    let Some(reason) = reasons.first() else {
+        return format!("{verb}.");
+    };
+    let detail = &reason.detail;
+    match (first, &reason.need, &reason.policy) {
+        (Some(Blocker::EpistemicGate), Some(Need::Amount(need)), _) => format!(
+            "{verb}: {} has {} of {need} outcomes.",
+            assessment.category, assessment.counts.trials
+        ),
+        (_, _, Some(policy)) => format!("{verb}: {detail} (policy `{policy}`)."),
+        (_, _, None) => format!("{verb}: {detail}."),
     }
 }
 
-fn reason(case: &Assessment<'_>, blocker: &Blocker<'_>) -> Reason {
+fn blocker_reason(assessment: &Assessment<'_>, blocker: &Blocker<'_>) -> Reason {
     match blocker {
         Blocker::CallerViolations(violations) => {
             let first = violations
                 .first()
                 .map_or("", |violation| violation.as_str());
+            let first = truncated(first);
             let detail = match violations.len() {
-                1 => format!(
-                    "the request reports a policy violation, `{}`",
-                    quoted(first)
-                ),
-                n => {
-                    format!(
-                        "the request reports {n} policy violations, `{}` first",
-                        quoted(first)
-                    )
-                }
+                1 => format!("the request reports a policy violation, `{first}`"),
+                n => format!("the request reports {n} policy violations, `{first}` first"),
             };
             Reason {
                 have: Some(violations.len().into()),
                 need: Some(Need::Amount(0.into())),
-                ..bare("caller_violation", detail)
+                ..reason("caller_violation", detail)
             }
         }
-        Blocker::Forbidden(finding) | Blocker::PolicyEscalates(finding) => Reason {
+        Blocker::PolicyDenies(finding) | Blocker::PolicyEscalates(finding) => Reason {
             policy: Some(finding.policy.clone().into_owned()),
-            ..bare("policy", finding.reason.clone())
+            ..reason("policy", finding.reason.clone())
         },
-        Blocker::NotFinite(name) => bare("non_finite", format!("`{name}` is not a finite number")),
-        Blocker::Gate => gate_reason(case),
-        Blocker::Loss(action) => loss_reason(case, *action),
-        Blocker::TooWide(interval) => {
-            let most = case.settings.risk.interval_width_max;
+        Blocker::NonFinite(name) => {
+            reason("non_finite", format!("`{name}` is not a finite number"))
+        }
+        Blocker::EpistemicGate => gate_reason(assessment),
+        Blocker::ExpectedLoss(action) => loss_reason(assessment, *action),
+        Blocker::WideInterval(interval) => {
+            let max = assessment.settings.risk.interval_width_max;
+            let detail = format!(
+                "the risk may lie anywhere from {:.2} to {:.2}, which is wider than {max}",
+                interval.low, interval.high
+            );
             Reason {
                 have: number(interval.width()),
-                need: number(most).map(Need::Amount),
-                ..bare(
-                    "wide_interval",
-                    format!(
-                        "the risk may lie anywhere from {:.2} to {:.2}, which is wider than {most}",
-                        interval.low, interval.high
-                    ),
-                )
+                need: number(max).map(Need::Amount),
+                ..reason("wide_interval", detail)
             }
         }
     }
 }
 
-/// The gate in outcomes, which is what a tenant can do something about; where outcomes would not open
-/// it, the caller's own signal that keeps it shut.
-fn gate_reason(case: &Assessment<'_>) -> Reason {
-    let trials = case.counts.trials;
-    let category = case.category;
-    let most = case.settings.epistemic.psi_max;
-    let epistemic = &case.epistemic;
-    let (need, detail) = match trials_that_open(epistemic, &case.settings.epistemic) {
+/// The gate in outcomes, which a tenant can do something about; where outcomes would not open it, the
+/// caller's own signal that keeps it shut.
+fn gate_reason(assessment: &Assessment<'_>) -> Reason {
+    let trials = assessment.counts.trials;
+    let category = assessment.category;
+    let settings = &assessment.settings.epistemic;
+    let epistemic = &assessment.epistemic;
+    let (need, detail) = match trials_that_open(epistemic, settings) {
         Some(need) => (
             Need::Amount(need.into()),
             format!(
@@ -134,32 +107,27 @@ fn gate_reason(case: &Assessment<'_>) -> Reason {
             ),
         ),
         None => {
-            let signals = match (
-                epistemic.hallucination_risk > 0.0,
-                epistemic.forecast_uncertainty > 0.0,
-            ) {
+            let hallucination = epistemic.hallucination_risk;
+            let unsure = epistemic.forecast_uncertainty;
+            let signals = match (hallucination > 0.0, unsure > 0.0) {
                 (true, true) => format!(
-                    "a hallucination risk of {:.2} and forecasts with a mean confidence of {:.2}",
-                    epistemic.hallucination_risk,
-                    1.0 - epistemic.forecast_uncertainty
+                    "a hallucination risk of {hallucination:.2} and forecasts with a mean confidence of {:.2}",
+                    1.0 - unsure
                 ),
-                (true, false) => format!(
-                    "a hallucination risk of {:.2}",
-                    epistemic.hallucination_risk
-                ),
+                (true, false) => format!("a hallucination risk of {hallucination:.2}"),
                 (false, true) => format!(
                     "forecasts with a mean confidence of {:.2}",
-                    mean_confidence(case.intent.context.forecasts.as_slice())
+                    mean_confidence(assessment.intent.context.forecasts.as_slice())
                 ),
                 (false, false) => "the settings".to_owned(),
             };
-            let left =
-                1.0 - (1.0 - epistemic.hallucination_risk) * (1.0 - epistemic.forecast_uncertainty);
+            let left = 1.0 - (1.0 - hallucination) * (1.0 - unsure);
             (
                 Need::NoAmount,
                 format!(
-                    "{signals} alone leave a doubt of {left:.2}, more than {most}; more outcomes of \
-                     {category} would not help"
+                    "{signals} alone leave a doubt of {left:.2}, more than {}; more outcomes of {category} \
+                     would not help",
+                    settings.psi_max
                 ),
             )
         }
@@ -167,18 +135,18 @@ fn gate_reason(case: &Assessment<'_>) -> Reason {
     Reason {
         have: Some(trials.into()),
         need: Some(need),
-        ..bare("epistemic_gate", detail)
+        ..reason("epistemic_gate", detail)
     }
 }
 
-/// The choice by expected loss, with the two losses that decided it.
-fn loss_reason(case: &Assessment<'_>, action: Action) -> Reason {
+/// The choice by expected loss, with the losses that decided it.
+fn loss_reason(assessment: &Assessment<'_>, action: Action) -> Reason {
     let Losses {
         approve,
         deny,
         escalate,
-    } = case.losses;
-    let review = case.settings.losses.cost_review;
+    } = assessment.losses;
+    let review = assessment.settings.losses.cost_review;
     let (have, need, detail) = match action {
         Action::Approve => (
             approve,
@@ -208,11 +176,11 @@ fn loss_reason(case: &Assessment<'_>, action: Action) -> Reason {
     Reason {
         have: number(have),
         need: number(need).map(Need::Amount),
-        ..bare("expected_loss", detail)
+        ..reason("expected_loss", detail)
     }
 }
 
-fn bare(code: &'static str, detail: String) -> Reason {
+fn reason(code: &'static str, detail: String) -> Reason {
     Reason {
         code: code.into(),
         policy: None,
@@ -222,14 +190,14 @@ fn bare(code: &'static str, detail: String) -> Reason {
     }
 }
 
-fn quoted(text: &str) -> String {
+fn truncated(text: &str) -> String {
     match text.char_indices().nth(QUOTED_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
 }
 
-/// Upstream's sentence on the risk, in its wording and with its decimals.
+/// Upstream's sentence about the risk, with its wording and its decimals.
 pub fn explanation(category: Category, parts: &Contributions, risk: f64) -> String {
     format!(
         "Bayesian risk for category '{category}': conjugate mean = {:.3} (α={:.1}, β={:.1}). \

@@ -8,39 +8,30 @@ use thiserror::Error;
 use super::price::Prices;
 use super::settings::Settings;
 
-/// Version of the rules that are written in this module: it rises with every change that can alter
-/// an answer, and stands in every entry, because recomputing a decision needs the same one.
+/// Version of the rules that this module implements. It rises with every change that can alter an
+/// answer, and every entry has it, because recomputing a decision needs the same one.
 pub const VERSION: u16 = 1;
 
-/// The rules in force for a tenant.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rules {
-    /// [`VERSION`] of the code.
     pub version: u16,
-    /// What the tenant has set.
     pub settings: Settings,
-    /// What sizes cost.
     pub prices: Prices,
-    /// Version of the policies, from 1.
+    /// From 1.
     pub policy_version: u32,
-    /// Which bytes these rules were read from.
     pub hashes: RuleHashes,
 }
 
-/// SHA-256 of the stored bytes of each part in force; none for a part that there is not.
+/// SHA-256 of the bytes from which each part was read; none for a part that is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RuleHashes {
-    /// Of the policies.
     pub policies: Option<[u8; 32]>,
-    /// Of the settings.
     pub settings: Option<[u8; 32]>,
-    /// Of the prices.
     pub prices: Option<[u8; 32]>,
-    /// Of the logistic model.
+    /// The logistic model.
     pub model: Option<[u8; 32]>,
 }
 
-/// Text that is not a part of the rules.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[error("{part}: {message}")]
 pub struct RulesError {
@@ -53,21 +44,21 @@ static BUILT_IN: LazyLock<Arc<Rules>> = LazyLock::new(|| {
         include_str!("../../data/defaults/settings.toml"),
         include_str!("../../data/defaults/prices.toml"),
     );
-    Arc::new(rules.expect("the built-in files are read by a test"))
+    Arc::new(rules.expect("a test reads the built-in files"))
 });
 
 impl Rules {
-    /// The rules of a tenant that has set nothing.
+    /// The rules of a tenant that has no settings of its own.
     pub fn built_in() -> &'static Self {
         &BUILT_IN
     }
 
-    /// The same, shared: most tenants have set nothing.
+    /// The same, shared by all such tenants.
     pub fn shared() -> Arc<Self> {
         BUILT_IN.clone()
     }
 
-    /// The rules that these files make, without policies of the tenant's own.
+    /// Without policies of the tenant's own.
     pub fn from_toml(settings: &str, prices: &str) -> Result<Self, RulesError> {
         let bad = |part| {
             move |error: toml::de::Error| RulesError {

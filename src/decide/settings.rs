@@ -1,5 +1,4 @@
-//! What a tenant may set about its decisions. The values it starts with, and where each comes from,
-//! stand in `data/defaults/settings.toml`.
+//! The settings of a tenant. `data/defaults/settings.toml` has the defaults, each with its source.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -13,64 +12,53 @@ use crate::string_enum;
 string_enum!(
     /// What a gate does with a decision; it never changes the action.
     Enforcement {
-        /// Nothing stops.
+        /// Nothing is blocked.
         Observe = "observe",
-        /// Only denials stop.
+        /// Denials are blocked.
         Deny = "deny",
-        /// Denials and escalations stop.
+        /// Denials and escalations are blocked.
         Full = "full",
     }
 );
 
 string_enum!(
-    /// What becomes of an outcome that the key reports that asked for the change.
+    /// What happens to an outcome reported by the key that asked for the change.
     SelfReported {
-        /// It is learned, and counted as self-reported.
+        /// Learned, and counted as self-reported.
         Learn = "learn",
-        /// It is kept but not learned.
+        /// Recorded but not learned.
         Keep = "keep",
     }
 );
 
-/// All settings of a tenant. Read from text they are in range: [`Settings::check`] has passed.
+/// Deserialized settings are in range: [`Settings::check`] has passed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self", deny_unknown_fields)]
 pub struct Settings {
-    /// What gates do with an action.
     pub enforcement: Enforcement,
-    /// Decide on the larger of risk and smoothed risk; else on the risk alone.
+    /// Decide on the larger of risk and smoothed risk, and not on the risk alone.
     pub smoothing: bool,
-    /// Expected losses.
     pub losses: LossSettings,
-    /// Failure before the first outcome.
     pub priors: PerCategory<Prior>,
-    /// From posterior to risk.
     pub risk: RiskSettings,
-    /// When too little is known.
     pub epistemic: EpistemicSettings,
-    /// When a service counts as suffering.
     pub telemetry: TelemetrySettings,
-    /// How long an approval holds.
     pub approvals: TtlSettings,
-    /// How long a review waits.
     pub reviews: TtlSettings,
-    /// What is learned.
     pub learning: LearningSettings,
-    /// When a change set destroys much.
     pub change_set: ChangeSetSettings,
-    /// How many intents are kept.
     pub intents: IntentSettings,
 }
 
-/// Constants of the expected losses (rules.md 7), without unit, 0 to 1,000,000.
+/// Weights of the expected losses (rules.md 7), without unit, 0 to 1,000,000.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LossSettings {
-    /// Approving what fails.
+    /// Approving a change that fails.
     pub cost_fp: f64,
-    /// Denying what would have worked.
+    /// Denying a change that would have succeeded.
     pub cost_fn: f64,
-    /// Approving a change to a service that suffers already.
+    /// Approving a change to a service that is impaired already.
     pub cost_impact: f64,
     /// Approving against the forecasts.
     pub cost_predictive: f64,
@@ -78,9 +66,9 @@ pub struct LossSettings {
     pub cost_variance: f64,
     /// Denying an opportunity.
     pub cost_opp: f64,
-    /// Asking a person.
+    /// A review.
     pub cost_review: f64,
-    /// Asking a person about what is not known.
+    /// A review, times psi.
     pub cost_uncertainty: f64,
 }
 
@@ -88,9 +76,7 @@ pub struct LossSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prior {
-    /// Failures it stands for.
     pub alpha: f64,
-    /// Successes it stands for.
     pub beta: f64,
 }
 
@@ -100,35 +86,34 @@ pub struct Prior {
 pub struct RiskSettings {
     /// kappa in production, 1 to 100.
     pub kappa_prod: f64,
-    /// Share of the past in the smoothed risk, 0 to 1.
+    /// Weight of the past in the smoothed risk, 0 to 1.
     pub smoothing_factor: f64,
-    /// Widest interval of an approval, 0 to 1.
+    /// Of an approval, 0 to 1.
     pub interval_width_max: f64,
 }
 
-/// When too little is known (rules.md 7).
+/// The epistemic gate (rules.md 7).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EpistemicSettings {
-    /// Most psi that is not escalated, 0 to 1.
+    /// More is escalated, 0 to 1.
     pub psi_max: f64,
-    /// How fast outcomes make it less, for each outcome, 0.0001 to 10.
+    /// n outcomes leave a sparsity of exp(-rate n), 0.0001 to 10.
     pub sparsity_rate: f64,
 }
 
-/// When a service counts as suffering (rules.md 7).
+/// When a service counts as impaired (rules.md 7).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TelemetrySettings {
-    /// Share of failing requests that counts in full, 0.000001 to 1.
+    /// The error rate that counts in full, 0.000001 to 1.
     pub error_rate_full: f64,
-    /// Latency up to which nothing counts, milliseconds.
+    /// Up to here latency does not count.
     pub latency_p99_free_ms: f64,
-    /// Latency that counts in full, milliseconds, more than the one above.
+    /// From here it counts in full; more than the one above.
     pub latency_p99_full_ms: f64,
 }
 
-/// How long something holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TtlSettings {
@@ -137,49 +122,45 @@ pub struct TtlSettings {
 }
 
 impl TtlSettings {
-    /// The same as a duration.
     pub const fn ttl(self) -> Duration {
         Duration::from_secs(self.ttl_s)
     }
 }
 
-/// What is learned (rules.md 5).
+/// rules.md 5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LearningSettings {
-    /// What becomes of self-reported outcomes.
     pub self_reported: SelfReported,
 }
 
-/// When a change set destroys much (rules.md 8).
+/// rules.md 8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeSetSettings {
-    /// Deletes and replaces up to which losing data needs nobody outside production.
+    /// More deletes and replaces than this escalate each one that loses data, outside production too.
     pub deletes_max: u32,
 }
 
-/// How many intents are kept (rules.md 2).
+/// rules.md 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IntentSettings {
-    /// Beyond this many, 1 to 100,000,000, a new one deletes the oldest.
+    /// Beyond this many, 1 to 100,000,000, a new one evicts the oldest.
     pub max: u64,
 }
 
-/// A setting was outside its range.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[error("`{setting}` must be from {low} to {high}")]
 pub struct SettingError {
-    /// Its name, as `losses.cost_fp`.
+    /// As in `losses.cost_fp`.
     pub setting: String,
     low: f64,
     high: f64,
 }
 
 impl Settings {
-    /// Checks every range and names the first setting outside its own. No number inside them can
-    /// make a loss overflow.
+    /// Names the first setting that is out of range. Within the ranges no loss can overflow.
     pub fn check(&self) -> Result<(), SettingError> {
         let Self {
             losses,
@@ -191,7 +172,7 @@ impl Settings {
         let cost = 0.0..=1e6;
         let share = 0.0..=1.0;
         let ttl = 60.0..=31_536_000.0;
-        // Above the free latency, by a millisecond at least.
+        // At least a millisecond above the free latency.
         let full_latency = telemetry.latency_p99_free_ms + 1.0..=1e9;
         let rows: [(&str, f64, RangeInclusive<f64>); 19] = [
             ("losses.cost_fp", losses.cost_fp, cost.clone()),

@@ -1,5 +1,4 @@
-//! The policies of a new tenant: they forbid nothing, and ask for a person where a mistake cannot be
-//! taken back.
+//! The policies of a new tenant: they deny nothing, and escalate where a mistake cannot be undone.
 
 use super::Finding;
 use crate::decide::category::Category;
@@ -7,10 +6,9 @@ use crate::decide::evidence::Evidence;
 use crate::decide::intent::{ChangeScope, Intent, IntentKind, PermissionLevel};
 use crate::decide::rules::Rules;
 
-/// Segments of a scope from which on an admin grant is no longer one on almost everything.
-const NARROW_SCOPE_SEGMENTS: usize = 2;
+/// An admin grant on a scope of fewer segments covers almost everything.
+const NARROW_SCOPE_SEGMENTS_MIN: usize = 2;
 
-/// The built-in policies that want a person to decide about `intent`.
 pub fn escalations(intent: &Intent, evidence: &Evidence, rules: &Rules) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut escalate = |policy: &'static str, reason: String| {
@@ -21,13 +19,13 @@ pub fn escalations(intent: &Intent, evidence: &Evidence, rules: &Rules) -> Vec<F
     };
 
     if let Some(operation) = intent.operation.filter(|operation| operation.destroys())
-        && holds_what_cannot_come_back(intent)
+        && is_irreplaceable(intent)
     {
-        let thing = thing(intent);
+        let target = target(intent);
         if intent.touches_prod() {
             escalate(
                 "prod-destroy-data",
-                format!("{operation} of {thing} in prod"),
+                format!("{operation} of {target} in prod"),
             );
         }
         let deletes = deletes_in_change_set(intent, evidence);
@@ -36,7 +34,7 @@ pub fn escalations(intent: &Intent, evidence: &Evidence, rules: &Rules) -> Vec<F
             escalate(
                 "bulk-destroy-data",
                 format!(
-                    "{operation} of {thing} in a change set with {deletes} deletes and replaces, \
+                    "{operation} of {target} in a change set with {deletes} deletes and replaces, \
                      more than {most}"
                 ),
             );
@@ -55,12 +53,12 @@ pub fn escalations(intent: &Intent, evidence: &Evidence, rules: &Rules) -> Vec<F
                     escalate("prod-admin-grant", "admin grant in prod".to_owned());
                 }
                 let segments = resource_scope.segments();
-                if segments < NARROW_SCOPE_SEGMENTS {
+                if segments < NARROW_SCOPE_SEGMENTS_MIN {
                     escalate(
                         "broad-admin-grant",
                         format!(
                             "admin grant on a scope of {segments} segment{}, fewer than \
-                             {NARROW_SCOPE_SEGMENTS}",
+                             {NARROW_SCOPE_SEGMENTS_MIN}",
                             if segments == 1 { "" } else { "s" },
                         ),
                     );
@@ -76,23 +74,24 @@ pub fn escalations(intent: &Intent, evidence: &Evidence, rules: &Rules) -> Vec<F
     found
 }
 
-/// True for a database, storage or network, and for a service named after a database.
-fn holds_what_cannot_come_back(intent: &Intent) -> bool {
+/// True for a database, storage or network, and for a service named after a database: what a delete
+/// takes is not restored by creating it again.
+fn is_irreplaceable(intent: &Intent) -> bool {
     match Category::of(intent) {
         Category::Database | Category::Network => true,
         Category::Compute | Category::Security | Category::Default => false,
     }
 }
 
-/// The larger of the deletes and replaces declared and those seen, this one among them.
+/// The larger of the declared and the seen number, this one included.
 fn deletes_in_change_set(intent: &Intent, evidence: &Evidence) -> u32 {
     let seen = evidence.change_set.deletes.saturating_add(1);
     let declared = intent.change_set.as_ref().and_then(|set| set.deletes);
     declared.map_or(seen, |declared| declared.max(seen))
 }
 
-/// What is destroyed, in a word or two.
-fn thing(intent: &Intent) -> String {
+/// What is destroyed, in words.
+fn target(intent: &Intent) -> String {
     match &intent.kind {
         IntentKind::ProvisionResource { resource_type, .. } => resource_type.as_str().to_owned(),
         IntentKind::GrantAccess { .. } => "grant".to_owned(),

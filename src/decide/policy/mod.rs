@@ -1,4 +1,4 @@
-//! Hard rules: what they forbid and what they send to a person, whatever the risk (rules.md 8).
+//! Policies: what they deny and what they escalate, whatever the risk (rules.md 8).
 
 mod built_in;
 
@@ -8,26 +8,24 @@ use super::evidence::Evidence;
 use super::intent::Intent;
 use super::rules::Rules;
 
-/// What the policies say about one intent; each list in the order of the policies.
+/// Each list in the order of the policies.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Findings {
-    /// Policies that forbid it. A policy that could not be evaluated is one of them.
+    /// Policies that deny. A policy that could not be evaluated is one of them.
     pub violations: Vec<Finding>,
-    /// Policies that want a person to decide.
     pub escalations: Vec<Finding>,
 }
 
-/// One policy that applies.
+/// A policy that applies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// Its stable id, kebab-case.
+    /// A stable id, kebab-case.
     pub policy: Cow<'static, str>,
     /// Why it applies, with its numbers: lower case, without a final stop.
     pub reason: String,
 }
 
-/// Asks every policy in force.
-pub fn judge(intent: &Intent, evidence: &Evidence, rules: &Rules) -> Findings {
+pub fn evaluate(intent: &Intent, evidence: &Evidence, rules: &Rules) -> Findings {
     Findings {
         violations: Vec::new(),
         escalations: built_in::escalations(intent, evidence, rules),

@@ -1,24 +1,22 @@
-//! Several opinions on one probability, weighted: a mixture (linear pool).
+//! Several estimates of one probability, weighted: a mixture (linear opinion pool).
 
-/// One opinion and its share.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Part {
-    /// Share of the blend, 0 to 1; those of a blend add up to 1.
+pub struct Estimate {
+    /// 0 to 1; the weights of a mixture add up to 1.
     pub weight: f64,
-    /// Its expected probability.
     pub mean: f64,
-    /// Its variance.
     pub variance: f64,
 }
 
-/// Mean and variance of the mixture. Parts that disagree add to the variance: `sum of w (v + (m - M)^2)`.
-pub fn blend(parts: &[Part]) -> (f64, f64) {
-    let mean = parts
+/// Mean and variance of the mixture: `sum of w m`, and `sum of w (v + (m - M)^2)`, to which estimates
+/// that disagree add.
+pub fn blend(estimates: &[Estimate]) -> (f64, f64) {
+    let mean = estimates
         .iter()
-        .fold(0.0, |sum, part| sum + part.weight * part.mean);
-    let variance = parts.iter().fold(0.0, |sum, part| {
-        let off = part.mean - mean;
-        sum + part.weight * (part.variance + off * off)
+        .fold(0.0, |sum, it| sum + it.weight * it.mean);
+    let variance = estimates.iter().fold(0.0, |sum, it| {
+        let off = it.mean - mean;
+        sum + it.weight * (it.variance + off * off)
     });
     (mean, variance)
 }
@@ -29,7 +27,7 @@ mod tests {
 
     #[test]
     fn one_part_alone_is_itself_to_the_bit() {
-        let part = Part {
+        let part = Estimate {
             weight: 1.0,
             mean: 1.0 / 11.0,
             variance: 0.006_887_052_341_597_796,
@@ -39,7 +37,7 @@ mod tests {
 
     #[test]
     fn disagreement_is_uncertainty() {
-        let part = |mean| Part {
+        let part = |mean| Estimate {
             weight: 0.5,
             mean,
             variance: 0.01,

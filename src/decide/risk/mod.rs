@@ -5,35 +5,34 @@ mod blend;
 mod interval;
 mod libm;
 mod smoothing;
+mod special;
 
 pub use self::interval::{Intervals, LEVEL};
 pub use self::libm::exp;
 pub use self::smoothing::smooth;
 
 use self::beta::Beta;
-use self::blend::{Part, blend};
+use self::blend::{Estimate, blend};
 use super::category::Category;
 use super::decision::{Contributions, Interval, RiskFactors, Weights};
 use super::evidence::{Counts, Evidence};
 use super::intent::Intent;
 use super::settings::Settings;
 
-/// What one category has taught, as `GET /beta-state` shows it.
+/// What was learned in one category, as `GET /beta-state` answers it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Posterior {
     /// Prior and failures.
     pub alpha: f64,
     /// Prior and successes.
     pub beta: f64,
-    /// Expected probability of failure.
+    /// Of the failure probability, like the variance.
     pub mean: f64,
-    /// Its variance.
     pub variance: f64,
-    /// Where it lies with 90 %.
     pub interval: Interval,
 }
 
-/// The posterior of `category` after `counts`. Costs up to 20 us: the interval is worked out.
+/// The posterior of `category` after `counts`. Up to 20 us, because the interval is computed.
 pub fn posterior(category: Category, counts: &Counts, settings: &Settings) -> Posterior {
     let beta = conjugate(category, counts, settings);
     let (low, high) = Intervals::default().of(beta);
@@ -50,8 +49,8 @@ pub fn posterior(category: Category, counts: &Counts, settings: &Settings) -> Po
     }
 }
 
-/// Prior and counts, added up anew each time: whole numbers do not depend on the order in which the
-/// outcomes came. A failure adds to alpha.
+/// Prior plus counts, added anew each time: sums of integers do not depend on the order of outcomes. A
+/// failure adds to alpha.
 pub fn conjugate(category: Category, counts: &Counts, settings: &Settings) -> Beta {
     let prior = settings.priors.of(category);
     let successes = counts.trials.saturating_sub(counts.failures);
@@ -64,21 +63,18 @@ pub fn conjugate(category: Category, counts: &Counts, settings: &Settings) -> Be
 /// The risk of one intent with all its parts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Risk {
-    /// The parts, as answers show them.
     pub contributions: Contributions,
-    /// Shares of the blend, as answers show them.
     pub factors: RiskFactors,
     /// What the decision uses: R, or the larger of R and S.
-    pub used: f64,
-    /// Variance of R: that of the mixture, times kappa squared.
+    pub score: f64,
+    /// Of R: that of the mixture, times kappa squared.
     pub variance: f64,
     /// The Beta with the mean and variance of the blend, before kappa.
-    shape: Beta,
+    beta: Beta,
 }
 
 impl Risk {
-    /// The risk of `intent`, which falls into `category`.
-    pub fn of(
+    pub fn new(
         intent: &Intent,
         category: Category,
         evidence: &Evidence,
@@ -91,15 +87,14 @@ impl Risk {
             hyper: 0.0,
             hmc: 0.0,
         };
-        let parts = [Part {
+        let estimates = [Estimate {
             weight: weights.conjugate,
             mean: conjugate.mean(),
             variance: conjugate.variance(),
         }];
-        let (mean, variance) = blend(&parts);
-        // The conjugate part alone has its Beta already; matching its moments would only round it.
-        let alone = weights.conjugate == 1.0;
-        let shape = if alone {
+        let (mean, variance) = blend(&estimates);
+        // Alone, the conjugate Beta is its own match; matching its moments would only round it.
+        let beta = if weights.conjugate == 1.0 {
             conjugate
         } else {
             Beta::matching(mean, variance)
@@ -113,13 +108,13 @@ impl Risk {
         let raw = (kappa * mean).min(1.0);
         let smoothed = smooth(evidence.smoothed, raw, settings.risk.smoothing_factor);
         Self {
-            used: if settings.smoothing {
+            score: if settings.smoothing {
                 raw.max(smoothed)
             } else {
                 raw
             },
             variance: kappa * kappa * variance,
-            shape,
+            beta,
             contributions: Contributions {
                 conjugate_mean: conjugate.mean(),
                 conjugate_alpha: conjugate.alpha,
@@ -141,9 +136,9 @@ impl Risk {
         }
     }
 
-    /// Where R lies with 90 %: the interval before kappa, its ends times kappa, at most 1.
+    /// The 90 % interval of R: that of the blend, its ends times kappa, at most 1.
     pub fn interval(&self, intervals: &Intervals) -> Interval {
-        let (low, high) = intervals.of(self.shape);
+        let (low, high) = intervals.of(self.beta);
         let kappa = self.contributions.context_multiplier;
         Interval {
             level: LEVEL,

@@ -2,7 +2,8 @@
 
 use crate::number::Probability;
 
-/// S: `factor` of the average so far and the rest of the new risk; the first risk is its own average.
+/// S, an exponential moving average: `factor` of the average so far and the rest of the new risk. The
+/// first risk is its own average.
 pub fn smooth(before: Option<Probability>, raw: f64, factor: f64) -> f64 {
     match before {
         Some(before) => factor * before.get() + (1.0 - factor) * raw,

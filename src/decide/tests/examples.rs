@@ -85,7 +85,7 @@ fn the_built_in_files_say_what_the_norm_says() {
         (ResourceType::Database, "Gold", None),
     ] {
         assert_eq!(
-            prices.of(resource_type, size).map(|price| price.get()),
+            prices.get(resource_type, size).map(|price| price.get()),
             price,
             "{size}"
         );

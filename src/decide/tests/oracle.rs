@@ -6,9 +6,9 @@ use super::{magnitude, share};
 use crate::bounded::BoundedVec;
 use crate::decide::choice::guarded_choice;
 use crate::decide::decision::{Action, Losses};
-use crate::decide::epistemic::epistemic;
+use crate::decide::epistemic::uncertainty;
 use crate::decide::intent::{Context, Forecast, HallucinationSignals, RiskLevel};
-use crate::decide::loss::{self, LossInputs};
+use crate::decide::loss::LossInputs;
 use crate::decide::risk;
 use crate::decide::risk::beta::{Beta, Tail};
 use crate::decide::rules::Rules;
@@ -130,17 +130,15 @@ fn least(losses: &Losses) -> Action {
 fn losses_and_the_choice_of_the_spec() {
     let settings = &Rules::built_in().settings;
     for case in cases("decision") {
-        let losses = loss::of(
-            &LossInputs {
-                risk: real(&case["risk"]),
-                variance: real(&case["variance"]),
-                impact: real(&case["b_mean"]),
-                predicted: real(&case["predictive_risk"]),
-                opportunity: real(&case["v_mean"]),
-                psi: real(&case["psi"]),
-            },
-            &settings.losses,
-        );
+        let inputs = LossInputs {
+            risk: real(&case["risk"]),
+            variance: real(&case["variance"]),
+            impact: real(&case["b_mean"]),
+            predicted: real(&case["predictive_risk"]),
+            opportunity: real(&case["v_mean"]),
+            psi: real(&case["psi"]),
+        };
+        let losses = inputs.losses(&settings.losses);
         check(
             "loss of approving",
             &case,
@@ -192,7 +190,7 @@ fn losses_and_the_choice_of_the_spec() {
 }
 
 #[test]
-fn doubt_from_its_three_sides() {
+fn epistemic_uncertainty() {
     let settings = &Rules::built_in().settings.epistemic;
     for case in cases("epistemic") {
         // A hallucination risk h is an entropy of 2 h; a forecast uncertainty u a confidence of 1 - u.
@@ -213,7 +211,7 @@ fn doubt_from_its_three_sides() {
             }),
             ..Context::default()
         };
-        let found = epistemic(&context, case["history_len"].as_u64().unwrap(), settings);
+        let found = uncertainty(&context, case["history_len"].as_u64().unwrap(), settings);
         check(
             "sparsity",
             &case,
