@@ -205,6 +205,10 @@ impl<T> Part<T> {
         }
     }
 
+    pub fn malformed(&self) -> PartError {
+        PartError::Malformed(self.name)
+    }
+
     pub fn missing(self) -> PartError {
         PartError::Missing(self.name)
     }

@@ -34,7 +34,7 @@ use crate::store::ReadError;
 use crate::tenant::schema::RowError;
 
 /// Where a line goes: the file or section, and the line with its end.
-pub type Out<'a> = &'a mut dyn FnMut(&'static str, &[u8]) -> io::Result<()>;
+pub type Sink<'a> = &'a mut dyn FnMut(&'static str, &[u8]) -> io::Result<()>;
 
 /// Why an export ends early.
 #[derive(Debug, Error)]

@@ -16,17 +16,16 @@
 
 use std::collections::{HashMap, HashSet};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
-
-use super::ndjson::{hex, json};
+use super::ndjson::hex;
 use super::tenant::LogEntry;
-use super::{ExportError, Out, StoredTenant};
+use super::{ExportError, Sink, StoredTenant};
 use crate::decide::conjugate;
 use crate::id::Sequence;
+use crate::tenant::facts::{self, EntryType};
 use crate::tenant::schema::RowKey;
 use crate::time::Timestamp;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 /// One table of the script.
 pub struct Section {
@@ -85,15 +84,15 @@ pub struct Script {
 }
 
 impl Script {
-    /// Writes a whole tenant; `told` hears of every entry that is done.
+    /// Writes a whole tenant; calls `progress` with the number of entries done.
     pub fn write(
         &mut self,
         tenant: &StoredTenant<'_>,
-        out: Out<'_>,
-        told: &mut dyn FnMut(u64),
+        out: Sink<'_>,
+        progress: &mut dyn FnMut(u64),
     ) -> Result<(), ExportError> {
         let tenant_id = tenant.state.id.to_string();
-        let account = tenant.account_row();
+        let account = tenant.account();
         Row::new()
             .text(&tenant_id)
             .text(&account.name)
@@ -123,41 +122,41 @@ impl Script {
                 .moment(row.updated_at)
                 .end(out, BETA_STATE)?;
         }
-        self.entries(tenant, &tenant_id, out, told)
+        self.entries(tenant, &tenant_id, out, progress)
     }
 
     fn entries(
         &mut self,
         tenant: &StoredTenant<'_>,
         tenant_id: &str,
-        out: Out<'_>,
-        told: &mut dyn FnMut(u64),
+        out: Sink<'_>,
+        progress: &mut dyn FnMut(u64),
     ) -> Result<(), ExportError> {
         // Upstream's numbers of this tenant's intents.
         let mut numbers = HashMap::new();
         let (mut outcomes, mut done) = (0, 0);
-        tenant.entries(&mut |step| {
-            if step.entry.kind == "decision" {
-                let kept = tenant.state.intents().get(step.sequence).is_some();
-                let id = self.intent_id(step, kept);
+        tenant.entries(&mut |entry| {
+            if EntryType::of(&entry.parsed) == Some(EntryType::Decision) {
+                let kept = tenant.state.intents().get(entry.sequence).is_some();
+                let id = self.intent_id(entry, kept);
                 if kept {
                     let number = next(&mut self.intents, INTENTS)?;
-                    numbers.insert(step.sequence, number);
-                    intent(tenant, tenant_id, step, number, &id, out)?;
+                    numbers.insert(entry.sequence, number);
+                    intent(tenant, tenant_id, entry, number, &id, out)?;
                 }
-                decision(tenant, tenant_id, step, &id, out)?;
+                decision(tenant, tenant_id, entry, &id, out)?;
             }
-            if let Some(row) = tenant.state.outcomes().get(step.sequence) {
+            if let Some(row) = tenant.state.outcomes().get(entry.sequence) {
                 outcomes += 1;
                 let number = next(&mut self.outcomes, OUTCOMES)?;
                 let intent = numbers.get(&row.intent).copied();
-                let intent = intent.ok_or_else(|| orphan(tenant, step.sequence))?;
+                let intent = intent.ok_or_else(|| orphan(tenant, entry.sequence))?;
                 Row::new()
                     .number(number)
                     .number(intent)
                     .boolean(row.success)
-                    .option(step.text("recorded_by"), Row::text)
-                    .option(step.text("notes"), Row::text)
+                    .option(entry.text(facts::RECORDED_BY), Row::text)
+                    .option(entry.text(facts::NOTES), Row::text)
                     .moment(row.recorded_at)
                     .option(
                         row.idempotency_key.map(|name| name.to_string()),
@@ -166,7 +165,7 @@ impl Script {
                     .end(out, OUTCOMES)?;
             }
             done += 1;
-            told(done);
+            progress(done);
             Ok(())
         })?;
         if numbers.len() < tenant.state.intents().count()
@@ -179,9 +178,9 @@ impl Script {
 
     /// The intent's id, or, where another intent has that one or it was erased, its decision's.
     /// Only an intent that is `kept` needs one that no other has.
-    fn intent_id(&mut self, step: &LogEntry, kept: bool) -> String {
-        let decision = step.entry.decision_id.to_string();
-        let own = step.text("deterministic_id").map(printable);
+    fn intent_id(&mut self, entry: &LogEntry, kept: bool) -> String {
+        let decision = entry.parsed.decision_id.to_string();
+        let own = entry.text(facts::DETERMINISTIC_ID).map(printable);
         let spare = (1..).map(|n| match n {
             1 => decision.clone(),
             n => format!("{decision}-{n}"),
@@ -215,16 +214,16 @@ fn next(last: &mut u32, table: &'static str) -> Result<u32, ExportError> {
 fn intent(
     tenant: &StoredTenant<'_>,
     tenant_id: &str,
-    step: &LogEntry,
+    entry: &LogEntry,
     number: u32,
     id: &str,
-    out: Out<'_>,
+    out: Sink<'_>,
 ) -> Result<(), ExportError> {
-    let Some(row) = tenant.state.intents().get(step.sequence) else {
+    let Some(row) = tenant.state.intents().get(entry.sequence) else {
         return Ok(());
     };
-    let request = json(tenant, step, "request")?;
-    let canonical = json(tenant, step, "intent")?;
+    let request = entry.json(facts::REQUEST)?;
+    let canonical = entry.json(facts::INTENT)?;
     let payload = request
         .as_ref()
         .map_or("{\"erased\": true}", |json| json.get());
@@ -245,30 +244,30 @@ fn intent(
 fn decision(
     tenant: &StoredTenant<'_>,
     tenant_id: &str,
-    step: &LogEntry,
+    entry: &LogEntry,
     id: &str,
-    out: Out<'_>,
+    out: Sink<'_>,
 ) -> Result<(), ExportError> {
-    let entry = &step.entry;
-    let number = |name| entry.field(name).and_then(Value::as_f64);
-    let text = |name| entry.field(name).and_then(Value::as_str);
-    let absent = |what| tenant.damaged("entry", step.sequence, what);
-    let risk = number("risk_score").ok_or_else(|| absent("a decision without a risk"))?;
-    let action = text("action").ok_or_else(|| absent("a decision without an action"))?;
-    let counterfactual = json(tenant, step, "counterfactual")?;
+    let parsed = &entry.parsed;
+    let absent = |what| tenant.damaged("entry", entry.sequence, what);
+    let risk = facts::RISK_SCORE.read(parsed);
+    let risk = risk.ok_or_else(|| absent("a decision without a risk"))?;
+    let action = facts::ACTION.read(parsed);
+    let action = action.ok_or_else(|| absent("a decision without an action"))?;
+    let counterfactual = entry.json(facts::COUNTERFACTUAL)?;
     Row::new()
-        .text(&entry.decision_id.to_string())
+        .text(&parsed.decision_id.to_string())
         .text(tenant_id)
         .text(id)
-        .moment(entry.at)
+        .moment(parsed.at)
         .float(risk)
-        .text(action)
-        .text(step.text("justification").unwrap_or("(erased)"))
-        .option(number("memory_success_rate"), Row::float)
-        .option(number("memory_weight"), Row::float)
+        .text(action.as_str())
+        .text(entry.text(facts::JUSTIFICATION).unwrap_or("(erased)"))
+        .option(facts::MEMORY_SUCCESS_RATE.read(parsed), Row::float)
+        .option(facts::MEMORY_WEIGHT.read(parsed), Row::float)
         .option(counterfactual, |line, json| line.text(json.get()))
-        .option(text("trace_id"), Row::text)
-        .text(&STANDARD.encode(entry.signature))
+        .option(facts::TRACE_ID.read(parsed), |line, id| line.text(&id))
+        .text(&STANDARD.encode(parsed.signature))
         .end(out, AUDIT_LOG)
 }
 
@@ -342,7 +341,7 @@ impl Row {
         }
     }
 
-    pub(super) fn end(mut self, out: Out<'_>, section: &'static str) -> Result<(), ExportError> {
+    pub(super) fn end(mut self, out: Sink<'_>, section: &'static str) -> Result<(), ExportError> {
         self.0.push('\n');
         Ok(out(section, self.0.as_bytes())?)
     }

@@ -1,11 +1,15 @@
 //! One tenant, read and checked as far as its rows can be checked against each other.
 
+use serde_json::Value;
+use serde_json::value::RawValue;
+
 use super::{ExportError, OpeningState};
 use crate::audit::verify::{ParsedEntry, leaf_hash, tree_root};
 use crate::audit::{Hash, Opening};
 use crate::id::{Sequence, TenantId};
 use crate::store::{Claim, ENTRIES, Head, ReadError, Reader, open_envelope};
 use crate::tenant::Tenant;
+use crate::tenant::facts::{Json, Part, PartError};
 use crate::tenant::lifecycle::AccountRow;
 use crate::tenant::schema::{Row, RowKey, USAGE_LOGS};
 use crate::tenant::usage::UsageLogRow;
@@ -21,22 +25,56 @@ pub struct StoredTenant<'a> {
     reader: &'a Reader,
 }
 
-/// One entry with what is behind it.
+/// One entry of the audit log with its opening.
 pub(super) struct LogEntry {
     pub sequence: Sequence,
     /// The exact bytes.
     pub bytes: Vec<u8>,
-    pub entry: ParsedEntry,
+    pub parsed: ParsedEntry,
     pub leaf: Hash,
     pub opening: Option<Opening>,
-    pub opened: OpeningState,
+    pub opening_state: OpeningState,
 }
 
 impl LogEntry {
-    /// A part of the opening as text.
-    pub fn text(&self, name: &str) -> Option<&str> {
-        std::str::from_utf8(self.opening.as_ref()?.part(name)?).ok()
+    pub fn text(&self, part: Part<String>) -> Option<&str> {
+        part.read(self.opening.as_ref()?)
     }
+
+    /// A part that is JSON, on one line and otherwise to the letter.
+    pub fn json<T>(&self, part: Part<Json<T>>) -> Result<Option<Box<RawValue>>, ExportError> {
+        let malformed = part.malformed();
+        let text = self.opening.as_ref().map(|opening| part.text(opening));
+        let text = text.transpose().map_err(|why| self.damaged(why))?.flatten();
+        let json = text.map(|text| RawValue::from_string(one_line(text)));
+        json.transpose().map_err(|_| self.damaged(malformed))
+    }
+
+    /// A part that is JSON, whatever is in it.
+    pub fn value<T>(&self, part: Part<Json<T>>) -> Result<Option<Value>, ExportError> {
+        let value = self.opening.as_ref().map(|opening| part.value(opening));
+        let value = value.transpose().map_err(|why| self.damaged(why))?;
+        Ok(value.flatten())
+    }
+
+    fn damaged(&self, why: PartError) -> ExportError {
+        ExportError::damaged(self.parsed.tenant, "opening", self.sequence, why)
+    }
+}
+
+/// JSON without the white space between its tokens. Numbers keep their spelling and members their
+/// order.
+fn one_line(json: &str) -> String {
+    let (mut inside, mut escaped) = (false, false);
+    let keep = |c: &char| {
+        if inside {
+            (inside, escaped) = (escaped || *c != '"', !escaped && *c == '\\');
+            return true;
+        }
+        inside = *c == '"';
+        !matches!(c, ' ' | '\t' | '\n' | '\r')
+    };
+    json.chars().filter(keep).collect()
 }
 
 impl<'a> StoredTenant<'a> {
@@ -60,7 +98,7 @@ impl<'a> StoredTenant<'a> {
         Ok(tenant)
     }
 
-    pub(super) fn account_row(&self) -> &AccountRow {
+    pub(super) fn account(&self) -> &AccountRow {
         &self.state.account().expect("it was founded").row
     }
 
@@ -121,19 +159,18 @@ impl<'a> StoredTenant<'a> {
         let damaged = |what, why: &dyn std::fmt::Display| {
             ExportError::damaged(self.state.id, what, sequence, why.to_string())
         };
-        let entry = ParsedEntry::parse(&bytes).map_err(|why| damaged("entry", &why))?;
-        if entry.tenant != self.state.id || entry.sequence != sequence {
+        let parsed = ParsedEntry::parse(&bytes).map_err(|why| damaged("entry", &why))?;
+        if parsed.tenant != self.state.id || parsed.sequence != sequence {
             return Err(damaged("entry", &"it is the entry of another place"));
         }
         let opening = self.reader.opening(self.state.id, sequence)?;
         let opening = opening.map(|bytes| Opening::decode(&bytes)).transpose();
         let opening = opening.map_err(|why| damaged("opening", &why))?;
         if let Some(opening) = &opening {
-            entry
-                .check_opening(opening)
-                .map_err(|why| damaged("opening", &why))?;
+            let checked = parsed.check_opening(opening);
+            checked.map_err(|why| damaged("opening", &why))?;
         }
-        let opened = match (&opening, entry.commitments().next()) {
+        let opening_state = match (&opening, parsed.commitments().next()) {
             (Some(_), _) => OpeningState::Kept,
             (None, Some(_)) => OpeningState::Erased,
             (None, None) => OpeningState::None,
@@ -142,9 +179,9 @@ impl<'a> StoredTenant<'a> {
             sequence,
             leaf: leaf_hash(&bytes),
             bytes,
-            entry,
+            parsed,
             opening,
-            opened,
+            opening_state,
         })
     }
 
@@ -173,5 +210,16 @@ impl<'a> StoredTenant<'a> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn white_space_goes_between_tokens_only() {
+        let json = "{\n \"a\\\" b\" :\t[ 1.50 , \"\\\\\" , \"x  y\\n\" ]\r\n}";
+        assert_eq!(one_line(json), "{\"a\\\" b\":[1.50,\"\\\\\",\"x  y\\n\"]}");
     }
 }

@@ -63,10 +63,10 @@ fn founded(folder: &TempDir) -> Store {
 fn append(store: &Store, rows: Vec<Op<'static>>, change: impl FnOnce(&mut Vec<u8>, &mut Head)) {
     let claim = store.claim(TENANT).unwrap().unwrap();
     let reader = store.reader();
-    let kept = StoredTenant::new(TENANT, claim, &reader).unwrap();
-    let head = &kept.head;
+    let tenant = StoredTenant::new(TENANT, claim, &reader).unwrap();
+    let head = &tenant.head;
     let mut log = Log::resume(
-        kept.account_row().log.clone(),
+        tenant.account().log.clone(),
         TENANT,
         head.log_base,
         head.sequence.get() + 1,
@@ -94,8 +94,8 @@ type Written = BTreeMap<&'static str, String>;
 /// Both exports of the tenant.
 fn exported(store: &Store) -> Result<(Written, Written), ExportError> {
     let reader = store.reader();
-    let kept = |_| StoredTenant::new(TENANT, store.claim(TENANT).unwrap().unwrap(), &reader);
-    let written = |write: &mut dyn FnMut(super::Out<'_>) -> Result<(), ExportError>| {
+    let tenant = |_| StoredTenant::new(TENANT, store.claim(TENANT).unwrap().unwrap(), &reader);
+    let written = |write: &mut dyn FnMut(super::Sink<'_>) -> Result<(), ExportError>| {
         let mut written = Written::new();
         write(&mut |name, line| {
             let text = std::str::from_utf8(line).unwrap();
@@ -104,8 +104,8 @@ fn exported(store: &Store) -> Result<(Written, Written), ExportError> {
         })
         .map(|()| written)
     };
-    let lines = written(&mut |out| ndjson::write(&kept(())?, out, &mut |_| {}))?;
-    let rows = written(&mut |out| Script::default().write(&kept(())?, out, &mut |_| {}))?;
+    let lines = written(&mut |out| ndjson::write(&tenant(())?, out, &mut |_| {}))?;
+    let rows = written(&mut |out| Script::default().write(&tenant(())?, out, &mut |_| {}))?;
     Ok((lines, rows))
 }
 
@@ -116,7 +116,7 @@ fn the_name_secret_is_in_no_file() {
     let claim = store.claim(TENANT).unwrap().unwrap();
     let secret = StoredTenant::new(TENANT, claim, &store.reader())
         .unwrap()
-        .account_row()
+        .account()
         .name_secret;
     let (lines, rows) = exported(&store).unwrap();
     let all = lines
@@ -177,8 +177,8 @@ fn what_does_not_add_up_ends_the_export_and_is_named() {
         let store = founded(&folder);
         append(&store, Vec::new(), change);
         let error = exported(&store).unwrap_err().to_string();
-        let told = words.iter().all(|word| error.contains(word));
-        assert!(told && error.contains(&TENANT.to_string()), "{error}");
+        let named = words.iter().all(|word| error.contains(word));
+        assert!(named && error.contains(&TENANT.to_string()), "{error}");
     };
     check(|entry, _| *entry = b"{}".to_vec(), &["entry 1"]);
     check(|entry, _| entry.push(b' '), &["entry 1", "canonical"]);
