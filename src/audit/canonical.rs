@@ -1,11 +1,11 @@
-//! The one text of an entry: canonical JSON (RFC 8785), without its signature to be signed and with
-//! it to be stored, written once for both.
+//! The canonical JSON (RFC 8785) of an entry: without its signature to be signed, with it to be stored.
+//! Written once for both.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-/// What every signed message begins with; no checkpoint or cosignature does.
+/// Domain separation: no checkpoint or cosignature begins like this.
 const DOMAIN: &str = "arf-audit/record/v1\n";
 
 /// The member that holds the signature.
@@ -14,8 +14,8 @@ pub(super) const SIGNATURE: &str = "sig";
 /// The largest number that JSON carries between all readers (RFC 7493, section 2.2).
 const MAX_EXACT: f64 = 9_007_199_254_740_991.0;
 
-/// Whether canonical JSON keeps every number in this value. A float beyond ±(2^53 − 1) is refused
-/// with the integers: below 10^21 it is written like one.
+/// True if canonical JSON keeps every number in this value. Floats beyond ±(2^53 − 1) are refused like
+/// integers: below 10^21 they are written like one.
 pub(super) fn is_exact(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(_) | Value::String(_) => true,
@@ -27,26 +27,24 @@ pub(super) fn is_exact(value: &Value) -> bool {
     }
 }
 
-/// Whether an entry may have a member of this name: lower-case ASCII letters, digits and `_`. Such
-/// names need no escape, and their order as bytes is the order that RFC 8785 asks for.
+/// Lower-case ASCII letters, digits and `_`: such names need no escape, and their order as bytes is
+/// that of RFC 8785.
 pub(super) fn is_field_name(name: &str) -> bool {
     let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
     !name.is_empty() && name.bytes().all(allowed)
 }
 
-/// An entry to which only the signature is missing.
-pub(super) struct Unsigned {
-    /// The message to sign: domain, log, and from `start` the entry.
+pub(super) struct UnsignedEntry {
+    /// Domain, log, and from `start` the entry.
     message: Vec<u8>,
     start: usize,
-    /// Where in the message the signature's member belongs.
+    /// Where in the message the signature's member goes.
     gap: usize,
 }
 
-impl Unsigned {
-    /// The entry with these members in the log named `origin`. They come in the order of their
-    /// names, which are [field names](is_field_name), and one that sorts after the signature's is
-    /// among them.
+impl UnsignedEntry {
+    /// The entry with these members in the log `origin`. The names are [field names](is_field_name), in
+    /// order, and one of them sorts after the signature's.
     pub(super) fn write<'a>(
         origin: &str,
         members: impl Iterator<Item = (&'a str, &'a Value)>,
@@ -67,8 +65,9 @@ impl Unsigned {
             message.push(b'"');
             message.extend(name.as_bytes());
             message.extend(b"\":");
-            serde_json_canonicalizer::to_writer(value, &mut message)
-                .expect("a value of JSON has a canonical text, and memory takes it");
+            serde_json_canonicalizer::to_writer(value, &mut message).expect(
+                "every JSON value has a canonical form, and writing to memory does not fail",
+            );
         }
         message.push(b'}');
         let gap = gap.expect("every entry has `v`, which sorts after its signature");
@@ -79,13 +78,12 @@ impl Unsigned {
         }
     }
 
-    /// What the signature is over: `"arf-audit/record/v1\n"` ‖ origin ‖ `"\n"` ‖ the entry without
-    /// it.
+    /// What is signed: `"arf-audit/record/v1\n"` ‖ origin ‖ `"\n"` ‖ the entry without its signature.
     pub(super) fn message(&self) -> &[u8] {
         &self.message
     }
 
-    /// The bytes of the entry with this signature in its place.
+    /// The bytes of the entry with this signature.
     pub(super) fn signed(&self, signature: &[u8; 64]) -> Vec<u8> {
         let (before, after) = self.message.split_at(self.gap);
         let (_, before) = before.split_at(self.start);
@@ -134,7 +132,7 @@ mod tests {
         ) {
             members.remove(SIGNATURE);
             members.insert("v".to_owned(), json!(1));
-            let unsigned = Unsigned::write("log", members.iter().map(|(k, v)| (k.as_str(), v)));
+            let unsigned = UnsignedEntry::write("log", members.iter().map(|(k, v)| (k.as_str(), v)));
             let alone = serde_json_canonicalizer::to_vec(&members).unwrap();
             let message = [b"arf-audit/record/v1\nlog\n".as_slice(), &alone].concat();
             prop_assert_eq!(unsigned.message(), message);
@@ -192,7 +190,8 @@ mod tests {
     #[test]
     fn members_are_written_in_order_around_the_signature() {
         let members = BTreeMap::from([("a", json!(1)), ("tea", json!([])), ("z", json!(null))]);
-        let unsigned = Unsigned::write("o", members.iter().map(|(name, value)| (*name, value)));
+        let unsigned =
+            UnsignedEntry::write("o", members.iter().map(|(name, value)| (*name, value)));
         let signed = String::from_utf8(unsigned.signed(&[0; 64])).unwrap();
         assert_eq!(
             signed,

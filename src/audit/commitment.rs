@@ -1,24 +1,23 @@
-//! Commitments: an entry fixes a text without showing it, and forgets it when the salt is erased.
+//! Commitments: an entry fixes a text without revealing it, for ever once the salt is erased.
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
 use super::tree::Hash;
 
-/// What every commitment's message begins with; no other message of ours does.
+/// Domain separation: no other message begins like this.
 const DOMAIN: &[u8] = b"arf-audit/field/v1\n";
 
-/// The salts of one opening, from its seed. Each part has a salt of its own, so one part can be
-/// shown to somebody without helping them guess another.
+/// The salts of one opening, derived from its seed. Each part has its own, so that revealing one part
+/// does not help to guess another.
 pub struct Salts(Hmac<Sha256>);
 
 impl Salts {
-    /// The salts that come from this seed.
     pub fn new(seed: &[u8; 32]) -> Self {
         Self(keyed(seed))
     }
 
-    /// The salt of the part with this name: HMAC-SHA-256(seed, name).
+    /// HMAC-SHA-256(seed, name).
     pub fn salt(&self, name: &str) -> [u8; 32] {
         self.0
             .clone()
@@ -29,8 +28,8 @@ impl Salts {
     }
 }
 
-/// Commits to a part: HMAC-SHA-256(salt, `"arf-audit/field/v1\n"` ‖ name ‖ `"\n"` ‖ value).
-/// Names have no line feed, so no two parts have the same message.
+/// HMAC-SHA-256(salt, `"arf-audit/field/v1\n"` ‖ name ‖ `"\n"` ‖ value). Names have no line feed, so no
+/// two parts have the same message.
 pub fn commitment(salt: &[u8; 32], name: &str, value: &[u8]) -> Hash {
     keyed(salt)
         .chain_update(DOMAIN)

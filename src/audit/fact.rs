@@ -1,4 +1,4 @@
-//! What an entry says, before it is numbered and signed.
+//! A fact: what an entry says, before it is numbered and signed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,10 +6,10 @@ use std::fmt;
 use serde_json::Value;
 
 use super::canonical::{is_exact, is_field_name};
-use super::entry::is_common;
+use super::entry::is_common_member;
 
-/// A statement of one kind: fields that everybody may read, and private parts that the entry only
-/// commits to. Names are chosen in code, never by a caller.
+/// Public fields, and private parts that the entry only commits to. Names come from code, never from a
+/// caller.
 #[derive(Clone, PartialEq)]
 pub struct Fact {
     pub(super) kind: &'static str,
@@ -18,7 +18,7 @@ pub struct Fact {
 }
 
 impl Fact {
-    /// A fact of this kind, the entry's `type`, that says nothing yet.
+    /// The kind is the entry's `type`.
     pub fn new(kind: &'static str) -> Self {
         Self {
             kind,
@@ -27,17 +27,17 @@ impl Fact {
         }
     }
 
-    /// Says that `name` is `value`; a value that is absent is null in the entry. Give a float only
-    /// where it is finite: `serde_json` makes null of every other.
+    /// Adds a public field; an absent value is null in the entry. Floats have to be finite: `serde_json`
+    /// makes others null.
     ///
     /// # Panics
     ///
-    /// If the name is one that every entry has, not lower-case ASCII, or said before; or if a
-    /// number in the value is beyond ±(2^53 − 1), where canonical JSON would round it.
+    /// If the name is one that every entry has, not lower-case ASCII, or a duplicate; or if a number in
+    /// the value is beyond ±(2^53 − 1), where canonical JSON would round it.
     pub fn field(mut self, name: &'static str, value: impl Into<Value>) -> Self {
         let value = value.into();
         assert!(
-            is_field_name(name) && !is_common(name),
+            is_field_name(name) && !is_common_member(name),
             "`{name}` cannot be a fact's field"
         );
         assert!(
@@ -45,16 +45,16 @@ impl Fact {
             "`{name}` has a number that JSON would round"
         );
         let before = self.fields.insert(name, value);
-        assert!(before.is_none(), "`{name}` is said twice");
+        assert!(before.is_none(), "`{name}` is a duplicate");
         self
     }
 
-    /// Commits to exactly these bytes under `name` and leaves the bytes to the opening.
+    /// Adds a private part: the entry commits to exactly these bytes, and the opening has them.
     ///
     /// # Panics
     ///
-    /// If the name is not lower-case ASCII of at most 255 bytes, or was used before; or if the
-    /// bytes are 4 GiB or more.
+    /// If the name is not lower-case ASCII of at most 255 bytes, or a duplicate; or if there are 4 GiB or
+    /// more.
     pub fn private(mut self, name: &'static str, bytes: impl Into<Vec<u8>>) -> Self {
         let bytes = bytes.into();
         assert!(
@@ -67,13 +67,13 @@ impl Fact {
         );
         assert!(
             self.private.iter().all(|(other, _)| *other != name),
-            "`{name}` is given twice"
+            "`{name}` is a duplicate"
         );
         self.private.push((name, bytes));
         self
     }
 
-    /// The same if there is anything to commit to; otherwise the entry does not mention `name`.
+    /// Absent bytes leave no commitment.
     pub fn private_opt(self, name: &'static str, bytes: Option<impl Into<Vec<u8>>>) -> Self {
         match bytes {
             Some(bytes) => self.private(name, bytes),

@@ -1,4 +1,4 @@
-//! Who signs: the node's Ed25519 key (RFC 8032), its public half and the short name entries carry.
+//! The node's signing key (Ed25519, RFC 8032), its public key, and the key's id in entries.
 
 use std::fmt;
 
@@ -8,12 +8,11 @@ use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-/// Bytes that are no point of the curve, or text that is not such bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("must be an Ed25519 public key: 32 bytes in base64")]
-pub struct NotAKey;
+pub struct PublicKeyError;
 
-/// A secret signing key. It is wiped from memory when dropped and never printed.
+/// Wiped from memory when dropped, and never printed.
 pub struct Signer {
     key: SigningKey,
     public: PublicKey,
@@ -21,7 +20,6 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// The key with this secret seed.
     pub fn from_seed(seed: &[u8; 32]) -> Self {
         let key = SigningKey::from_bytes(seed);
         let public = PublicKey(key.verifying_key());
@@ -32,17 +30,15 @@ impl Signer {
         }
     }
 
-    /// What others verify its signatures with.
     pub fn public_key(&self) -> PublicKey {
         self.public
     }
 
-    /// The name of this key in entries.
     pub fn kid(&self) -> Kid {
         self.kid
     }
 
-    /// Signs a message; the same message has always the same signature.
+    /// Deterministic: a message always has the same signature.
     pub(super) fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.key.sign(message).to_bytes()
     }
@@ -54,38 +50,35 @@ impl fmt::Debug for Signer {
     }
 }
 
-/// A public key: a point of the curve. Printed and read as padded base64 of its 32 bytes.
+/// A point of the curve. Printed and read as padded base64 of its 32 bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PublicKey(VerifyingKey);
 
 impl PublicKey {
-    /// The key that these bytes encode, if they encode one.
-    pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, NotAKey> {
+    pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, PublicKeyError> {
         VerifyingKey::from_bytes(bytes)
             .map(Self)
-            .map_err(|_| NotAKey)
+            .map_err(|_| PublicKeyError)
     }
 
     /// Reads padded base64.
-    pub fn parse(text: &str) -> Result<Self, NotAKey> {
-        let bytes = STANDARD.decode(text).map_err(|_| NotAKey)?;
-        Self::from_bytes(&bytes.try_into().map_err(|_| NotAKey)?)
+    pub fn parse(text: &str) -> Result<Self, PublicKeyError> {
+        let bytes = STANDARD.decode(text).map_err(|_| PublicKeyError)?;
+        Self::from_bytes(&bytes.try_into().map_err(|_| PublicKeyError)?)
     }
 
-    /// The encoded point.
     pub fn as_bytes(&self) -> &[u8; 32] {
         self.0.as_bytes()
     }
 
-    /// The name of this key in entries.
     pub fn kid(&self) -> Kid {
         let hash: [u8; 32] = Sha256::digest(self.as_bytes()).into();
         let (first, _) = hash.split_first_chunk().expect("32 bytes begin with 8");
         Kid(u64::from_be_bytes(*first))
     }
 
-    /// Whether this key signed this message. Strict: a signature has one form, keys and points of
-    /// small order are refused, so every verifier agrees (RFC 8032, 5.1.7, without cofactor).
+    /// Strict: a signature has one form, and keys and points of small order are refused, so that every
+    /// verifier agrees (RFC 8032, 5.1.7, without cofactor).
     pub fn verifies(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         self.0
             .verify_strict(message, &Signature::from_bytes(signature))
@@ -105,13 +98,13 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// The short name of a public key: the first 8 bytes of its SHA-256, printed as 16 digits of
+/// The id of a public key (JOSE's `kid`): the first 8 bytes of its SHA-256, printed as 16 digits of
 /// lower-case hex. It selects a key; it proves nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Kid(u64);
 
 impl Kid {
-    /// Reads what `Display` prints, and nothing else.
+    /// Accepts only what `Display` prints.
     pub fn parse(text: &str) -> Option<Self> {
         let kid = Self(u64::from_str_radix(text, 16).ok()?);
         (kid.to_string() == text).then_some(kid)
@@ -185,10 +178,10 @@ mod tests {
         let signer = Signer::from_seed(&[7; 32]);
         let key = signer.public_key();
         assert_eq!(PublicKey::parse(&key.to_string()), Ok(key));
-        assert_eq!(PublicKey::parse("AAAA"), Err(NotAKey));
+        assert_eq!(PublicKey::parse("AAAA"), Err(PublicKeyError));
         assert_eq!(
             PublicKey::parse(&key.to_string().replace('=', "")),
-            Err(NotAKey)
+            Err(PublicKeyError)
         );
         let kid = signer.kid().to_string();
         assert_eq!(Kid::parse(&kid), Some(key.kid()));

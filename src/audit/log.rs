@@ -1,16 +1,16 @@
-//! One tenant's log as it grows: the place where facts become entries.
+//! The log of one tenant as it grows: turns facts into entries.
 
 use std::sync::Arc;
 
-use super::entry::{Entry, Place, TooLarge};
+use super::entry::{Entry, EntryHeader, EntrySizeError};
 use super::fact::Fact;
 use super::key::Signer;
 use super::opening::Opening;
-use super::tree::{Hash, NotATree, Tree};
+use super::tree::{Hash, Tree, TreeError};
 use crate::id::{DecisionId, Sequence, TenantId};
 use crate::stamp::Stamp;
 
-/// The end of a log: all that the next entry depends on.
+/// The state that the next entry depends on.
 #[derive(Debug)]
 pub struct Log {
     origin: String,
@@ -21,8 +21,8 @@ pub struct Log {
 }
 
 impl Log {
-    /// An empty log of this [name](super::origin()), whose first entry will be `base`.
-    pub fn begin(origin: String, tenant: TenantId, base: Sequence, signer: Arc<Signer>) -> Self {
+    /// An empty log named `origin`, whose first entry will have the sequence `base`.
+    pub fn new(origin: String, tenant: TenantId, base: Sequence, signer: Arc<Signer>) -> Self {
         Self {
             origin,
             tenant,
@@ -40,7 +40,7 @@ impl Log {
         size: u64,
         range: Vec<Hash>,
         signer: Arc<Signer>,
-    ) -> Result<Self, NotATree> {
+    ) -> Result<Self, TreeError> {
         Ok(Self {
             origin,
             tenant,
@@ -50,25 +50,25 @@ impl Log {
         })
     }
 
-    /// Makes `fact` the next entry, and its private parts, if it has any, the entry's opening.
-    /// After an error the log is as before.
+    /// Appends `fact` as the next entry, with an opening if it has private parts. After an error the log is
+    /// as before.
     ///
     /// # Panics
     ///
-    /// If the stamp's sequence is not that of the next entry: the log and the engine then disagree
-    /// on what has happened, and only durable state can settle it.
+    /// If the stamp's sequence is not that of the next entry: log and engine disagree, and only a reload
+    /// from durable state helps.
     pub fn append(
         &mut self,
         fact: Fact,
         stamp: &Stamp,
-    ) -> Result<(Entry, Option<Opening>), TooLarge> {
+    ) -> Result<(Entry, Option<Opening>), EntrySizeError> {
         let index = stamp
             .sequence
             .get()
             .checked_sub(self.base.get())
             .filter(|index| *index == self.tree.size())
             .expect("sequences have no holes, and each is one entry");
-        let place = Place {
+        let header = EntryHeader {
             origin: &self.origin,
             index,
             at: stamp.at,
@@ -81,13 +81,13 @@ impl Log {
             fields,
             private,
         } = fact;
-        let opening = Opening::of(private, || stamp.derive("opening"));
-        let entry = Entry::sign(&place, kind, fields, opening.as_ref(), &self.signer)?;
+        let opening = Opening::new(private, || stamp.derive("opening"));
+        let entry = Entry::sign(&header, kind, fields, opening.as_ref(), &self.signer)?;
         self.tree.push(*entry.leaf_hash());
         Ok((entry, opening))
     }
 
-    /// The log's name, in every entry and checkpoint.
+    /// In every entry and checkpoint.
     pub fn origin(&self) -> &str {
         &self.origin
     }
@@ -97,7 +97,7 @@ impl Log {
         self.base
     }
 
-    /// How many entries there are.
+    /// In entries.
     pub fn size(&self) -> u64 {
         self.tree.size()
     }
@@ -107,8 +107,7 @@ impl Log {
         self.tree.root()
     }
 
-    /// The roots of the tree's full subtrees, the largest first: with the size, what
-    /// [`resume`](Log::resume) needs.
+    /// The roots of the tree's full subtrees, the largest first. [`resume`](Log::resume) takes them.
     pub fn range(&self) -> &[Hash] {
         self.tree.range()
     }

@@ -12,12 +12,11 @@ use thiserror::Error;
 use super::commitment::{Salts, commitment};
 use super::tree::Hash;
 
-/// Bytes that no opening encodes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("not an opening: {0}")]
-pub struct NotAnOpening(&'static str);
+pub struct OpeningError(&'static str);
 
-/// At least one part and at most 65,535, under names of their own, in the order of the fact.
+/// 1 to 65,535 parts with distinct names, in the order of the fact.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Opening {
     seed: [u8; 32],
@@ -31,8 +30,8 @@ struct Part {
 }
 
 impl Opening {
-    /// The opening of a fact's private parts; none where nothing is private.
-    pub(super) fn of(
+    /// None without private parts.
+    pub(super) fn new(
         private: Vec<(&'static str, Vec<u8>)>,
         seed: impl FnOnce() -> [u8; 32],
     ) -> Option<Self> {
@@ -47,9 +46,9 @@ impl Opening {
         })
     }
 
-    /// Reads what [`encode`](Opening::encode) writes, and nothing else: every opening has one
-    /// encoding. Any bytes may be given.
-    pub fn decode(bytes: &[u8]) -> Result<Self, NotAnOpening> {
+    /// Accepts only what [`encode`](Opening::encode) writes: every opening has one encoding. The bytes are
+    /// untrusted.
+    pub fn decode(bytes: &[u8]) -> Result<Self, OpeningError> {
         let mut rest = bytes;
         let seed = *take(&mut rest)?;
         let count = u16::from_le_bytes(*take(&mut rest)?);
@@ -58,12 +57,12 @@ impl Opening {
             let [length] = *take(&mut rest)?;
             let name = take_slice(&mut rest, usize::from(length))?;
             let name =
-                std::str::from_utf8(name).map_err(|_| NotAnOpening("a name is not UTF-8"))?;
+                std::str::from_utf8(name).map_err(|_| OpeningError("part name is not UTF-8"))?;
             if parts.iter().any(|part| part.name == name) {
-                return Err(NotAnOpening("two parts have one name"));
+                return Err(OpeningError("duplicate part name"));
             }
             let length = u32::from_le_bytes(*take(&mut rest)?);
-            let length = usize::try_from(length).map_err(|_| CUT_SHORT)?;
+            let length = usize::try_from(length).map_err(|_| UNEXPECTED_END)?;
             let bytes = take_slice(&mut rest, length)?.to_vec();
             parts.push(Part {
                 name: Cow::Owned(name.to_owned()),
@@ -71,13 +70,12 @@ impl Opening {
             });
         }
         match (parts.is_empty(), rest.is_empty()) {
-            (true, _) => Err(NotAnOpening("it has no parts")),
-            (_, false) => Err(NotAnOpening("bytes follow its last part")),
+            (true, _) => Err(OpeningError("no parts")),
+            (_, false) => Err(OpeningError("bytes after the last part")),
             _ => Ok(Self { seed, parts }),
         }
     }
 
-    /// The bytes that are stored.
     pub fn encode(&self) -> Vec<u8> {
         let length = |part: &Part| 1 + part.name.len() + 4 + part.bytes.len();
         let mut out = Vec::with_capacity(34 + self.parts.iter().map(length).sum::<usize>());
@@ -100,12 +98,10 @@ impl Opening {
         out
     }
 
-    /// The seed of the salts.
     pub fn seed(&self) -> &[u8; 32] {
         &self.seed
     }
 
-    /// The bytes of one part.
     pub fn part(&self, name: &str) -> Option<&[u8]> {
         self.parts
             .iter()
@@ -113,7 +109,7 @@ impl Opening {
             .map(|part| part.bytes.as_slice())
     }
 
-    /// The names of the parts and what an entry must say of each.
+    /// The commitments that the entry must have, by the parts' names.
     pub fn commitments(&self) -> impl Iterator<Item = (&str, Hash)> {
         let salts = Salts::new(&self.seed);
         self.parts.iter().map(move |Part { name, bytes }| {
@@ -128,16 +124,16 @@ impl fmt::Debug for Opening {
     }
 }
 
-const CUT_SHORT: NotAnOpening = NotAnOpening("it is cut short");
+const UNEXPECTED_END: OpeningError = OpeningError("unexpected end");
 
-fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Result<&'a [u8; N], NotAnOpening> {
-    let (taken, after) = rest.split_first_chunk().ok_or(CUT_SHORT)?;
+fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Result<&'a [u8; N], OpeningError> {
+    let (taken, after) = rest.split_first_chunk().ok_or(UNEXPECTED_END)?;
     *rest = after;
     Ok(taken)
 }
 
-fn take_slice<'a>(rest: &mut &'a [u8], length: usize) -> Result<&'a [u8], NotAnOpening> {
-    rest.split_off(..length).ok_or(CUT_SHORT)
+fn take_slice<'a>(rest: &mut &'a [u8], length: usize) -> Result<&'a [u8], OpeningError> {
+    rest.split_off(..length).ok_or(UNEXPECTED_END)
 }
 
 #[cfg(test)]
@@ -148,7 +144,7 @@ mod tests {
 
     fn opening(seed: [u8; 32], values: Vec<Vec<u8>>) -> Option<Opening> {
         let names = ["request", "intent", "evidence", "decision", "justification"];
-        Opening::of(names.into_iter().zip(values).collect(), || seed)
+        Opening::new(names.into_iter().zip(values).collect(), || seed)
     }
 
     proptest! {
@@ -182,27 +178,27 @@ mod tests {
         for length in 0..whole.len() {
             assert_eq!(
                 Opening::decode(&whole[..length]),
-                Err(CUT_SHORT),
+                Err(UNEXPECTED_END),
                 "{length}"
             );
         }
-        let check = |bytes: &[u8], why| assert_eq!(Opening::decode(bytes), Err(NotAnOpening(why)));
-        check(&[&whole[..], b"\0"].concat(), "bytes follow its last part");
-        check(&[0; 34], "it has no parts");
+        let check = |bytes: &[u8], why| assert_eq!(Opening::decode(bytes), Err(OpeningError(why)));
+        check(&[&whole[..], b"\0"].concat(), "bytes after the last part");
+        check(&[0; 34], "no parts");
         check(
             &[&[0; 32][..], b"\x02\0\x01a\0\0\0\0\x01a\0\0\0\0"].concat(),
-            "two parts have one name",
+            "duplicate part name",
         );
         check(
             &[&[0; 32][..], b"\x01\0\x01\xFF\0\0\0\0"].concat(),
-            "a name is not UTF-8",
+            "part name is not UTF-8",
         );
     }
 
     #[test]
     fn nothing_private_is_no_opening_and_needs_no_seed() {
         assert_eq!(
-            Opening::of(Vec::new(), || unreachable!("no seed is made")),
+            Opening::new(Vec::new(), || unreachable!("no seed is made")),
             None
         );
     }

@@ -1,10 +1,10 @@
-//! What a log is called, to us, to witnesses and in every signature.
+//! The name of a log (its origin), in every entry, checkpoint and signature.
 
-/// The digits of base32 (RFC 4648, section 6), in lower case.
+/// Base32 (RFC 4648, section 6), in lower case.
 const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
-/// The text of a log's 16 random bytes: 26 characters of lower-case base32 without padding
-/// (RFC 4648). It says nothing of the tenant: witnesses see it.
+/// 26 characters of lower-case base32 without padding, from 16 random bytes. Witnesses see it, so it
+/// reveals nothing about the tenant.
 pub fn log_id(bytes: &[u8; 16]) -> String {
     let number = u128::from_be_bytes(*bytes);
     let digit = |place: u32| (number << (5 * place)) >> 123;
@@ -13,9 +13,8 @@ pub fn log_id(bytes: &[u8; 16]) -> String {
         .collect()
 }
 
-/// The name of a log: `<service>/audit/<log id>`, also the name of its checkpoints' key.
-///
-/// `service` is a host name without scheme; a signed note (C2SP) allows no space and no `+` in it.
+/// `<service>/audit/<log id>`, also the name of the key of its checkpoints. `service` is a host name
+/// without scheme; a signed note (C2SP) allows no space and no `+` in it.
 pub fn origin(service: &str, log_id: &str) -> String {
     format!("{service}/audit/{log_id}")
 }

@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::verify::{
-    Checked, Follower, Mismatch, NotAnEntry, ParsedEntry, Strays, Unverified, Why, check_log,
+    ChainError, EntryError, HistoryError, HistoryVerifier, OpeningMismatchError, ParsedEntry,
+    SignatureError, TreeHead, verify_log,
 };
 use super::*;
 use crate::golden;
@@ -26,7 +27,7 @@ fn signer() -> Arc<Signer> {
 }
 
 fn log() -> Log {
-    Log::begin(
+    Log::new(
         origin("arf.invalid", &log_id(&[0x33; 16])),
         TENANT,
         BASE,
@@ -166,7 +167,7 @@ fn no_fact_can_say_what_every_entry_says() {
     let (entry, opening) = log().append(Fact::new("note"), &stamp(0)).unwrap();
     assert_eq!(opening, None);
     let members: BTreeMap<String, Value> = serde_json::from_slice(entry.bytes()).unwrap();
-    assert!(members.keys().all(|name| entry::is_common(name)));
+    assert!(members.keys().all(|name| entry::is_common_member(name)));
     assert_eq!(members.get("c"), Some(&json!({})));
 }
 
@@ -175,10 +176,10 @@ fn a_log_checks_and_its_root_is_that_of_the_definition() {
     for decisions in [0, 1, 6, 12] {
         let (log, entries, _) = filled(decisions);
         let bytes = entries.iter().map(Entry::bytes);
-        let checked = check_log(bytes, log.origin(), &signer().public_key());
+        let checked = verify_log(bytes, log.origin(), &signer().public_key());
         assert_eq!(
             checked,
-            Ok(Checked {
+            Ok(TreeHead {
                 size: decisions + 1,
                 root: log.root()
             })
@@ -211,7 +212,7 @@ fn a_sequence_that_is_not_the_next_stops_the_log() {
 }
 
 #[test]
-fn what_is_too_large_leaves_no_trace() {
+fn an_entry_that_is_too_large_leaves_no_trace() {
     let (mut log, ..) = filled(2);
     let (mut twin, ..) = filled(2);
     let fact = |length| Fact::new("note").field("text", "x".repeat(length));
@@ -247,11 +248,11 @@ fn an_opening_fits_its_own_entry_only() {
     check(
         &parsed[0],
         &openings[1],
-        Err(Mismatch::Unknown("request".to_owned())),
+        Err(OpeningMismatchError::Unknown("request".to_owned())),
     );
 
     let opening =
-        |seed, name: &'static str| Opening::of(vec![(name, b"A".to_vec())], || seed).unwrap();
+        |seed, name: &'static str| Opening::new(vec![(name, b"A".to_vec())], || seed).unwrap();
     let mut log = log();
     let two = Fact::new("review")
         .private("owner", "A")
@@ -262,17 +263,17 @@ fn an_opening_fits_its_own_entry_only() {
     check(
         &entry,
         &opening(seed, "owner"),
-        Err(Mismatch::Missing("reason".to_owned())),
+        Err(OpeningMismatchError::Missing("reason".to_owned())),
     );
     check(
         &entry,
         &opening(seed, "reason"),
-        Err(Mismatch::Differs("reason".to_owned())),
+        Err(OpeningMismatchError::Differs("reason".to_owned())),
     );
     check(
         &entry,
         &opening([0; 32], "owner"),
-        Err(Mismatch::Differs("owner".to_owned())),
+        Err(OpeningMismatchError::Differs("owner".to_owned())),
     );
 }
 
@@ -298,11 +299,11 @@ fn a_log_that_was_tampered_with_is_broken_at_the_first_wrong_entry() {
     let (log, entries, _) = filled(5);
     let bytes: Vec<Vec<u8>> = entries.into_iter().map(Entry::into_bytes).collect();
     let key = signer().public_key();
-    let check = |change: &dyn Fn(&mut Vec<Vec<u8>>), index, why: Why| {
+    let check = |change: &dyn Fn(&mut Vec<Vec<u8>>), index, why: ChainError| {
         let mut changed = bytes.clone();
         change(&mut changed);
-        let broken = check_log(&changed, log.origin(), &key).unwrap_err();
-        assert_eq!((broken.index, broken.why), (index, why));
+        let broken = verify_log(&changed, log.origin(), &key).unwrap_err();
+        assert_eq!((broken.index, broken.error), (index, why));
     };
     // Entry 3 of a log that differs from ours in one argument.
     let foreign = |origin: &str, tenant, base: Sequence, signer, at| {
@@ -315,19 +316,31 @@ fn a_log_that_was_tampered_with_is_broken_at_the_first_wrong_entry() {
     let place = |entry: Vec<u8>| move |log: &mut Vec<Vec<u8>>| log[3] = entry.clone();
     let origin = log.origin();
 
-    check(&|log| drop(log.remove(0)), 0, Why::OtherIndex(1));
-    check(&|log| drop(log.remove(3)), 3, Why::OtherIndex(4));
-    check(&|log| log.swap(2, 3), 2, Why::OtherIndex(3));
-    check(&|log| log.insert(2, log[1].clone()), 2, Why::OtherIndex(1));
-    check(&|log| log[4].truncate(9), 4, NotAnEntry::NotAnObject.into());
+    check(&|log| drop(log.remove(0)), 0, ChainError::OtherIndex(1));
+    check(&|log| drop(log.remove(3)), 3, ChainError::OtherIndex(4));
+    check(&|log| log.swap(2, 3), 2, ChainError::OtherIndex(3));
+    check(
+        &|log| log.insert(2, log[1].clone()),
+        2,
+        ChainError::OtherIndex(1),
+    );
+    check(&|log| log[4].truncate(9), 4, EntryError::NotAnObject.into());
     let elsewhere = foreign("else", TENANT, BASE, signer(), at);
-    check(&place(elsewhere), 3, Why::OtherLog("else".to_owned()));
+    check(
+        &place(elsewhere),
+        3,
+        ChainError::OtherLog("else".to_owned()),
+    );
     let stranger = foreign(origin, TenantId::ZERO, BASE, signer(), at);
-    check(&place(stranger), 3, Why::OtherTenant);
+    check(&place(stranger), 3, ChainError::OtherTenant);
     let rebased = foreign(origin, TENANT, BASE.next(), signer(), at);
-    check(&place(rebased), 3, Why::OtherTenant);
+    check(&place(rebased), 3, ChainError::OtherTenant);
     let forged = foreign(origin, TENANT, BASE, Arc::clone(&other), at);
-    check(&place(forged), 3, Unverified::OtherKey(other.kid()).into());
+    check(
+        &place(forged),
+        3,
+        SignatureError::OtherKey(other.kid()).into(),
+    );
     let early = foreign(
         origin,
         TENANT,
@@ -335,14 +348,14 @@ fn a_log_that_was_tampered_with_is_broken_at_the_first_wrong_entry() {
         signer(),
         Timestamp::from_micros(at.micros() - 1_000_001),
     );
-    check(&place(early), 3, Why::Earlier);
+    check(&place(early), 3, ChainError::Earlier);
 
-    let shorter = check_log(&bytes[..5], origin, &key).unwrap();
+    let shorter = verify_log(&bytes[..5], origin, &key).unwrap();
     assert_ne!(shorter.root, log.root());
     let twin = place(foreign(origin, TENANT, BASE, signer(), at));
     let mut rewritten = bytes.clone();
     twin(&mut rewritten);
-    let rewritten = check_log(&rewritten, origin, &key).unwrap();
+    let rewritten = verify_log(&rewritten, origin, &key).unwrap();
     assert_eq!(rewritten.size, log.size());
     assert_ne!(rewritten.root, log.root());
 }
@@ -352,76 +365,76 @@ fn a_log_that_was_tampered_with_is_broken_at_the_first_wrong_entry() {
 fn only_one_text_of_an_entry_is_an_entry() {
     let (_, entries, _) = filled(1);
     let text = String::from_utf8(entries[1].bytes().to_vec()).unwrap();
-    let check = |from: &str, to: &str, why: NotAnEntry| {
+    let check = |from: &str, to: &str, why: EntryError| {
         assert!(text.contains(from), "{from}");
         let error = ParsedEntry::parse(text.replacen(from, to, 1).as_bytes()).err();
         assert_eq!(error, Some(why), "{to}");
     };
-    check("{", "{ ", NotAnEntry::NotCanonical);
-    check("\"v\":1}", "\"v\":1}\n", NotAnEntry::NotCanonical);
-    check("\"rules\":1", "\"rules\":1.0", NotAnEntry::NotCanonical);
+    check("{", "{ ", EntryError::NotCanonical);
+    check("\"v\":1}", "\"v\":1}\n", EntryError::NotCanonical);
+    check("\"rules\":1", "\"rules\":1.0", EntryError::NotCanonical);
     check(
         "\"trials\":41",
         "\"trials\":41,\"trials\":41",
-        NotAnEntry::NotCanonical,
+        EntryError::NotCanonical,
     );
-    check("€", "\\u20ac", NotAnEntry::NotCanonical);
+    check("€", "\\u20ac", EntryError::NotCanonical);
     check(
         "\"type\":\"decision\",\"v\":1",
         "\"v\":1,\"type\":\"decision\"",
-        NotAnEntry::NotCanonical,
+        EntryError::NotCanonical,
     );
     check(
         "\"trials\":41",
         "\"trials\":9007199254740992",
-        NotAnEntry::Foreign("trials".to_owned()),
+        EntryError::Foreign("trials".to_owned()),
     );
     check(
         "\"action\"",
         "\"Action\"",
-        NotAnEntry::Foreign("Action".to_owned()),
+        EntryError::Foreign("Action".to_owned()),
     );
-    check("\"v\":1", "\"v\":2", NotAnEntry::Member("v"));
-    check("\"index\":1", "\"index\":-1", NotAnEntry::Member("index"));
+    check("\"v\":1", "\"v\":2", EntryError::Member("v"));
+    check("\"index\":1", "\"index\":-1", EntryError::Member("index"));
     check(
         "\"index\":1",
         "\"index\":9",
-        NotAnEntry::Member("decision_id"),
+        EntryError::Member("decision_id"),
     );
     check(
         "\"log\":\"arf",
         "\"log\":\"ARF",
-        NotAnEntry::Member("decision_id"),
+        EntryError::Member("decision_id"),
     );
     check(
         "11111111-1111",
         "11111111-1111-",
-        NotAnEntry::Member("tenant_id"),
+        EntryError::Member("tenant_id"),
     );
     check(
         "44444444-4444-4444-4444-",
         "44444444444444444444",
-        NotAnEntry::Member("caller"),
+        EntryError::Member("caller"),
     );
-    check(".123456Z\"", ".123456+00:00\"", NotAnEntry::Member("ts"));
-    check("\"kid\":\"", "\"kid\":\"0", NotAnEntry::Member("kid"));
+    check(".123456Z\"", ".123456+00:00\"", EntryError::Member("ts"));
+    check("\"kid\":\"", "\"kid\":\"0", EntryError::Member("kid"));
     check(
         "==\",\"tenant_id\"",
         "\",\"tenant_id\"",
-        NotAnEntry::Member("sig"),
+        EntryError::Member("sig"),
     );
-    check("=\"},\"caller\"", "\"},\"caller\"", NotAnEntry::Member("c"));
+    check("=\"},\"caller\"", "\"},\"caller\"", EntryError::Member("c"));
     let long = "x".repeat(MAX_ENTRY_BYTES);
-    check("decision", &long, NotAnEntry::TooLong);
+    check("decision", &long, EntryError::TooLong);
     for other in ["", "[]", "null", "{}x"] {
         assert_eq!(
             ParsedEntry::parse(other.as_bytes()).err(),
-            Some(NotAnEntry::NotAnObject)
+            Some(EntryError::NotAnObject)
         );
     }
     assert_eq!(
         ParsedEntry::parse(b"{}").err(),
-        Some(NotAnEntry::Member("sig"))
+        Some(EntryError::Member("sig"))
     );
 }
 
@@ -437,7 +450,7 @@ proptest! {
         let sig = bytes.windows(7).position(|window| window == b"\"sig\":\"").unwrap() + 7;
         let at = if in_signature { sig + place.index(88) } else { place.index(bytes.len()) };
         bytes[at] ^= 1 << bit;
-        let verified = check_log([entries[0].bytes(), &bytes], log.origin(), &signer().public_key());
+        let verified = verify_log([entries[0].bytes(), &bytes], log.origin(), &signer().public_key());
         prop_assert_eq!(verified.map_err(|broken| broken.index), Err(1));
     }
 
@@ -453,7 +466,7 @@ fn restored(prior: impl FnOnce(&Log) -> Value) -> Vec<Entry> {
     let name = origin("arf.invalid", &log_id(&[0x77; 16]));
     let base = Sequence::new(BASE.get() + 3);
     let other = Arc::new(Signer::from_seed(&[0x23; 32]));
-    let mut next = Log::begin(name, TENANT, base, other.clone());
+    let mut next = Log::new(name, TENANT, base, other.clone());
     let genesis = Fact::new("genesis")
         .field("public_key", other.public_key().to_string())
         .field("prior", prior(&log));
@@ -463,12 +476,14 @@ fn restored(prior: impl FnOnce(&Log) -> Value) -> Vec<Entry> {
     entries
 }
 
-fn follow<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Follower, Strays> {
-    let mut follower = Follower::default();
+fn verify_history<'a>(
+    entries: impl IntoIterator<Item = &'a Entry>,
+) -> Result<HistoryVerifier, HistoryError> {
+    let mut verifier = HistoryVerifier::default();
     for entry in entries {
-        follower.entry(entry.bytes())?;
+        verifier.push(entry.bytes())?;
     }
-    Ok(follower)
+    Ok(verifier)
 }
 
 #[test]
@@ -476,7 +491,7 @@ fn a_log_that_a_restore_began_is_followed_from_the_one_before_it() {
     let named =
         |log: &Log| json!({"log": log.origin(), "size": 3, "root": STANDARD.encode(log.root())});
     let entries = restored(named);
-    let followed = follow(&entries).unwrap();
+    let followed = verify_history(&entries).unwrap();
     assert_eq!(followed.size(), 2);
     let leaves: Vec<_> = entries[3..]
         .iter()
@@ -486,10 +501,10 @@ fn a_log_that_a_restore_began_is_followed_from_the_one_before_it() {
     assert_eq!(followed.last().unwrap().index, 1);
 
     // Without the founding, without an end, without a genesis, and twice the same.
-    for strays in [&[1, 2][..], &[0, 1, 3], &[0, 1, 2, 4], &[0, 1, 1], &[0, 2]] {
+    for indexes in [&[1, 2][..], &[0, 1, 3], &[0, 1, 2, 4], &[0, 1, 1], &[0, 2]] {
         assert!(
-            follow(strays.iter().map(|at| &entries[*at])).is_err(),
-            "{strays:?}"
+            verify_history(indexes.iter().map(|at| &entries[*at])).is_err(),
+            "{indexes:?}"
         );
     }
     for wrong in [
@@ -497,20 +512,23 @@ fn a_log_that_a_restore_began_is_followed_from_the_one_before_it() {
         json!({"log": "arf.invalid/audit/other", "size": 3, "root": ""}),
     ] {
         let entries = restored(|_| wrong);
-        assert_eq!(follow(&entries).unwrap_err(), Strays::OtherPrior);
+        assert_eq!(
+            verify_history(&entries).unwrap_err(),
+            HistoryError::OtherPrior
+        );
     }
 }
 
 #[test]
-fn a_follower_sees_a_changed_byte_anywhere() {
+fn a_history_verifier_sees_a_changed_byte_anywhere() {
     let (_, entries, _) = filled(2);
     for nth in 0..entries.len() {
         let whole = entries[nth].bytes();
         for at in 0..whole.len() {
             let mut changed = whole.to_vec();
             changed[at] ^= 1;
-            let mut follower = follow(&entries[..nth]).unwrap();
-            assert!(follower.entry(&changed).is_err(), "entry {nth}, byte {at}");
+            let mut verifier = verify_history(&entries[..nth]).unwrap();
+            assert!(verifier.push(&changed).is_err(), "entry {nth}, byte {at}");
         }
     }
 }

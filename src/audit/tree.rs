@@ -1,20 +1,19 @@
-//! A Merkle tree (RFC 6962, section 2.1) that only grows, held as the roots of its full subtrees.
+//! An append-only Merkle tree (RFC 6962, section 2.1), kept as the roots of its full subtrees.
 
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-/// A SHA-256 digest: of a leaf, of a node, of a whole tree; also a commitment.
+/// SHA-256 of a leaf, a node or a whole tree; also a commitment.
 pub type Hash = [u8; 32];
 
-/// A tree's size and a list of subtree roots that cannot belong together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("a tree of {size} leaves has {} full subtrees, not {subtrees}", size.count_ones())]
-pub struct NotATree {
+pub struct TreeError {
     size: u64,
     subtrees: usize,
 }
 
-/// A tree of `size` leaves: enough of it to append and to name its root, at most 64 hashes.
+/// As much of the tree as appending and the root need: at most 64 hashes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tree {
     size: u64,
@@ -23,13 +22,13 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// The tree that had this size and this [`range`](Tree::range). The count must fit the size;
-    /// whether the hashes are right only a comparison of roots can tell.
-    pub fn from_parts(size: u64, range: Vec<Hash>) -> Result<Self, NotATree> {
+    /// The tree with this size and this [`range`](Tree::range). The count must fit the size; only a
+    /// comparison of roots shows whether the hashes are right.
+    pub fn from_parts(size: u64, range: Vec<Hash>) -> Result<Self, TreeError> {
         if u64::from(size.count_ones()) == range.len() as u64 {
             Ok(Self { size, range })
         } else {
-            Err(NotATree {
+            Err(TreeError {
                 size,
                 subtrees: range.len(),
             })
@@ -38,8 +37,8 @@ impl Tree {
 
     /// Appends a leaf by its hash.
     pub fn push(&mut self, leaf: Hash) {
-        // As a carry runs through the low bits of `size + 1`, each subtree that is now full
-        // becomes the left half of the next.
+        // As a carry runs through the low bits of `size + 1`, each full subtree becomes the left half of
+        // the next.
         let full = self.size.trailing_ones() as usize;
         let lefts = self.range.split_off(self.range.len() - full);
         self.range.push(
@@ -50,17 +49,17 @@ impl Tree {
         self.size += 1;
     }
 
-    /// How many leaves there are.
+    /// In leaves.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// The roots of the full subtrees, the largest (leftmost) first; one per bit set in the size.
+    /// The roots of the full subtrees, the largest (leftmost) first: one for each bit set in the size.
     pub fn range(&self) -> &[Hash] {
         &self.range
     }
 
-    /// The Merkle tree hash; of no leaves, SHA-256 of nothing.
+    /// The Merkle tree hash; without leaves, SHA-256 of nothing.
     pub fn root(&self) -> Hash {
         let smallest_first = self.range.iter().rev().copied();
         smallest_first
@@ -69,7 +68,7 @@ impl Tree {
     }
 }
 
-/// The hash of a leaf: SHA-256(0x00 ‖ its bytes).
+/// SHA-256(0x00 ‖ leaf).
 pub fn leaf_hash(leaf: &[u8]) -> Hash {
     Sha256::new()
         .chain_update([0x00])
@@ -78,7 +77,7 @@ pub fn leaf_hash(leaf: &[u8]) -> Hash {
         .into()
 }
 
-/// The hash of a node: SHA-256(0x01 ‖ left ‖ right).
+/// SHA-256(0x01 ‖ left ‖ right).
 fn node_hash(left: &Hash, right: &Hash) -> Hash {
     Sha256::new()
         .chain_update([0x01])
@@ -149,7 +148,7 @@ mod tests {
     fn parts_that_do_not_fit_are_no_tree() {
         for (size, subtrees) in [(0, 1), (1, 0), (3, 1), (4, 2), (u64::MAX, 63)] {
             let error = Tree::from_parts(size, vec![[0; 32]; subtrees]);
-            assert_eq!(error, Err(NotATree { size, subtrees }));
+            assert_eq!(error, Err(TreeError { size, subtrees }));
         }
     }
 }

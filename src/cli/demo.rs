@@ -9,7 +9,7 @@ use super::exit::{CliError, CliResult, Exit};
 use super::output::print_line;
 use crate::api::intent::{self, ParsedIntent};
 use crate::audit::Signer;
-use crate::audit::verify::{ParsedEntry, check_log};
+use crate::audit::verify::{ParsedEntry, verify_log};
 use crate::bounded::BoundedString;
 use crate::decide::{Category, Decision, posterior};
 use crate::engine::{Config, Engine, clock};
@@ -210,7 +210,7 @@ impl Demo {
                 entries.extend(stored.map(|row| row.payload));
                 ControlFlow::Continue(())
             })?;
-            let checked = check_log(&entries, &origin, &key);
+            let checked = verify_log(&entries, &origin, &key);
             let mut openings = 0;
             for entry in &entries {
                 let Ok(parsed) = ParsedEntry::parse(entry) else {

@@ -18,7 +18,7 @@ use super::*;
 use crate::api::decision::View;
 use crate::api::problem::Code;
 use crate::api::{engine_error, intent};
-use crate::audit::verify::check_log;
+use crate::audit::verify::verify_log;
 use crate::bounded::BoundedString;
 use crate::decide::{Action, Category};
 use crate::id::{IntentId, KeyId, Sequence};
@@ -816,7 +816,7 @@ impl Node {
         let genesis: Value = serde_json::from_slice(&first.payload).unwrap();
         let entries = rows.iter().map(|(_, stored)| &stored.payload);
         let key = self.engine().signer().public_key();
-        let checked = check_log(entries, genesis["log"].as_str().unwrap(), &key).unwrap();
+        let checked = verify_log(entries, genesis["log"].as_str().unwrap(), &key).unwrap();
         assert_eq!(checked.size, model.entries);
     }
 }

@@ -242,7 +242,7 @@ impl TenantActor {
         // was made.
         let mut new_log = lifecycle::new_log_origin(&rows, stamp.sequence).map(|origin| {
             let (tenant, origin) = (self.tenant.id, origin.to_owned());
-            Log::begin(origin, tenant, stamp.sequence, signer.clone())
+            Log::new(origin, tenant, stamp.sequence, signer.clone())
         });
         let log = new_log.as_mut().or(self.log.as_mut());
         let log = log.expect("the first command of a tenant begins its log");

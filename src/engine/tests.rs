@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::audit::Fact;
-use crate::audit::verify::Follower;
+use crate::audit::verify::HistoryVerifier;
 use crate::bounded::BoundedString;
 use crate::id::Sequence;
 use crate::query::QueryError;
@@ -222,10 +222,10 @@ fn a_restored_tenant_goes_on_under_another_log_that_names_the_one_before() {
             note(&engine).await;
         }
         let reader = engine.node.store.reader();
-        let mut follower = Follower::default();
+        let mut follower = HistoryVerifier::default();
         for sequence in 0..6 {
             let entry = reader.entry(TENANT, Sequence::new(sequence)).unwrap();
-            follower.entry(&entry.unwrap()).unwrap();
+            follower.push(&entry.unwrap()).unwrap();
         }
         let head = reader.claim(TENANT).unwrap().unwrap().head;
         assert_eq!((follower.root(), follower.size()), (head.root, 2));

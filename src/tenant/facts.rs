@@ -295,7 +295,7 @@ mod tests {
             .bytes(REQUEST, b"{ }")
             .json(EVIDENCE, &evidence);
         let (tenant, signer) = (TenantId::ZERO, Signer::from_seed(&[1; 32]).into());
-        let mut log = Log::begin(
+        let mut log = Log::new(
             "arf.invalid/audit/x".into(),
             tenant,
             Sequence::FIRST,

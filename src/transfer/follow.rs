@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use thiserror::Error;
 
-use crate::audit::verify::{Follower, Strays};
+use crate::audit::verify::{HistoryError, HistoryVerifier};
 use crate::id::TenantId;
 use crate::store::{ENTRIES, OpenError, Progress, ReadOnly};
 use crate::tenant::restore::FormerLogRow;
@@ -24,7 +24,7 @@ pub enum AuditLogError {
         /// The entry's place among all of the tenant's.
         index: u64,
         /// What is wrong with it.
-        why: Strays,
+        why: HistoryError,
     },
     /// The entries are not those of the head.
     #[error("the audit log of tenant {tenant} does not end where its head says")]
@@ -39,7 +39,7 @@ pub fn logs(
     seen: &ReadOnly,
     progress: Progress<'_>,
 ) -> Result<BTreeMap<TenantId, FormerLogRow>, AuditLogError> {
-    let mut followers: BTreeMap<TenantId, (u64, Follower)> = BTreeMap::new();
+    let mut followers: BTreeMap<TenantId, (u64, HistoryVerifier)> = BTreeMap::new();
     let mut broken = None;
     seen.walk(
         &mut |_, done, total| progress("checking the audit logs", done, total),
@@ -54,7 +54,7 @@ pub fn logs(
                 return Ok(ControlFlow::Continue(()));
             };
             let (index, follower) = followers.entry(tenant).or_default();
-            if let Err(why) = follower.entry(&entry.payload) {
+            if let Err(why) = follower.push(&entry.payload) {
                 let index = *index;
                 broken = Some(AuditLogError::Entry { tenant, index, why });
                 return Ok(ControlFlow::Break(()));

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use arf::audit::verify::Follower;
+use arf::audit::verify::HistoryVerifier;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -58,13 +58,13 @@ fn go_on_with(server: &mut Server, from: &Path, more: &[&str]) -> Value {
 /// Every entry of the tenant, all its logs followed from the founding on.
 #[track_caller]
 fn followed(client: &Client) -> Vec<Value> {
-    let mut follower = Follower::default();
+    let mut follower = HistoryVerifier::default();
     let mut entries = Vec::new();
     for item in client.list("audit") {
         let id = item["decision_id"].as_str().unwrap();
         let detail = client.get(&format!("audit/{id}")).expect(200);
         let entry = detail["entry"].as_str().unwrap();
-        follower.entry(entry.as_bytes()).unwrap();
+        follower.push(entry.as_bytes()).unwrap();
         entries.push(serde_json::from_str(entry).unwrap());
     }
     entries

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arf::audit::PublicKey;
-use arf::audit::verify::{check_log, leaf_hash, tree_root};
+use arf::audit::verify::{leaf_hash, tree_root, verify_log};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};
@@ -771,7 +771,7 @@ pub fn verified_log(client: &Client) -> Vec<Value> {
     let genesis = entries.first().expect("a log begins with its genesis");
     assert_eq!(genesis["type"], "genesis");
     let key = PublicKey::parse(genesis["public_key"].as_str().unwrap()).unwrap();
-    let checked = check_log(&texts, genesis["log"].as_str().unwrap(), &key).unwrap();
+    let checked = verify_log(&texts, genesis["log"].as_str().unwrap(), &key).unwrap();
     assert_eq!(checked.size, texts.len() as u64);
     let leaves: Vec<[u8; 32]> = items
         .iter()

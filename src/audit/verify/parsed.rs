@@ -1,4 +1,4 @@
-//! One entry, read back from bytes that anybody may have written.
+//! One entry, read from untrusted bytes.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::audit::canonical::{SIGNATURE, Unsigned, is_exact, is_field_name};
+use crate::audit::canonical::{SIGNATURE, UnsignedEntry, is_exact, is_field_name};
 use crate::audit::entry::{MAX_ENTRY_BYTES, VERSION};
 use crate::audit::key::{Kid, PublicKey};
 use crate::audit::opening::Opening;
@@ -16,96 +16,86 @@ use crate::audit::tree::Hash;
 use crate::id::{DecisionId, KeyId, Sequence, TenantId};
 use crate::time::Timestamp;
 
-/// Why bytes are no entry.
+/// Why bytes are not an entry.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum NotAnEntry {
-    /// Longer than [`MAX_ENTRY_BYTES`].
-    #[error("it is longer than {MAX_ENTRY_BYTES} bytes")]
+pub enum EntryError {
+    #[error("longer than {MAX_ENTRY_BYTES} bytes")]
     TooLong,
-    /// No JSON object.
-    #[error("it is not a JSON object")]
+    #[error("not a JSON object")]
     NotAnObject,
-    /// A member that every entry has is absent, or not what it must be.
     #[error("`{0}` is missing or malformed")]
     Member(&'static str),
-    /// A member no entry can have: its name or a number in it.
+    /// Its name, or a number in it.
     #[error("`{0}` cannot be part of an entry")]
     Foreign(String),
-    /// The same object has another text in RFC 8785, and only that one is an entry.
-    #[error("it is not canonical JSON")]
+    /// Only the RFC 8785 form of an object is an entry.
+    #[error("not canonical JSON")]
     NotCanonical,
 }
 
-/// Why a signature does not hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Unverified {
-    /// Signed by another key, whose public half the verifier was not given.
-    #[error("it names the key {0}")]
+pub enum SignatureError {
+    /// The verifier has another key.
+    #[error("signed by the key {0}")]
     OtherKey(Kid),
-    /// The key that it names did not sign these bytes.
-    #[error("its signature does not verify")]
-    Signature,
+    #[error("signature does not verify")]
+    Invalid,
 }
 
-/// How an opening is not that of an entry.
+/// Why an opening is not that of an entry.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Mismatch {
-    /// The entry commits to it and the opening does not have it.
+pub enum OpeningMismatchError {
+    /// The entry commits to it, and the opening does not have it.
     #[error("part `{0}` is missing")]
     Missing(String),
-    /// The opening has it and the entry does not mention it.
+    /// The opening has it, and the entry does not commit to it.
     #[error("part `{0}` is not in the entry")]
     Unknown(String),
-    /// The entry commits to something else, or under another salt.
-    #[error("part `{0}` is not what was committed to")]
+    /// The entry commits to other bytes, or with another salt.
+    #[error("part `{0}` does not match its commitment")]
     Differs(String),
 }
 
-/// A well-formed entry: canonical, with all common members. Whether it was ever signed is for
-/// [`verify`](ParsedEntry::verify) to say.
+/// A well-formed entry: canonical, with all common members. Its signature is not checked before
+/// [`verify`](ParsedEntry::verify).
 pub struct ParsedEntry {
-    /// What kind of fact it states, its `type`.
+    /// Its `type`.
     pub kind: String,
-    /// The name of its log.
     pub log: String,
-    /// Its place in its log, from 0.
     pub index: u64,
-    /// Its place in its tenant's order, never below the index.
+    /// Never below the index.
     pub sequence: Sequence,
-    /// When it was made.
     pub at: Timestamp,
-    /// Whose it is.
     pub tenant: TenantId,
-    /// What callers name it by: the id of `sequence` in `log`.
+    /// The id of `sequence` in `log`.
     pub decision_id: DecisionId,
-    /// The key that asked; `None` for the node.
+    /// `None` for the node itself.
     pub caller: Option<KeyId>,
-    /// The key that signed, by its own word.
+    /// The signing key, as the entry says.
     pub kid: Kid,
-    /// The signature.
     pub signature: [u8; 64],
     commitments: BTreeMap<String, Hash>,
     members: BTreeMap<String, Value>,
-    unsigned: Unsigned,
+    unsigned: UnsignedEntry,
 }
 
 impl ParsedEntry {
-    /// Reads an entry; any bytes may be given.
-    pub fn parse(bytes: &[u8]) -> Result<Self, NotAnEntry> {
+    /// The bytes are untrusted.
+    pub fn parse(bytes: &[u8]) -> Result<Self, EntryError> {
         if bytes.len() > MAX_ENTRY_BYTES {
-            return Err(NotAnEntry::TooLong);
+            return Err(EntryError::TooLong);
         }
-        // Of a name given twice this keeps one, and the text no longer compares equal below.
+        // One of two duplicate keys is dropped, and the comparison with the canonical text below fails.
         let mut members: BTreeMap<String, Value> =
-            serde_json::from_slice(bytes).map_err(|_| NotAnEntry::NotAnObject)?;
+            serde_json::from_slice(bytes).map_err(|_| EntryError::NotAnObject)?;
         let fits = |(name, value): &(&String, &Value)| is_field_name(name) && is_exact(value);
         if let Some((name, _)) = members.iter().find(|member| !fits(member)) {
-            return Err(NotAnEntry::Foreign(name.clone()));
+            return Err(EntryError::Foreign(name.clone()));
         }
         let signature = members
             .remove(SIGNATURE)
             .and_then(|signature| base64(signature.as_str()?))
-            .ok_or(NotAnEntry::Member(SIGNATURE))?;
+            .ok_or(EntryError::Member(SIGNATURE))?;
         let common = Common(&members);
         common.read("v", |value| (value.as_u64()? == VERSION).then_some(()))?;
         let kind = common.read("type", |value| Some(value.as_str()?.to_owned()))?;
@@ -115,7 +105,7 @@ impl ParsedEntry {
         let sequence = decision_id
             .sequence_in(&log)
             .filter(|sequence| sequence.get() >= index)
-            .ok_or(NotAnEntry::Member("decision_id"))?;
+            .ok_or(EntryError::Member("decision_id"))?;
         let at = common.text("ts", Timestamp::parse)?;
         let tenant = common.text("tenant_id", |text| TenantId::parse(text).ok())?;
         let caller = match members.get("caller") {
@@ -129,9 +119,9 @@ impl ParsedEntry {
                 .map(|(name, hash)| Some((name.clone(), base64(hash.as_str()?)?)))
                 .collect()
         })?;
-        let unsigned = Unsigned::write(&log, members.iter().map(|(k, v)| (k.as_str(), v)));
+        let unsigned = UnsignedEntry::write(&log, members.iter().map(|(k, v)| (k.as_str(), v)));
         if unsigned.signed(&signature) != bytes {
-            return Err(NotAnEntry::NotCanonical);
+            return Err(EntryError::NotCanonical);
         }
         Ok(Self {
             kind,
@@ -150,41 +140,41 @@ impl ParsedEntry {
         })
     }
 
-    /// Any member but the signature, by its name in the entry.
+    /// Any member but the signature.
     pub fn field(&self, name: &str) -> Option<&Value> {
         self.members.get(name)
     }
 
-    /// The names of the private parts and what the entry says of each, in the order of the names.
+    /// In the order of their names.
     pub fn commitments(&self) -> impl Iterator<Item = (&str, &Hash)> {
         self.commitments
             .iter()
             .map(|(name, hash)| (name.as_str(), hash))
     }
 
-    /// Checks that `key` is the key that the entry names and that it signed the entry.
-    pub fn verify(&self, key: &PublicKey) -> Result<(), Unverified> {
+    /// Checks that the entry names `key`, and that `key` signed it.
+    pub fn verify(&self, key: &PublicKey) -> Result<(), SignatureError> {
         if self.kid != key.kid() {
-            return Err(Unverified::OtherKey(self.kid));
+            return Err(SignatureError::OtherKey(self.kid));
         }
         let signed = key.verifies(self.unsigned.message(), &self.signature);
-        signed.then_some(()).ok_or(Unverified::Signature)
+        signed.then_some(()).ok_or(SignatureError::Invalid)
     }
 
     /// Checks that every part of `opening` has its commitment here and every commitment its part.
-    pub fn check_opening(&self, opening: &Opening) -> Result<(), Mismatch> {
+    pub fn check_opening(&self, opening: &Opening) -> Result<(), OpeningMismatchError> {
         for (name, commitment) in opening.commitments() {
             match self.commitments.get(name) {
-                None => return Err(Mismatch::Unknown(name.to_owned())),
+                None => return Err(OpeningMismatchError::Unknown(name.to_owned())),
                 Some(expected) if *expected != commitment => {
-                    return Err(Mismatch::Differs(name.to_owned()));
+                    return Err(OpeningMismatchError::Differs(name.to_owned()));
                 }
                 Some(_) => {}
             }
         }
         let mut names = self.commitments.keys();
         match names.find(|name| opening.part(name).is_none()) {
-            Some(name) => Err(Mismatch::Missing(name.clone())),
+            Some(name) => Err(OpeningMismatchError::Missing(name.clone())),
             None => Ok(()),
         }
     }
@@ -198,17 +188,17 @@ impl Common<'_> {
         &self,
         name: &'static str,
         parse: impl FnOnce(&Value) -> Option<T>,
-    ) -> Result<T, NotAnEntry> {
+    ) -> Result<T, EntryError> {
         let value = self.0.get(name).and_then(parse);
-        value.ok_or(NotAnEntry::Member(name))
+        value.ok_or(EntryError::Member(name))
     }
 
-    /// What a text stands for, if it is spelled as we print it: no second spelling is canonical.
+    /// Parses a text that is spelled as it is printed: no second spelling is canonical.
     fn text<T: Display>(
         &self,
         name: &'static str,
         parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Result<T, NotAnEntry> {
+    ) -> Result<T, EntryError> {
         self.read(name, |value| {
             let text = value.as_str()?;
             parse(text).filter(|parsed| parsed.to_string() == text)

@@ -1,8 +1,8 @@
-//! The Merkle tree hash as RFC 6962, section 2.1 defines it.
+//! The Merkle tree hash as RFC 6962, section 2.1, defines it.
 
 use sha2::{Digest, Sha256};
 
-/// The hash of a leaf: SHA-256(0x00 ‖ its bytes).
+/// SHA-256(0x00 ‖ leaf).
 pub fn leaf_hash(leaf: &[u8]) -> [u8; 32] {
     Sha256::new_with_prefix([0x00])
         .chain_update(leaf)
@@ -10,7 +10,7 @@ pub fn leaf_hash(leaf: &[u8]) -> [u8; 32] {
         .into()
 }
 
-/// MTH over leaves given by their hashes: of none SHA-256 of nothing, of one itself, of more
+/// MTH of n leaves, given by their hashes: SHA-256 of nothing, the leaf itself, or
 /// SHA-256(0x01 ‖ MTH of the first k ‖ MTH of the others), k the largest power of two below n.
 pub fn tree_root(leaves: &[[u8; 32]]) -> [u8; 32] {
     match leaves {
@@ -23,13 +23,12 @@ pub fn tree_root(leaves: &[[u8; 32]]) -> [u8; 32] {
     }
 }
 
-/// The same over leaves that come one by one, of which nobody wants to keep all: the roots of the
-/// full subtrees, each with how many leaves are below it, the leftmost first.
+/// The same over leaves that come one by one: the roots of the full subtrees, each with its number of
+/// leaves, the leftmost first.
 #[derive(Debug, Default)]
-pub struct Growing(Vec<(u64, [u8; 32])>);
+pub struct TreeBuilder(Vec<(u64, [u8; 32])>);
 
-impl Growing {
-    /// Appends a leaf by its hash.
+impl TreeBuilder {
     pub fn push(&mut self, leaf: [u8; 32]) {
         let mut new = (1, leaf);
         while let Some((size, left)) = self.0.pop_if(|(size, _)| *size == new.0) {
@@ -38,12 +37,11 @@ impl Growing {
         self.0.push(new);
     }
 
-    /// How many leaves there are.
+    /// In leaves.
     pub fn size(&self) -> u64 {
         self.0.iter().map(|(size, _)| size).sum()
     }
 
-    /// The Merkle tree hash over them.
     pub fn root(&self) -> [u8; 32] {
         let mut subtrees = self.0.iter().rev().map(|(_, root)| *root);
         match subtrees.next() {
@@ -67,12 +65,12 @@ mod tests {
 
     #[test]
     fn one_by_one_is_the_same_as_all_at_once() {
-        let (mut growing, mut leaves) = (Growing::default(), Vec::new());
+        let (mut builder, mut leaves) = (TreeBuilder::default(), Vec::new());
         for n in 0..300_u64 {
-            assert_eq!(growing.root(), tree_root(&leaves));
-            assert_eq!(growing.size(), n);
+            assert_eq!(builder.root(), tree_root(&leaves));
+            assert_eq!(builder.size(), n);
             let leaf = leaf_hash(&n.to_be_bytes());
-            growing.push(leaf);
+            builder.push(leaf);
             leaves.push(leaf);
         }
     }

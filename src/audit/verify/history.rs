@@ -1,31 +1,30 @@
-//! A tenant's entries from its founding on, one after the other, over all the logs it has had.
+//! Verifies a tenant's entries one after the other, from its first, over all its logs.
 //!
-//! A log ends for good when its tenant is restored from a backup: the next one begins with a genesis
-//! that names the log before it, its size and its root. So a number that was signed once is never
-//! signed again, and nothing between the two can be taken away unseen.
+//! A restore from a backup ends a log: the next one begins with a genesis that names the log before
+//! it, its size and its root. So a sequence is never signed twice in one log, and no entry between the
+//! two logs can be removed unseen.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::log::Why;
+use super::log::ChainError;
 use super::parsed::ParsedEntry;
-use super::root::{Growing, leaf_hash};
+use super::root::{TreeBuilder, leaf_hash};
 use crate::audit::key::PublicKey;
 
-/// What the entries given so far come to.
 #[derive(Debug, Default)]
-pub struct Follower {
+pub struct HistoryVerifier {
     last: Option<Last>,
 }
 
-/// The log that the last entry is in.
+/// The last entry, and the log that it is in.
 struct Last {
     entry: ParsedEntry,
-    /// The key that its genesis names.
+    /// From the log's genesis.
     key: PublicKey,
-    tree: Growing,
+    tree: TreeBuilder,
 }
 
 impl std::fmt::Debug for Last {
@@ -34,25 +33,22 @@ impl std::fmt::Debug for Last {
     }
 }
 
-/// An entry that cannot be where it is, among all logs of its tenant.
+/// Why an entry cannot follow, among all logs of its tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Strays {
-    /// As within one log.
+pub enum HistoryError {
     #[error(transparent)]
-    Entry(#[from] Why),
-    /// The first entry of a log does not say what a log begins with.
-    #[error("it begins a log and is no genesis that names a key")]
+    Chain(#[from] ChainError),
+    #[error("begins a log, but is not a genesis with a public key")]
     NoGenesis,
-    /// A log begins without naming the one before it as it ended.
-    #[error("it begins a log and does not name the log before it, its size and its root")]
+    #[error("begins a log, but does not name the log before it with its size and its root")]
     OtherPrior,
 }
 
-impl Follower {
-    /// Takes the next entry: its form and signature, by the key that its log's genesis names, that
-    /// nothing is missing before it, and that time does not run backwards.
-    pub fn entry(&mut self, bytes: &[u8]) -> Result<(), Strays> {
-        let entry = ParsedEntry::parse(bytes).map_err(Why::from)?;
+impl HistoryVerifier {
+    /// Verifies the next entry: form, signature by the key of its log's genesis, that none is missing
+    /// before it, and that time does not run backwards.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), HistoryError> {
+        let entry = ParsedEntry::parse(bytes).map_err(ChainError::from)?;
         let begins = self
             .last
             .as_ref()
@@ -62,54 +58,53 @@ impl Follower {
             Some(_) | None => 0,
         };
         if entry.index != expected {
-            return Err(Why::OtherIndex(entry.index).into());
+            return Err(ChainError::OtherIndex(entry.index).into());
         }
         if let Some(Last { entry: last, .. }) = &self.last {
             if entry.tenant != last.tenant || entry.sequence != last.sequence.next() {
-                return Err(Why::OtherTenant.into());
+                return Err(ChainError::OtherTenant.into());
             }
             if entry.at < last.at {
-                return Err(Why::Earlier.into());
+                return Err(ChainError::Earlier.into());
             }
         }
         let (key, mut tree) = match self.last.take() {
             Some(Last { key, tree, .. }) if !begins => (key, tree),
             before => {
                 if entry.field("prior") != Some(&prior(before.as_ref())) {
-                    return Err(Strays::OtherPrior);
+                    return Err(HistoryError::OtherPrior);
                 }
                 let named = entry.field("public_key").and_then(Value::as_str);
                 let key = named.and_then(|text| PublicKey::parse(text).ok());
                 let key = key.filter(|_| entry.kind == "genesis");
-                (key.ok_or(Strays::NoGenesis)?, Growing::default())
+                (key.ok_or(HistoryError::NoGenesis)?, TreeBuilder::default())
             }
         };
-        entry.verify(&key).map_err(Why::from)?;
+        entry.verify(&key).map_err(ChainError::from)?;
         tree.push(leaf_hash(bytes));
         self.last = Some(Last { entry, key, tree });
         Ok(())
     }
 
-    /// The last entry; `None` before the first.
     pub fn last(&self) -> Option<&ParsedEntry> {
         self.last.as_ref().map(|last| &last.entry)
     }
 
-    /// How many entries the log has that the last one is in.
+    /// Of the log that the last entry is in.
     pub fn size(&self) -> u64 {
         self.last.as_ref().map_or(0, |last| last.tree.size())
     }
 
-    /// The Merkle tree hash over them (RFC 6962).
+    /// Of the same log.
     pub fn root(&self) -> [u8; 32] {
-        let nothing = || Growing::default().root();
+        let empty = || TreeBuilder::default().root();
         self.last
             .as_ref()
-            .map_or_else(nothing, |last| last.tree.root())
+            .map_or_else(empty, |last| last.tree.root())
     }
 }
 
-/// What a log's genesis says of the log before it.
+/// The genesis' field about the log before its own.
 fn prior(before: Option<&Last>) -> Value {
     before.map_or(Value::Null, |last| {
         json!({
