@@ -1,4 +1,4 @@
-//! Who and which: the identifiers that cross borders, each parsed once and typed ever after.
+//! Identifiers: each is parsed once, at the edge.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 use uuid::Uuid;
 
-/// Text that is not the identifier it claims to be.
+/// Text that is no such identifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("must be {0}")]
 pub struct IdError(&'static str);
@@ -23,12 +23,10 @@ macro_rules! sixteen_bytes {
         pub struct $name([u8; 16]);
 
         impl $name {
-            /// The identifier these bytes are.
             pub const fn from_bytes(bytes: [u8; 16]) -> Self {
                 Self(bytes)
             }
 
-            /// The bytes, as keys and rows hold them.
             pub const fn as_bytes(&self) -> &[u8; 16] {
                 &self.0
             }
@@ -74,7 +72,6 @@ macro_rules! uuid_id {
                 Self(uuid::Builder::from_random_bytes(bytes).into_uuid().into_bytes())
             }
 
-            /// Reads a UUID in any of its usual spellings.
             pub fn parse(text: &str) -> Result<Self, IdError> {
                 Uuid::parse_str(text)
                     .map(|uuid| Self(uuid.into_bytes()))
@@ -111,7 +108,6 @@ impl TenantId {
 }
 
 impl DecisionId {
-    /// The id of entry `sequence` in the log named `log`.
     pub fn new(log: &str, sequence: Sequence) -> Self {
         let hash = Sha256::new()
             .chain_update(log)
@@ -126,7 +122,7 @@ impl DecisionId {
         Self(bits.to_be_bytes())
     }
 
-    /// The sequence this id names, if it really is the id of that entry in `log`.
+    /// The sequence in this id, if it is the id of that entry of `log`.
     pub fn sequence_in(self, log: &str) -> Option<Sequence> {
         let bits = u128::from_be_bytes(self.0);
         let number = (bits >> 80) << 12 | (bits >> 64) & 0xFFF;
@@ -135,7 +131,7 @@ impl DecisionId {
     }
 }
 
-/// The number of a command of one tenant: founding is 0, and there are no holes.
+/// The number of a command of one tenant, from 0 (founding), without gaps.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
 )]
@@ -143,20 +139,16 @@ impl DecisionId {
 pub struct Sequence(u64);
 
 impl Sequence {
-    /// The founding of a tenant.
     pub const FIRST: Self = Self(0);
 
-    /// The sequence with this number.
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
 
-    /// The number itself.
     pub const fn get(self) -> u64 {
         self.0
     }
 
-    /// The one after this.
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
     }
@@ -168,7 +160,7 @@ impl fmt::Display for Sequence {
     }
 }
 
-/// What the caller calls its intent (`deterministic_id`): 1 to 64 characters, unique per tenant.
+/// The caller's id of an intent (`deterministic_id`): 1 to 64 characters, unique per tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct IntentId(String);
@@ -186,7 +178,6 @@ impl IntentId {
         }
     }
 
-    /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -212,9 +203,9 @@ impl fmt::Display for IntentId {
 }
 
 sixteen_bytes!(
-    /// A caller's text as keys and narrow rows hold it: the first 16 bytes of
+    /// A caller's text as keys and rows hold it: the first 16 bytes of
     /// HMAC-SHA-256(the tenant's name secret, canonical JSON of an array). Erasing the tenant's
-    /// secret erases what it stood for. Printed as padded base64.
+    /// secret makes it irreversible. Printed as padded base64.
     Pseudonym
 );
 
@@ -235,25 +226,24 @@ impl fmt::Display for Pseudonym {
     }
 }
 
-/// Makes a tenant's [`Pseudonym`]s: its secret, keyed once.
+/// Computes a tenant's [`Pseudonym`]s. Holds the keyed HMAC state.
 #[derive(Clone)]
 pub struct Pseudonymizer(Hmac<Sha256>);
 
 impl Pseudonymizer {
-    /// The namer of the tenant with this secret.
     pub fn new(secret: &[u8; 32]) -> Self {
         // HMAC takes keys of every length (RFC 2104).
         Self(Hmac::new_from_slice(secret).expect("HMAC takes a key of any length"))
     }
 
-    /// The name of an array of texts, as `["intent", deterministic_id]`.
+    /// The pseudonym of an array of texts, such as `["intent", deterministic_id]`.
     pub fn pseudonym(&self, parts: &[&str]) -> Pseudonym {
         let array = serde_json::to_vec(parts).expect("an array of texts is JSON");
         self.digest(&array)
     }
 
-    /// The same over bytes that are canonical JSON already: an intent's digest. An object cannot be
-    /// mistaken for a name's array.
+    /// The same over bytes that are canonical JSON already: an intent's digest. An object never collides
+    /// with an array.
     pub fn digest(&self, canonical: &[u8]) -> Pseudonym {
         let mut mac = self.0.clone();
         mac.update(canonical);
@@ -302,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn names_differ_by_every_part_and_by_tenant() {
+    fn pseudonyms_differ_by_every_part_and_by_tenant() {
         let (one, two) = (Pseudonymizer::new(&[1; 32]), Pseudonymizer::new(&[2; 32]));
         let names = [
             one.pseudonym(&["intent", "a"]),

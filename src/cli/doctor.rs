@@ -444,7 +444,7 @@ impl Findings {
         let now = clock::now();
         let stale: Vec<_> = keys
             .iter()
-            .filter(|(_, key)| !rows.is_good(key, now))
+            .filter(|(_, key)| !rows.is_valid(key, now))
             .map(|(name, _)| *name)
             .collect();
         let all: Vec<_> = keys.iter().map(|(name, _)| *name).collect();
@@ -619,9 +619,9 @@ impl Rows {
         Ok(())
     }
 
-    fn is_good(&self, key: &Secret, at: Timestamp) -> bool {
+    fn is_valid(&self, key: &Secret, at: Timestamp) -> bool {
         let row = self.keys.get(&key.hash());
-        row.is_some_and(|row| row.is_good(at))
+        row.is_some_and(|row| row.is_valid(at))
     }
 }
 

@@ -56,7 +56,7 @@ impl Directory {
     /// The owner of this key, if it is active at `at`.
     pub fn find(&self, hash: KeyHash, at: Timestamp) -> Option<Principal> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        let (tenant, row) = keys.get(&hash).filter(|(_, row)| row.is_good(at))?;
+        let (tenant, row) = keys.get(&hash).filter(|(_, row)| row.is_valid(at))?;
         Some(Principal {
             tenant: *tenant,
             key: row.key_id,

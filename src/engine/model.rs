@@ -752,7 +752,7 @@ impl Node {
                     (
                         key.key_id,
                         (
-                            key.is_good(stamp.at),
+                            key.is_valid(stamp.at),
                             tenant.usage().used(key.key_id, month),
                         ),
                     )

@@ -204,8 +204,8 @@ impl TenantActor {
         }
         let stamp = self.stamp(caller);
         let watch = clock::stopwatch();
-        let admitted = caller.admit(&self.tenant, C::SCOPE, stamp.at);
-        let plan = match admitted {
+        let authorized = caller.authorize(&self.tenant, C::SCOPE, stamp.at);
+        let plan = match authorized {
             Ok(()) => command.apply(&self.tenant, &stamp),
             Err(refusal) => Err(refusal.into()),
         };
@@ -454,8 +454,8 @@ where
                 return Err(Refusal::NotFound("tenant").into());
             }
             let stamp = actor.stamp(caller);
-            let admitted = caller.admit(&actor.tenant, scope, stamp.at);
-            let result = admitted.and_then(|()| query(&actor.tenant, &stamp));
+            let authorized = caller.authorize(&actor.tenant, scope, stamp.at);
+            let result = authorized.and_then(|()| query(&actor.tenant, &stamp));
             Ok((result, actor.status.last_commit()))
         }))
     }

@@ -7,40 +7,33 @@ use serde::{Deserialize, Serialize};
 use super::Tenant;
 use super::intents::IntentRow;
 use super::schema::{Mutation, Row, RowId, TableRow};
-#[cfg(test)]
-use super::tests::sample;
 use crate::decide::intent::ChangeSet;
 use crate::decide::{ChangeSetTotals, PerCategory};
 use crate::id::{Pseudonym, Pseudonymizer, Sequence};
 use crate::store::Load;
 
-/// The outcomes that one change set has in one category.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Tally {
-    /// All of them.
     pub outcomes: u32,
-    /// Those that failed.
     pub failures: u32,
-    /// Those that the key that asked reported.
+    /// Those reported by the key that asked for the intent.
     pub self_reported: u32,
 }
 
-/// The row of `change_sets`, keyed by the name of id and revision; goes with its last intent.
+/// The row of `change_sets`, keyed by the pseudonym of id and revision; deleted with its last intent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeSetRow {
-    /// Name of the id alone: revisions of one plan share it.
+    /// Pseudonym of the id alone: revisions of one plan share it.
     pub id: Pseudonym,
-    /// The sequence at which the last item came.
+    /// When the last item was added.
     pub last: Sequence,
-    /// Intents that belong to it.
+    /// Intents in the set.
     pub items: u32,
-    /// Of them deletes and replaces.
+    /// Items that delete or replace.
     pub deletes: u32,
-    /// Outcomes of its intents, by category.
     pub tallies: PerCategory<Tally>,
 }
 
-/// The change sets of a tenant.
 #[derive(Debug, Default)]
 pub struct ChangeSets {
     pub(super) rows: HashMap<Pseudonym, ChangeSetRow>,
@@ -60,13 +53,11 @@ impl ChangeSets {
         self.rows.iter().map(|(set, row)| (*set, row))
     }
 
-    /// The set with this name.
     pub fn get(&self, set: Pseudonym) -> Option<&ChangeSetRow> {
         self.rows.get(&set)
     }
 
-    /// What the set has asked so far.
-    pub fn so_far(&self, set: Pseudonym) -> ChangeSetTotals {
+    pub fn totals(&self, set: Pseudonym) -> ChangeSetTotals {
         self.get(set)
             .map_or_else(ChangeSetTotals::default, |row| ChangeSetTotals {
                 intents: row.items,
@@ -100,7 +91,7 @@ impl ChangeSets {
         Row::ChangeSetRow(key, row)
     }
 
-    /// Takes `intent` out of its set; the set goes with its last item.
+    /// Takes `intent` out of its set; an empty set is deleted.
     pub fn remove_item(&self, intent: &IntentRow) -> Option<Mutation> {
         let key = intent.change_set?;
         let mut row = *self.get(key)?;
@@ -139,24 +130,5 @@ impl TableRow for ChangeSetRow {
 
     fn evict(_: Sequence, intent: &IntentRow, tenant: &Tenant) -> Vec<Mutation> {
         tenant.change_sets.remove_item(intent).into_iter().collect()
-    }
-
-    #[cfg(test)]
-    fn sample() -> (Pseudonym, Self) {
-        let row = Self {
-            id: sample::pseudonym(11),
-            last: sample::OTHER,
-            items: 12,
-            deletes: 6,
-            tallies: PerCategory {
-                security: Tally {
-                    outcomes: 3,
-                    failures: 1,
-                    self_reported: 2,
-                },
-                ..PerCategory::default()
-            },
-        };
-        (sample::CHANGE_SET, row)
     }
 }

@@ -8,8 +8,6 @@ use super::Tenant;
 use super::command::Refusal;
 use super::intents::IntentRow;
 use super::schema::{Mutation, TableRow};
-#[cfg(test)]
-use super::tests::sample;
 use crate::decide::Intent;
 use crate::decide::intent::{Environment, IntentType};
 use crate::id::{KeyId, Sequence};
@@ -18,21 +16,17 @@ use crate::store::Load;
 /// The row of `key_claims`, keyed by the key. A list without items claims nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Claims {
-    /// Where the intents may take effect.
     pub environments: Vec<Environment>,
-    /// Who may want them: patterns in which `*` stands for any text.
+    /// Patterns in which `*` stands for any text.
     pub requesters: Vec<String>,
-    /// Which kinds they may be.
     pub intent_types: Vec<IntentType>,
 }
 
 impl Claims {
-    /// True if they claim nothing.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Refuses an intent that is outside them.
     pub fn check(&self, intent: &Intent) -> Result<(), Refusal> {
         self.check_kind(
             intent.environment,
@@ -40,15 +34,15 @@ impl Claims {
             intent.intent_type(),
         )?;
         let requester = intent.requester.as_str();
-        let fits = |pattern: &String| matches(pattern, requester);
-        if !self.requesters.is_empty() && !self.requesters.iter().any(fits) {
+        let matches = |pattern: &String| glob_match(pattern, requester);
+        if !self.requesters.is_empty() && !self.requesters.iter().any(matches) {
             return Err(Refusal::ClaimNotAllowed("this requester".to_owned()));
         }
         Ok(())
     }
 
-    /// Refuses `key` the outcome of an intent that is outside them. Rows do not tell who wanted an
-    /// intent; one that the key asked about itself was checked then.
+    /// Refuses `key` the outcome of an intent outside them. Rows do not hold the requester, but an
+    /// intent that the key asked for itself was checked then.
     pub fn check_outcome(&self, key: KeyId, intent: &IntentRow) -> Result<(), Refusal> {
         self.check_kind(intent.environment, intent.target, intent.intent_type)?;
         if self.requesters.is_empty() || intent.caller == key {
@@ -81,7 +75,7 @@ impl Claims {
 }
 
 /// True if `pattern`, in which `*` stands for any text, is the whole of `text`.
-fn matches(pattern: &str, text: &str) -> bool {
+fn glob_match(pattern: &str, text: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else {
         return pattern == text;
     };
@@ -89,7 +83,7 @@ fn matches(pattern: &str, text: &str) -> bool {
         return false;
     };
     let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));
-    // Each part at its first place leaves the most for those behind it.
+    // Matching each part as early as possible leaves the most text for the rest.
     for part in middle.split('*') {
         let Some(found) = text.find(part) else {
             return false;
@@ -102,7 +96,7 @@ fn matches(pattern: &str, text: &str) -> bool {
 impl TableRow for Claims {
     type Key = KeyId;
     const LOAD: Load = Load::Hot;
-    /// They stand in the lines of their keys.
+    /// `api_keys.ndjson` has them with their keys.
     const EXPORT: Option<&'static str> = None;
 
     fn absorb(&self, key: &KeyId, tenant: &mut Tenant) -> Option<Self> {
@@ -123,16 +117,6 @@ impl TableRow for Claims {
 
     fn evict(_: Sequence, _: &IntentRow, _: &Tenant) -> Vec<Mutation> {
         Vec::new()
-    }
-
-    #[cfg(test)]
-    fn sample() -> (KeyId, Self) {
-        let row = Self {
-            environments: vec![Environment::Dev, Environment::Prod],
-            requesters: vec!["agent:*".into()],
-            intent_types: vec![IntentType::DeployConfig],
-        };
-        (sample::KEY, row)
     }
 }
 
@@ -159,7 +143,7 @@ mod tests {
             ("ab*ba", "aba", false),
             ("é*é", "éé", true),
         ] {
-            assert_eq!(matches(pattern, text), fits, "{pattern} {text}");
+            assert_eq!(glob_match(pattern, text), fits, "{pattern} {text}");
         }
     }
 }

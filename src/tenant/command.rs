@@ -10,30 +10,25 @@ use crate::id::{KeyId, TenantId};
 use crate::stamp::Stamp;
 use crate::time::Timestamp;
 
-/// Something that may change a tenant. Applying it changes nothing: it only says what would change.
+/// A change of a tenant, or an attempt at one. Applying it only plans the change.
 pub trait Command: Send + 'static {
-    /// What the caller gets back.
     type Reply: Send + 'static;
 
-    /// What a key must be allowed for to give this command.
     const SCOPE: Scope;
 
-    /// True for the command that founds its tenant, the only one that a tenant without account takes.
+    /// True for the only command that runs where the tenant has no account yet.
     const FOUNDS: bool = false;
 
-    /// Plans the change, or leaves without one.
+    /// Plans the change, or says why there is none.
     fn apply(self, tenant: &Tenant, stamp: &Stamp) -> Plan<Self::Reply>;
 }
 
-/// What a command comes to.
 pub type Plan<R> = Result<Change<R>, NoChange<R>>;
 
 /// A change of one tenant: one record, one signed entry, one number.
 #[derive(Debug)]
 pub struct Change<R> {
-    /// The rows that become different.
     pub rows: Vec<Mutation>,
-    /// What the audit log will say about it.
     pub fact: Fact,
     /// What the caller gets once it is durable.
     pub reply: R,
@@ -42,9 +37,8 @@ pub struct Change<R> {
 /// Why a command changes nothing.
 #[derive(Debug)]
 pub enum NoChange<R> {
-    /// It was done before; this is what came of it.
+    /// The command ran before, with this reply.
     Replay(R),
-    /// It may not be done.
     Reject(Refusal),
 }
 
@@ -54,61 +48,44 @@ impl<R> From<Refusal> for NoChange<R> {
     }
 }
 
-/// Everything that a caller can do wrong once its request could be read.
+/// Why a request that could be parsed is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refusal {
-    /// The key is not, or no longer, good.
     #[error("the key is revoked, expired or unknown")]
     Unauthenticated,
-    /// The key may not do this.
     #[error("the key lacks the scope `{0}`")]
     Forbidden(Scope),
-    /// The key is for other intents.
     #[error("the key's claims do not allow {0}")]
     ClaimNotAllowed(String),
-    /// There is no such thing in this tenant.
     #[error("there is no such {0}")]
     NotFound(&'static str),
-    /// The id belongs to another request.
     #[error("{0}")]
     IdempotencyConflict(&'static str),
-    /// The intent has the other outcome.
     #[error("the intent has an outcome already, and it is the other one")]
     OutcomeConflict,
-    /// The key's quota is used up.
     #[error("the quota of {limit} evaluations a month is used up")]
-    QuotaExceeded {
-        /// Evaluations a month.
-        limit: u64,
-        /// When counting begins anew.
-        resets_at: Timestamp,
-    },
-    /// A value that could be read but not accepted.
+    QuotaExceeded { limit: u64, resets_at: Timestamp },
     #[error("{message}")]
     Invalid {
         /// JSON pointer of the value.
         pointer: &'static str,
-        /// What is wrong with it.
         message: String,
     },
 }
 
-/// Who gives a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caller {
-    /// The node itself, at its first start.
+    /// The node itself.
     Node,
     /// The holder of a key.
     Key {
-        /// The tenant whose key it is; tenant zero for operators.
+        /// Tenant zero for operators.
         tenant: TenantId,
-        /// The key.
         key: KeyId,
     },
 }
 
 impl Caller {
-    /// The key, as entries name it.
     pub fn key(&self) -> Option<KeyId> {
         match *self {
             Self::Node => None,
@@ -116,12 +93,12 @@ impl Caller {
         }
     }
 
-    /// Checks that this caller may do what `scope` names to `tenant`, now.
+    /// Checks that this caller has `scope` in `tenant`, at `at`.
     ///
-    /// A tenant's own key is checked against the tenant's own rows, so that a revocation counts from
-    /// the moment it was ordered before. Operators' keys live in tenant zero and were checked at the
-    /// door; they may only administer.
-    pub fn admit(&self, tenant: &Tenant, scope: Scope, at: Timestamp) -> Result<(), Refusal> {
+    /// A tenant's own key is checked against the tenant's own rows, so a revocation holds for every
+    /// command ordered after it. Operators' keys belong to tenant zero and were checked at admission;
+    /// they may only administer.
+    pub fn authorize(&self, tenant: &Tenant, scope: Scope, at: Timestamp) -> Result<(), Refusal> {
         match *self {
             Self::Node => Ok(()),
             Self::Key { tenant: home, key } if home == tenant.id => {

@@ -7,25 +7,20 @@ use serde::{Deserialize, Serialize};
 use super::Tenant;
 use super::intents::IntentRow;
 use super::schema::{Mutation, Row, RowId, TableRow};
-#[cfg(test)]
-use super::tests::sample;
 use crate::id::{Pseudonym, Sequence};
 use crate::number::Probability;
 use crate::store::Load;
 
-/// Components that a tenant remembers.
 pub const COMPONENTS_MAX: usize = 4_096;
 
-/// The row of `components`, keyed by the name of kind and name.
+/// The row of `components`, keyed by the pseudonym of kind and name.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ComponentRow {
     /// S: the smoothed risk after its last decision.
     pub smoothed: Probability,
-    /// The sequence of that decision.
     pub last: Sequence,
 }
 
-/// The components of a tenant.
 #[derive(Debug, Default)]
 pub struct Components {
     pub(super) rows: HashMap<Pseudonym, ComponentRow>,
@@ -37,13 +32,13 @@ impl Components {
         self.rows.iter().map(|(component, row)| (*component, row))
     }
 
-    /// The component's smoothed risk; none before its first decision, or after it was forgotten.
+    /// `None` before the first decision, or after eviction.
     pub fn smoothed(&self, component: Pseudonym) -> Option<Probability> {
         self.rows.get(&component).map(|row| row.smoothed)
     }
 
-    /// The component after a decision; the one untouched for longest makes room for a new one.
-    pub fn decided(
+    /// The component after a decision. A new one evicts the least recently used.
+    pub fn update(
         &self,
         component: Pseudonym,
         smoothed: Probability,
@@ -85,17 +80,8 @@ impl TableRow for ComponentRow {
         120
     }
 
-    /// A component goes when others were touched since, not with its intents.
+    /// Components are evicted by their own limit.
     fn evict(_: Sequence, _: &IntentRow, _: &Tenant) -> Vec<Mutation> {
         Vec::new()
-    }
-
-    #[cfg(test)]
-    fn sample() -> (Pseudonym, Self) {
-        let row = Self {
-            smoothed: Probability::new(0.125).expect("0.125 is a probability"),
-            last: sample::OTHER,
-        };
-        (sample::pseudonym(9), row)
     }
 }

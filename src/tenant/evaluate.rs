@@ -21,32 +21,29 @@ use crate::number::Probability;
 use crate::stamp::Stamp;
 use crate::time::Timestamp;
 
-/// Has an intent evaluated, once: asked again under the same id, the stored answer comes back.
+/// Evaluates an intent, once: a second request with the same id gets the stored decision.
 #[derive(Debug, Clone)]
 pub struct Evaluate {
     intent: Intent,
-    /// The caller's id for it; made where there is none.
+    /// The caller's id; `None` to generate one.
     id: Option<IntentId>,
-    /// INVARIANT: the intent's canonical form. Made at the edge, not in the tenant's order.
+    /// INVARIANT: the intent's canonical form. Computed at the edge, outside of the tenant's order.
     canonical: Vec<u8>,
     /// The request as sent, to the byte.
     request: Vec<u8>,
     meta: RequestMeta,
 }
 
-/// How a request came.
 #[derive(Debug, Clone)]
 pub struct RequestMeta {
-    /// When.
     pub at: Timestamp,
-    /// In which trace: W3C trace id, 32 hexadecimal digits.
+    /// W3C trace id, 32 hexadecimal digits.
     pub trace_id: Option<String>,
-    /// Through which method and route, for the usage log.
+    /// Method and route, for the usage log.
     pub endpoint: &'static str,
 }
 
 impl Evaluate {
-    /// Asks about `intent` under `id`, or under one made for it; `request` is the text as sent.
     pub fn new(intent: Intent, id: Option<IntentId>, request: Vec<u8>, meta: RequestMeta) -> Self {
         Self {
             canonical: intent.canonical(),
@@ -57,45 +54,32 @@ impl Evaluate {
         }
     }
 
-    /// The trace it is a part of.
     pub fn trace_id(&self) -> Option<String> {
         self.meta.trace_id.clone()
     }
 
-    /// How long the request is.
     pub fn bytes(&self) -> usize {
         self.request.len()
     }
 }
 
-/// What an evaluation comes to.
 #[derive(Debug, Clone)]
 pub enum Evaluation {
-    /// A decision, made just now.
     Decided(Box<DecidedIntent>),
-    /// The decision was made before; its text is in the opening of that entry.
+    /// The decision was made before: it is in the opening of that entry.
     Replayed {
-        /// The entry of the decision.
         decided: Sequence,
-        /// Where it stands now.
         standing: Standing,
     },
 }
 
-/// A decision with what it was made about.
 #[derive(Debug, Clone)]
 pub struct DecidedIntent {
-    /// The id it is known by.
     pub id: IntentId,
-    /// What was asked.
     pub intent: Intent,
-    /// The answer.
     pub decision: Decision,
-    /// The smallest change that would have got a better one.
     pub counterfactual: Option<Counterfactual>,
-    /// When.
     pub at: Timestamp,
-    /// Where it stands.
     pub standing: Standing,
 }
 
@@ -105,18 +89,15 @@ impl Command for Evaluate {
 
     fn apply(self, tenant: &Tenant, stamp: &Stamp) -> Plan<Evaluation> {
         let key = authorize_key(tenant, stamp, &self.intent)?;
-        let names = Pseudonyms::of(&self, tenant.pseudonymizer(), stamp);
-        if let Some((sequence, row)) = tenant.intents.by_id(names.intent_id) {
-            return self.again(sequence, row, &names, tenant, stamp);
+        let pseudonyms = Pseudonyms::of(&self, tenant.pseudonymizer(), stamp);
+        if let Some((sequence, row)) = tenant.intents.by_id(pseudonyms.intent_id) {
+            return self.replay(sequence, row, &pseudonyms, tenant, stamp);
         }
-        let usage = tenant.usage.spend(key.key_id, key.tier, stamp.at)?;
-        let Assessment {
-            evidence,
-            decision,
-            counterfactual,
-        } = judge(&self.intent, &names, tenant, stamp.at);
+        let usage = tenant.usage.charge(key.key_id, key.tier, stamp.at)?;
+        let (evidence, decision, counterfactual) =
+            decide(&self.intent, &pseudonyms, tenant, stamp.at);
 
-        let row = names.row(&self.intent, &decision, key, tenant, stamp.at);
+        let row = pseudonyms.row(&self.intent, &decision, key, tenant, stamp.at);
         let standing = Standing::of(&row, stamp.at);
         let mut rows: Vec<Mutation> = vec![
             Row::IntentRow(stamp.sequence, row).into(),
@@ -129,7 +110,7 @@ impl Command for Evaluate {
             rows.extend(
                 tenant
                     .components
-                    .decided(names.component, smoothed, stamp.sequence),
+                    .update(pseudonyms.component, smoothed, stamp.sequence),
             );
         }
         let (evicted, mutations) = evict_oldest_intent(tenant).unzip();
@@ -143,14 +124,14 @@ impl Command for Evaluate {
             rows.push(set.into());
         }
         let fact = self.fact(
-            &names,
+            &pseudonyms,
             &evidence,
             &decision,
             counterfactual.as_ref(),
             tenant,
         );
         let decided = DecidedIntent {
-            id: names.id,
+            id: pseudonyms.id,
             intent: self.intent,
             decision,
             counterfactual,
@@ -165,22 +146,18 @@ impl Command for Evaluate {
     }
 }
 
-/// What `ask` would be answered, without writing, learning or quota.
+/// The decision that `ask` would get: nothing is written or learned, no quota is used.
 pub fn dry_run(ask: Evaluate, tenant: &Tenant, stamp: &Stamp) -> Result<DecidedIntent, Refusal> {
     let key = authorize_key(tenant, stamp, &ask.intent)?;
-    let names = Pseudonyms::of(&ask, tenant.pseudonymizer(), stamp);
-    let known = tenant.intents.by_id(names.intent_id);
-    if known.is_some_and(|(_, row)| row.digest != names.digest) {
-        return Err(another_intent());
+    let pseudonyms = Pseudonyms::of(&ask, tenant.pseudonymizer(), stamp);
+    let existing = tenant.intents.by_id(pseudonyms.intent_id);
+    if existing.is_some_and(|(_, row)| row.digest != pseudonyms.digest) {
+        return Err(id_conflict());
     }
-    let Assessment {
-        decision,
-        counterfactual,
-        ..
-    } = judge(&ask.intent, &names, tenant, stamp.at);
-    let row = names.row(&ask.intent, &decision, key, tenant, stamp.at);
+    let (_, decision, counterfactual) = decide(&ask.intent, &pseudonyms, tenant, stamp.at);
+    let row = pseudonyms.row(&ask.intent, &decision, key, tenant, stamp.at);
     Ok(DecidedIntent {
-        id: names.id,
+        id: pseudonyms.id,
         intent: ask.intent,
         decision,
         counterfactual,
@@ -189,11 +166,11 @@ pub fn dry_run(ask: Evaluate, tenant: &Tenant, stamp: &Stamp) -> Result<DecidedI
     })
 }
 
-fn another_intent() -> Refusal {
+fn id_conflict() -> Refusal {
     Refusal::IdempotencyConflict("the deterministic id belongs to another intent")
 }
 
-/// The key that asks and pays, if it is for such intents.
+/// The key of the caller, if it is active and its claims allow the intent.
 fn authorize_key<'a>(
     tenant: &'a Tenant,
     stamp: &Stamp,
@@ -209,84 +186,79 @@ fn authorize_key<'a>(
     Ok(key)
 }
 
-struct Assessment {
-    evidence: Evidence,
-    decision: Decision,
-    counterfactual: Option<Counterfactual>,
-}
-
 /// Gathers the evidence and decides.
-fn judge(intent: &Intent, names: &Pseudonyms, tenant: &Tenant, at: Timestamp) -> Assessment {
+fn decide(
+    intent: &Intent,
+    pseudonyms: &Pseudonyms,
+    tenant: &Tenant,
+    at: Timestamp,
+) -> (Evidence, Decision, Option<Counterfactual>) {
     let evidence = Evidence {
         counts: tenant.learning.all_counts(),
-        smoothed: tenant.components.smoothed(names.component),
+        smoothed: tenant.components.smoothed(pseudonyms.component),
         memory: Default::default(),
-        change_set: names
+        change_set: pseudonyms
             .change_set
             .map_or_else(ChangeSetTotals::default, |set| {
-                tenant.change_sets.so_far(set)
+                tenant.change_sets.totals(set)
             }),
     };
     let decision = decide::decide(intent, &evidence, tenant.rules(), at);
     let counterfactual = decide::counterfactual(intent, &evidence, tenant.rules(), at, &decision);
-    Assessment {
-        evidence,
-        decision,
-        counterfactual,
-    }
+    (evidence, decision, counterfactual)
 }
 
-/// The rows of an intent that moves to the set it was asked under last.
-fn moved(
+/// Moves an intent to the change set of its last request.
+fn move_to_set(
     sequence: Sequence,
     row: &IntentRow,
     set: &ChangeSet,
-    names: &Pseudonyms,
+    pseudonyms: &Pseudonyms,
     tenant: &Tenant,
     stamp: &Stamp,
 ) -> Vec<Mutation> {
-    let row_now = IntentRow {
-        change_set: names.change_set,
+    let moved = IntentRow {
+        change_set: pseudonyms.change_set,
         ..*row
     };
     let (sets, pseudonymizer) = (&tenant.change_sets, tenant.pseudonymizer());
-    let joined = sets.add_item(pseudonymizer, set, row.destroys(), stamp.sequence, None);
-    let mut rows: Vec<Mutation> = vec![Row::IntentRow(sequence, row_now).into(), joined.into()];
+    let set = sets.add_item(pseudonymizer, set, row.destroys(), stamp.sequence, None);
+    let mut rows: Vec<Mutation> = vec![Row::IntentRow(sequence, moved).into(), set.into()];
     rows.extend(sets.remove_item(row));
     rows
 }
 
 impl Evaluate {
-    /// The id was asked about before: the stored answer, and a move if the set it is a part of is
-    /// another now.
-    fn again(
+    /// The id is known: the stored decision. An intent without an outcome moves to the change set of
+    /// this request.
+    fn replay(
         &self,
         sequence: Sequence,
         row: &IntentRow,
-        names: &Pseudonyms,
+        pseudonyms: &Pseudonyms,
         tenant: &Tenant,
         stamp: &Stamp,
     ) -> Plan<Evaluation> {
-        if row.digest != names.digest {
-            return Err(another_intent().into());
+        if row.digest != pseudonyms.digest {
+            return Err(id_conflict().into());
         }
-        let recalled = Evaluation::Replayed {
+        let reply = Evaluation::Replayed {
             decided: sequence,
             standing: Standing::of(row, stamp.at),
         };
         let set = self.intent.change_set.as_ref();
         let open = row.outcome.is_none();
-        match set.filter(|_| open && names.change_set != row.change_set) {
+        match set.filter(|_| open && pseudonyms.change_set != row.change_set) {
             Some(set) => Ok(Change {
-                rows: moved(sequence, row, set, names, tenant, stamp),
+                rows: move_to_set(sequence, row, set, pseudonyms, tenant, stamp),
                 fact: EntryType::Move
                     .fact()
                     .with(facts::OF, tenant.decision_id(sequence))
-                    .with(facts::CHANGE_SET, names.change_set)
+                    .with(facts::CHANGE_SET, pseudonyms.change_set)
                     .json(facts::MOVED_TO, set),
-                reply: recalled,
+                reply,
             }),
-            None => Err(NoChange::Replay(recalled)),
+            None => Err(NoChange::Replay(reply)),
         }
     }
 
@@ -306,7 +278,7 @@ impl Evaluate {
     /// What the audit log says of the decision (rules.md 15).
     fn fact(
         &self,
-        names: &Pseudonyms,
+        pseudonyms: &Pseudonyms,
         evidence: &Evidence,
         decision: &Decision,
         counterfactual: Option<&Counterfactual>,
@@ -321,7 +293,7 @@ impl Evaluate {
             .with(facts::CATEGORY, decision.category)
             .with(facts::ENVIRONMENT, self.intent.environment)
             .with(facts::OPERATION, self.intent.operation)
-            .with(facts::CHANGE_SET, names.change_set)
+            .with(facts::CHANGE_SET, pseudonyms.change_set)
             .with(facts::FAILURES, decision.evidence.failures)
             .with(facts::TRIALS, decision.evidence.trials)
             .with(facts::SELF_REPORTED, decision.evidence.self_reported)
@@ -338,12 +310,12 @@ impl Evaluate {
             .json(
                 facts::INTENT,
                 &IdentifiedIntent {
-                    deterministic_id: &names.id,
+                    deterministic_id: &pseudonyms.id,
                     intent: &self.intent,
                 },
             )
             .text(facts::REQUESTER, self.intent.requester.as_str())
-            .text(facts::DETERMINISTIC_ID, names.id.as_str())
+            .text(facts::DETERMINISTIC_ID, pseudonyms.id.as_str())
             .json(facts::EVIDENCE, evidence)
             .json(facts::DECISION, decision)
             .text(facts::JUSTIFICATION, decision.justification.as_str())
@@ -351,7 +323,7 @@ impl Evaluate {
     }
 }
 
-/// An intent's texts as rows hold them.
+/// The caller's texts as rows hold them.
 struct Pseudonyms {
     id: IntentId,
     intent_id: Pseudonym,

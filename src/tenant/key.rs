@@ -15,8 +15,6 @@ use super::command::{Change, Command, NoChange, Plan, Refusal};
 use super::facts::{self, EntryType, KeyChange};
 use super::intents::IntentRow;
 use super::schema::{Mutation, Row, RowId, RowKey, TableRow};
-#[cfg(test)]
-use super::tests::sample;
 use super::usage::Tier;
 use crate::audit::Fact;
 use crate::bounded::BoundedString;
@@ -27,23 +25,17 @@ use crate::string_enum;
 use crate::time::Timestamp;
 
 string_enum!(
-    /// Something a key may be allowed to do.
     Scope {
-        /// Have intents evaluated.
         Decide = 1 "decide",
-        /// Report outcomes.
         Outcome = 2 "outcome",
-        /// Give verdicts.
         Review = 3 "review",
-        /// Change rules.
         Policy = 4 "policy",
-        /// Read the audit log.
         AuditRead = 5 "audit:read",
         /// Administer tenants; keys of tenant zero only.
         Admin = 6 "admin",
         /// Pass a gate in an emergency.
         BreakGlass = 7 "break_glass",
-        /// Read what the tenant's own keys asked and learned; every key may.
+        /// Read what the tenant's own keys asked and learned; every key has it.
         Read = 8 "read",
     }
 );
@@ -67,7 +59,6 @@ string_enum!(
 );
 
 impl Role {
-    /// The scopes in the bundle.
     pub fn scopes(self) -> Scopes {
         match self {
             Self::Agent => Scopes::of(&[Scope::Decide, Scope::AuditRead]),
@@ -80,12 +71,11 @@ impl Role {
     }
 }
 
-/// A set of scopes: sorted words in JSON, one bit each in rows.
+/// A set of scopes: sorted strings in JSON, one bit each in rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Scopes(u16);
 
 impl Scopes {
-    /// The set of these.
     pub fn of(scopes: &[Scope]) -> Self {
         Self(
             scopes
@@ -94,17 +84,16 @@ impl Scopes {
         )
     }
 
-    /// True if a key with this set may do what `scope` names. Reading is free to every key.
+    /// Every set allows reading.
     pub fn allow(self, scope: Scope) -> bool {
         scope == Scope::Read || self.0 & 1 << scope.code() != 0
     }
 
-    /// True if there are none.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// The scopes' words, sorted.
+    /// Sorted.
     pub fn names(self) -> Vec<&'static str> {
         let held = Scope::ALL
             .iter()
@@ -135,12 +124,11 @@ impl<'de> Deserialize<'de> for Scopes {
     }
 }
 
-/// SHA-256 of a key's secret: what is stored instead of it.
+/// SHA-256 of a key's secret, stored in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyHash([u8; 32]);
 
 impl KeyHash {
-    /// The hash of the key with this text.
     pub fn of(secret: &str) -> Self {
         Self(Sha256::digest(secret).into())
     }
@@ -155,28 +143,26 @@ impl RowKey for KeyHash {
     }
 }
 
-/// A key's text, `arf_<tier>_<43 base64url characters>`. Shown once, never stored, never printed by
-/// accident: it has neither `Debug` nor `Display`.
+/// A key's text, `arf_<tier>_<43 base64url characters>`. Shown once, never stored, and
+/// not printed by `Debug`.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct Secret(String);
 
 impl Secret {
-    /// The secret made of these random bytes.
     pub fn new(tier: Tier, random: &[u8; 32]) -> Self {
         Self(format!("arf_{tier}_{}", URL_SAFE_NO_PAD.encode(random)))
     }
 
-    /// A secret that came from elsewhere: a header, a file.
+    /// A secret read from a header or a file.
     pub fn from_text(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// What is stored of it.
     pub fn hash(&self) -> KeyHash {
         KeyHash::of(&self.0)
     }
 
-    /// The text, for the one answer or file that shows it.
+    /// The text, for the one answer or file that may show it.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -191,71 +177,63 @@ impl fmt::Debug for Secret {
 /// The row of `api_keys`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRow {
-    /// The key, for its whole life.
+    /// Stays when the secret is rotated.
     pub key_id: KeyId,
-    /// What it may use.
     pub tier: Tier,
-    /// The bundle it was made with, if it was.
+    /// The role it was issued with; `None` if with scopes.
     pub role: Option<Role>,
-    /// What it may do.
     pub scopes: Scopes,
-    /// When it was made.
     pub created_at: Timestamp,
-    /// False once it was revoked.
+    /// False once revoked.
     pub is_active: bool,
-    /// When it stops by itself.
     pub expires_at: Option<Timestamp>,
-    /// What its tenant calls it.
+    /// Given by its tenant.
     pub name: Option<String>,
-    /// The person or system behind it.
     pub owner: Option<String>,
 }
 
 impl KeyRow {
-    /// True if it is good at `at`.
-    pub fn is_good(&self, at: Timestamp) -> bool {
+    pub fn is_valid(&self, at: Timestamp) -> bool {
         self.is_active && self.expires_at.is_none_or(|end| at < end)
     }
 }
 
-/// The keys of a tenant.
 #[derive(Debug, Default)]
 pub struct Keys {
-    /// In the order of their ids. Most tenants have a few, and few tenants change theirs often.
+    /// Sorted by id. Most tenants have a few, and seldom change them.
     rows: Vec<(KeyHash, KeyRow)>,
     pub(super) claims: HashMap<KeyId, Claims>,
 }
 
 impl Keys {
-    /// The key, good or not, and its hash.
+    /// The key, active or not, and its hash.
     pub fn find(&self, key: KeyId) -> Option<(KeyHash, &KeyRow)> {
         let (hash, row) = self.rows.get(self.position(key).ok()?)?;
         Some((*hash, row))
     }
 
-    /// Where the key is, or would be.
+    /// Where the key is, or is to be inserted.
     fn position(&self, key: KeyId) -> Result<usize, usize> {
         self.rows.binary_search_by_key(&key, |(_, row)| row.key_id)
     }
 
-    /// The key, if it is good at `at`.
     pub fn active(&self, key: KeyId, at: Timestamp) -> Option<&KeyRow> {
         self.find(key)
             .map(|(_, row)| row)
-            .filter(|row| row.is_good(at))
+            .filter(|row| row.is_valid(at))
     }
 
-    /// What the key is for, if not for everything.
+    /// `None` if the key is for every intent.
     pub fn claims(&self, key: KeyId) -> Option<&Claims> {
         self.claims.get(&key)
     }
 
-    /// All of them with their hashes, in the order of their ids.
+    /// Sorted by id.
     pub fn iter(&self) -> impl Iterator<Item = (KeyHash, &KeyRow)> {
         self.rows.iter().map(|(hash, row)| (*hash, row))
     }
 
-    /// All of them, oldest first.
+    /// Oldest first.
     pub fn all(&self) -> Vec<&KeyRow> {
         let mut rows: Vec<_> = self.rows.iter().map(|(_, row)| row).collect();
         rows.sort_by_key(|row| (row.created_at, row.key_id));
@@ -295,67 +273,37 @@ impl TableRow for KeyRow {
     fn evict(_: Sequence, _: &IntentRow, _: &Tenant) -> Vec<Mutation> {
         Vec::new()
     }
-
-    #[cfg(test)]
-    fn sample() -> (KeyHash, Self) {
-        let row = Self {
-            key_id: sample::KEY,
-            tier: Tier::Pro,
-            role: Some(Role::Reviewer),
-            scopes: Role::Reviewer.scopes(),
-            created_at: sample::at(2),
-            is_active: true,
-            expires_at: Some(sample::at(3)),
-            name: Some("review".into()),
-            owner: Some("alice".into()),
-        };
-        (KeyHash::of("arf_pro_example"), row)
-    }
 }
 
-/// A key to be made.
 #[derive(Debug, Clone)]
 pub struct KeySpec {
-    /// What it may use.
     pub tier: Tier,
-    /// What it may do.
     pub rights: Rights,
-    /// What its tenant calls it.
+    /// Given by its tenant.
     pub name: Option<BoundedString<1, 128>>,
-    /// The person or system behind it.
     pub owner: Option<BoundedString<1, 128>>,
-    /// When it stops by itself.
     pub expires_at: Option<Timestamp>,
-    /// What it is for.
     pub claims: Claims,
-    /// The key as it was made before anything was logged: at a first start only.
+    /// A key generated before there was a log, at a first start.
     pub preset: Option<(KeyId, Secret)>,
 }
 
-/// What a new key may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rights {
-    /// A usual bundle.
     Role(Role),
-    /// Exactly these.
     Scopes(Scopes),
 }
 
-/// A key that was made: the only place where its secret is, until it was shown.
+/// A new key, or an old one with a new secret. Nothing else holds the secret.
 #[derive(Debug, Clone)]
 pub struct IssuedKey {
-    /// The key.
     pub key_id: KeyId,
-    /// Its bundle.
     pub role: Option<Role>,
-    /// What is stored of its secret.
     pub hash: KeyHash,
-    /// Its secret.
     pub secret: Secret,
 }
 
 impl KeySpec {
-    /// A key for `tenant` with the usual rights and nothing special.
     pub fn with_role(tier: Tier, role: Role) -> Self {
         let rights = Rights::Role(role);
         Self {
@@ -369,7 +317,7 @@ impl KeySpec {
         }
     }
 
-    /// Makes the key, the `nth` of its command.
+    /// Issues the key, the `nth` of its command.
     pub(super) fn issue(
         self,
         tenant: TenantId,
@@ -440,7 +388,6 @@ fn fact(change: KeyChange, row: &KeyRow, claims: Option<&Claims>) -> Fact {
         .json(facts::CLAIMS, claims)
 }
 
-/// Makes a key.
 #[derive(Debug, Clone)]
 pub struct CreateKey(pub KeySpec);
 
@@ -462,7 +409,7 @@ impl Command for CreateKey {
     }
 }
 
-/// Revokes a key, for ever. Revoking it again recalls that it is revoked.
+/// Revokes a key for ever.
 #[derive(Debug, Clone, Copy)]
 pub struct RevokeKey(pub KeyId);
 
@@ -475,7 +422,7 @@ impl Command for RevokeKey {
         if !row.is_active {
             return Err(NoChange::Replay(()));
         }
-        let administers = |key: &KeyRow| key.scopes.allow(Scope::Admin) && key.is_good(stamp.at);
+        let administers = |key: &KeyRow| key.scopes.allow(Scope::Admin) && key.is_valid(stamp.at);
         let rows = tenant.keys.rows.iter().map(|(_, row)| row);
         let mut others = rows.filter(|key| key.key_id != self.0);
         if administers(row) && !others.any(administers) {
@@ -496,7 +443,7 @@ impl Command for RevokeKey {
     }
 }
 
-/// Gives a key another secret; everything else about it stays. The old secret is good no longer.
+/// Replaces a key's secret; everything else about the key stays.
 #[derive(Debug, Clone, Copy)]
 pub struct RotateKey(pub KeyId);
 
@@ -506,7 +453,7 @@ impl Command for RotateKey {
 
     fn apply(self, tenant: &Tenant, stamp: &Stamp) -> Plan<IssuedKey> {
         let (old, row) = tenant.keys.find(self.0).ok_or(Refusal::NotFound("key"))?;
-        if !row.is_good(stamp.at) {
+        if !row.is_valid(stamp.at) {
             let message = "the key is revoked or expired, and stays so".to_owned();
             let pointer = "";
             return Err(Refusal::Invalid { pointer, message }.into());

@@ -1,4 +1,4 @@
-//! What a tenant has learned: whole-number counts per category, over the prior (rules.md 5).
+//! What a tenant has learned: counts per category, over the prior (rules.md 5).
 
 use serde::{Deserialize, Serialize};
 
@@ -6,8 +6,6 @@ use super::Tenant;
 use super::change_set::Tally;
 use super::intents::IntentRow;
 use super::schema::{Mutation, TableRow};
-#[cfg(test)]
-use super::tests::sample;
 use crate::decide::{Category, Counts, PerCategory};
 use crate::id::Sequence;
 use crate::store::Load;
@@ -16,20 +14,17 @@ use crate::time::Timestamp;
 /// The row of `beta_state`. Alpha and beta are derived: prior plus failures, prior plus successes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BetaRow {
-    /// The counts.
     pub counts: Counts,
-    /// When one of them last moved.
+    /// When a count last changed.
     pub updated_at: Timestamp,
 }
 
-/// What a tenant has learned.
 #[derive(Debug, Default)]
 pub struct Learning {
     cells: PerCategory<Option<BetaRow>>,
 }
 
 impl Learning {
-    /// The counts of one category.
     pub fn counts(&self, category: Category) -> Counts {
         self.cells
             .of(category)
@@ -37,7 +32,6 @@ impl Learning {
             .unwrap_or_default()
     }
 
-    /// The counts of every category.
     pub fn all_counts(&self) -> PerCategory<Counts> {
         let mut all = PerCategory::default();
         for &category in Category::ALL {
@@ -46,13 +40,12 @@ impl Learning {
         all
     }
 
-    /// The rows that there are, in the order of categories.
     pub fn iter(&self) -> impl Iterator<Item = (Category, &BetaRow)> {
         let rows = Category::ALL.iter();
         rows.filter_map(|&category| Some((category, self.cells.of(category).as_ref()?)))
     }
 
-    /// When the counts of a category last moved.
+    /// When a count of the category last changed.
     pub fn updated_at(&self, category: Category) -> Option<Timestamp> {
         self.cells.of(category).map(|row| row.updated_at)
     }
@@ -71,7 +64,7 @@ impl TableRow for BetaRow {
         tenant.learning.cells.of_mut(*key).take()
     }
 
-    /// Every category has its place in the tenant, with or without a row.
+    /// An empty tenant has the place for every category.
     fn weight(&self) -> usize {
         0
     }
@@ -80,21 +73,9 @@ impl TableRow for BetaRow {
     fn evict(_: Sequence, _: &IntentRow, _: &Tenant) -> Vec<Mutation> {
         Vec::new()
     }
-
-    #[cfg(test)]
-    fn sample() -> (Category, Self) {
-        let counts = Counts {
-            failures: 1,
-            trials: 20,
-            self_reported: 3,
-            imported: 4,
-        };
-        let updated_at = sample::at(8);
-        (Category::Network, Self { counts, updated_at })
-    }
 }
 
-/// What some outcomes contribute to the counts.
+/// What outcomes add to the counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Contribution {
     failures: u64,
@@ -103,7 +84,7 @@ pub struct Contribution {
 }
 
 impl Contribution {
-    /// Of one outcome that stands alone.
+    /// Of an outcome without a change set.
     pub fn of_one(success: bool, self_reported: bool) -> Self {
         Self {
             failures: u64::from(!success),
@@ -123,8 +104,8 @@ impl Contribution {
         }
     }
 
-    /// True if trials or failures differ from those of `before`.
-    pub fn moves(self, before: Self) -> bool {
+    /// By trials or failures.
+    pub fn differs_from(self, before: Self) -> bool {
         (self.failures, self.trials) != (before.failures, before.trials)
     }
 
@@ -158,11 +139,11 @@ mod tests {
 
     #[test]
     fn a_change_set_is_one_trial_and_one_failure_at_most() {
-        assert!(!tally(0, 0, 0).moves(Contribution::default()));
-        assert!(tally(1, 0, 0).moves(tally(0, 0, 0)));
-        assert!(!tally(60, 0, 60).moves(tally(1, 0, 1)));
-        assert!(tally(61, 1, 60).moves(tally(60, 0, 60)));
-        assert!(!tally(62, 2, 60).moves(tally(61, 1, 60)));
+        assert!(!tally(0, 0, 0).differs_from(Contribution::default()));
+        assert!(tally(1, 0, 0).differs_from(tally(0, 0, 0)));
+        assert!(!tally(60, 0, 60).differs_from(tally(1, 0, 1)));
+        assert!(tally(61, 1, 60).differs_from(tally(60, 0, 60)));
+        assert!(!tally(62, 2, 60).differs_from(tally(61, 1, 60)));
     }
 
     #[test]

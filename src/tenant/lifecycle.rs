@@ -8,8 +8,6 @@ use super::facts::{self, EntryType, GenesisKey};
 use super::intents::IntentRow;
 use super::key::{IssuedKey, KeySpec, Scope};
 use super::schema::{Mutation, Row, TableRow};
-#[cfg(test)]
-use super::tests::sample;
 use super::usage::Tier;
 use crate::audit;
 use crate::bounded::BoundedString;
@@ -21,30 +19,25 @@ use crate::time::Timestamp;
 /// The row of `tenants`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountRow {
-    /// The organisation's name.
     pub name: String,
-    /// When it was founded.
     pub created_at: Timestamp,
-    /// By whom, in the operator's words.
+    /// Text from the operator.
     pub created_by: Option<String>,
-    /// The tier it was founded with.
     pub tier: Tier,
-    /// How long openings are kept.
     pub retention_days: u32,
     /// The name of its audit log: `<service name>/audit/<log id>`.
     pub log: String,
     /// The sequence at which that log began.
     pub log_base: Sequence,
-    /// What callers' texts are turned into names with. In backups, never in an entry or an answer.
+    /// The secret of its pseudonyms. In backups, never in an entry, export or answer.
     pub name_secret: [u8; 32],
 }
 
 /// The account as the state holds it.
 #[derive(Debug)]
 pub struct Account {
-    /// The row.
     pub row: AccountRow,
-    /// Its name secret, ready for use.
+    /// Keyed with the name secret.
     pub(crate) pseudonymizer: Pseudonymizer,
 }
 
@@ -72,26 +65,11 @@ impl TableRow for AccountRow {
     fn evict(_: Sequence, _: &IntentRow, _: &Tenant) -> Vec<Mutation> {
         Vec::new()
     }
-
-    #[cfg(test)]
-    fn sample() -> ((), Self) {
-        let row = Self {
-            name: "Example".into(),
-            created_at: sample::at(1),
-            created_by: Some("ops@example.org".into()),
-            tier: Tier::Pro,
-            retention_days: 30,
-            log: "arf.invalid/audit/aaaaaaaaaaaaaaaaaaaaaaaaaa".into(),
-            log_base: Sequence::FIRST,
-            name_secret: [5; 32],
-        };
-        ((), row)
-    }
 }
 
-/// The name of the log that these rows of the command `at` begin: they found a tenant, or restore it.
+/// The name of the log that the command `at` begins with these rows, if it founds or restores a tenant.
 pub fn new_log_origin(rows: &[Mutation], at: Sequence) -> Option<&str> {
-    rows.iter().find_map(|edit| match edit {
+    rows.iter().find_map(|mutation| match mutation {
         Mutation::Put(Row::AccountRow((), account)) if account.log_base == at => {
             Some(account.log.as_str())
         }
@@ -102,17 +80,13 @@ pub fn new_log_origin(rows: &[Mutation], at: Sequence) -> Option<&str> {
 /// Founds a tenant: its account, the genesis of its log and its first keys.
 #[derive(Debug, Clone)]
 pub struct FoundTenant {
-    /// The organisation's name.
     pub name: BoundedString<1, 256>,
-    /// Its tier, which sets how long openings are kept.
+    /// Sets how long openings are kept, unless `retention_days` does.
     pub tier: Tier,
-    /// How long openings are kept, if not by the tier.
     pub retention_days: Option<u32>,
-    /// By whom.
     pub created_by: Option<BoundedString<1, 128>>,
-    /// Its first keys.
     pub keys: Vec<KeySpec>,
-    /// What the log's name begins with.
+    /// The first part of the log's name.
     pub service: String,
     /// The node's public signing key, in base64: entries verify with it from the first on.
     pub public_key: String,

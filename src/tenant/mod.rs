@@ -1,6 +1,6 @@
 //! What one tenant knows, and everything that can change it.
 //!
-//! A feature is one file: its commands, its rows, its part of the state, its refusals. The state is a
+//! A feature is one file: its commands, its rows, its part of the state. The state is a
 //! fold of rows: [`Tenant::absorb`] is the only way to change it, live, at activation and at rebuild,
 //! so what a row does now is what it does after a crash.
 //!
@@ -50,7 +50,6 @@ use usage::Usage;
 /// A tenant's state: all that its commands can see.
 #[derive(Debug)]
 pub struct Tenant {
-    /// Whose state this is.
     pub id: TenantId,
     rules: Arc<Rules>,
     pub(crate) account: Option<Account>,
@@ -69,7 +68,7 @@ pub struct Tenant {
 }
 
 impl Tenant {
-    /// A tenant that knows nothing yet, not even that it was founded.
+    /// A tenant without rows.
     pub fn blank(id: TenantId) -> Self {
         Self {
             id,
@@ -94,17 +93,14 @@ impl Tenant {
         &self.rules
     }
 
-    /// Its account; `None` until it was founded.
     pub fn account(&self) -> Option<&Account> {
         self.account.as_ref()
     }
 
-    /// Its keys.
     pub fn keys(&self) -> &Keys {
         &self.keys
     }
 
-    /// Its components and their smoothed risks.
     pub fn components(&self) -> &Components {
         &self.components
     }
@@ -114,27 +110,22 @@ impl Tenant {
         self.former_logs.iter().map(|(base, row)| (*base, row))
     }
 
-    /// What its keys have used of their quotas.
     pub fn usage(&self) -> &Usage {
         &self.usage
     }
 
-    /// Its intents.
     pub fn intents(&self) -> &Intents {
         &self.intents
     }
 
-    /// How they turned out.
     pub fn outcomes(&self) -> &Outcomes {
         &self.outcomes
     }
 
-    /// The plans they were parts of.
     pub fn change_sets(&self) -> &ChangeSets {
         &self.change_sets
     }
 
-    /// What it has learned.
     pub fn learning(&self) -> &Learning {
         &self.learning
     }
@@ -176,7 +167,7 @@ impl Tenant {
         self.totals.next_due()
     }
 
-    /// Turns callers' texts into names. Only a founded tenant runs commands that need one.
+    /// Only commands of a founded tenant need it.
     pub fn pseudonymizer(&self) -> &Pseudonymizer {
         &self
             .account

@@ -13,8 +13,6 @@ use super::key::Scope;
 use super::learning::{BetaRow, Contribution};
 use super::schema::{Mutation, Row, RowId, TableRow};
 use super::sequence_map::SequenceMap;
-#[cfg(test)]
-use super::tests::sample;
 use crate::audit::Fact;
 use crate::bounded::BoundedString;
 use crate::decide::settings::SelfReported;
@@ -26,7 +24,7 @@ use crate::string_enum;
 use crate::time::Timestamp;
 
 string_enum!(
-    /// Why an outcome moved no count.
+    /// Why an outcome changed no count.
     NotLearned {
         /// The intent was denied, so what ran was not what was allowed.
         Denied = 1 "denied",
@@ -42,21 +40,17 @@ string_enum!(
 /// The row of `intent_outcomes`, keyed by the sequence of its command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutcomeRow {
-    /// The intent, by the sequence of its evaluation.
+    /// The key of the intent's row.
     pub intent: Sequence,
-    /// True if it worked.
     pub success: bool,
-    /// The key that reported it.
     pub reporter: KeyId,
-    /// Why no count moved, if none did.
+    /// Why no count changed, if none did.
     pub not_learned: Option<NotLearned>,
-    /// When it was reported.
     pub recorded_at: Timestamp,
-    /// Name of the idempotency key it came under.
+    /// Pseudonym of the report's idempotency key.
     pub idempotency_key: Option<Pseudonym>,
 }
 
-/// The outcomes of a tenant.
 #[derive(Debug, Default)]
 pub struct Outcomes {
     rows: SequenceMap<OutcomeRow>,
@@ -64,7 +58,6 @@ pub struct Outcomes {
 }
 
 impl Outcomes {
-    /// The outcome that was recorded at `sequence`.
     pub fn get(&self, sequence: Sequence) -> Option<&OutcomeRow> {
         self.rows.get(sequence)
     }
@@ -74,7 +67,6 @@ impl Outcomes {
         self.rows.since(Sequence::FIRST)
     }
 
-    /// How many there are.
     pub fn count(&self) -> usize {
         self.rows.len()
     }
@@ -110,52 +102,31 @@ impl TableRow for OutcomeRow {
             .map(|outcome| RowId::OutcomeRow(outcome.sequence).into())
             .collect()
     }
-
-    #[cfg(test)]
-    fn sample() -> (Sequence, Self) {
-        let row = Self {
-            intent: sample::INTENT,
-            success: true,
-            reporter: sample::KEY,
-            not_learned: Some(NotLearned::SameChangeSet),
-            recorded_at: sample::at(7),
-            idempotency_key: Some(sample::pseudonym(8)),
-        };
-        (sample::OUTCOME, row)
-    }
 }
 
-/// Records how an intent turned out.
 #[derive(Debug, Clone)]
 pub struct RecordOutcome {
-    /// The intent.
     pub id: IntentId,
-    /// True if it worked.
     pub success: bool,
-    /// Who says so, in the caller's words.
+    /// Text from the caller.
     pub recorded_by: Option<BoundedString<0, 128>>,
-    /// What else there is to say.
     pub notes: Option<BoundedString<0, 4_096>>,
-    /// The caller's name for this report.
+    /// Identifies this report.
     pub idempotency_key: Option<BoundedString<1, 128>>,
 }
 
-/// What came of an outcome.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RecordedOutcome {
-    /// The sequence it is recorded under.
+    /// The key of its row.
     pub outcome: Sequence,
-    /// The category it counts in.
     pub category: Category,
-    /// That category's counts, now.
     pub counts: Counts,
     /// The tenant's prior plus failures.
     pub alpha: f64,
     /// The tenant's prior plus successes.
     pub beta: f64,
-    /// Why no count moved, if none did.
+    /// Why no count changed, if none did.
     pub not_learned: Option<NotLearned>,
-    /// True if it was recorded before.
     pub replayed: bool,
 }
 
@@ -308,7 +279,6 @@ impl RecordOutcome {
     }
 }
 
-/// What one outcome teaches.
 struct LearningUpdate {
     not_learned: Option<NotLearned>,
     counts: Counts,
@@ -357,7 +327,7 @@ impl LearningUpdate {
         tally.self_reported += u32::from(self_reported);
         let after = Contribution::of_set(*tally);
         Self {
-            not_learned: (!after.moves(before)).then_some(NotLearned::SameChangeSet),
+            not_learned: (!after.differs_from(before)).then_some(NotLearned::SameChangeSet),
             counts: after.replacing(before, counts),
             change_set: Some((name, row)),
         }

@@ -1,8 +1,8 @@
 //! How a tenant goes on after it was restored from a backup: with another audit log, and without keys.
 //!
-//! What was signed after the backup was made is lost here and may be known elsewhere. A log that went
-//! on would sign its numbers a second time; so it ends, and the next one begins with a genesis that
-//! says how it ended. Keys that were revoked after the backup would be good again; so none is.
+//! What was signed after the backup is lost here and may be known elsewhere. A log that went on would
+//! sign its numbers a second time; so it ends, and the next one begins with a genesis that says how it
+//! ended. Keys that were revoked after the backup would be valid again; so all are revoked.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,8 +15,6 @@ use super::intents::IntentRow;
 use super::key::{IssuedKey, KeyRow, KeySpec, Scope};
 use super::lifecycle::AccountRow;
 use super::schema::{Mutation, Row, TableRow};
-#[cfg(test)]
-use super::tests::sample;
 use crate::audit;
 use crate::id::Sequence;
 use crate::stamp::Stamp;
@@ -25,9 +23,7 @@ use crate::store::Load;
 /// The row of `former_logs`: an audit log that ended, under the sequence at which it began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FormerLogRow {
-    /// Its name.
     pub log: String,
-    /// How many entries it had.
     pub size: u64,
     /// The Merkle tree hash over them.
     pub root: [u8; 32],
@@ -53,26 +49,14 @@ impl TableRow for FormerLogRow {
     fn evict(_: Sequence, _: &IntentRow, _: &Tenant) -> Vec<Mutation> {
         Vec::new()
     }
-
-    #[cfg(test)]
-    fn sample() -> (Sequence, Self) {
-        let row = Self {
-            log: "arf.invalid/audit/bbbbbbbbbbbbbbbbbbbbbbbbbb".into(),
-            size: 12,
-            root: [6; 32],
-        };
-        (sample::OTHER, row)
-    }
 }
 
 /// Ends the tenant's audit log where the backup ends, and begins the next.
 #[derive(Debug, Clone)]
 pub struct Restore {
-    /// The log as the backup has it: its name, size and root.
     pub prior: FormerLogRow,
-    /// Keys stay as they are.
     pub keep_keys: bool,
-    /// A key that is made: the way back in, where no other is good.
+    /// The way back in where no other key is valid.
     pub key: Option<KeySpec>,
     /// The node's public signing key, in base64: entries of the next log verify with it.
     pub public_key: String,

@@ -29,7 +29,7 @@ pub trait RowKey: Sized {
 
 /// A row of one table, and everything that is particular to the table.
 pub trait TableRow: Serialize + DeserializeOwned {
-    /// What tells its rows apart within a tenant.
+    /// Unique within a tenant.
     type Key: RowKey + PartialEq;
 
     /// Hot rows make the state; cold ones are read when asked for.
@@ -55,14 +55,9 @@ pub trait TableRow: Serialize + DeserializeOwned {
     fn due(&self) -> Option<Timestamp> {
         None
     }
-
-    /// A row with every optional field, for the golden bytes. It names
-    /// [`sample::INTENT`](super::tests::sample) where it belongs to an intent, and nowhere else.
-    #[cfg(test)]
-    fn sample() -> (Self::Key, Self);
 }
 
-/// Bytes of a table that are not one of its rows.
+/// The bytes of a row cannot be decoded.
 #[derive(Debug, Error)]
 #[error("a row of `{table}` (version {version}) cannot be read: {why}")]
 pub struct RowError {
@@ -84,7 +79,6 @@ macro_rules! tables {
             };
         )+
 
-        /// Every table.
         pub static TABLES: &[TableSpec] = &[$($(#[$meta])* $spec),+];
 
         /// The export file of every table that has one.
@@ -149,7 +143,7 @@ macro_rules! tables {
             pub(super) fn samples() -> Vec<Self> {
                 let mut samples = Vec::new();
                 $($(#[$meta])* {
-                    let (key, row) = <super::$module::$row as TableRow>::sample();
+                    let (key, row) = <super::$module::$row as super::tests::sample::Sample>::sample();
                     samples.push(Self::$row(key, row));
                 })+
                 samples
@@ -174,7 +168,7 @@ macro_rules! tables {
         }
 
         impl Mutation {
-            /// True if it changes this row of the state, from whatever to whatever.
+            /// True if it puts or deletes the row with the key of `other`.
             pub(super) fn is_of_row(&self, other: &Row) -> bool {
                 match (self, other) {
                     $($(#[$meta])*
@@ -214,9 +208,7 @@ tables! {
 /// A change of one row.
 #[derive(Debug, Clone)]
 pub enum Mutation {
-    /// The row is now this.
     Put(Row),
-    /// The row is gone.
     Delete(RowId),
 }
 
@@ -317,7 +309,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::fmt::Write as _;
 
-    use super::super::tests::sample;
+    use super::super::tests::sample::{self, Sample as _};
     use super::*;
     use crate::golden;
     use crate::store::{ENTRIES, OPENINGS, open_envelope};

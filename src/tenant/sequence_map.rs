@@ -1,4 +1,4 @@
-//! Rows by sequence, packed: most come in order, and there may be a million of them.
+//! A map from sequences to rows, packed: most are inserted in order, and there may be millions.
 //!
 //! A map's node is half empty where keys only grow. Here rows lie side by side in blocks that are
 //! filled to the last place before the next is begun, so a row takes its own bytes and a few more.
@@ -7,10 +7,8 @@ use std::collections::BTreeMap;
 
 use crate::id::Sequence;
 
-/// Rows in a block, at most.
 const BLOCK: usize = 64;
 
-/// Rows by sequence.
 #[derive(Debug)]
 pub struct SequenceMap<R> {
     /// INVARIANT: no block is empty; each lies under a key that is not above its first row's and above
@@ -29,19 +27,17 @@ impl<R> Default for SequenceMap<R> {
 }
 
 impl<R> SequenceMap<R> {
-    /// How many rows there are.
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// The row of this sequence.
     pub fn get(&self, sequence: Sequence) -> Option<&R> {
         let (_, block) = self.blocks.range(..=sequence).next_back()?;
         let at = find(block, sequence).ok()?;
         block.get(at).map(|(_, row)| row)
     }
 
-    /// Those from `from` on, in order.
+    /// From `from` on, in order.
     pub fn since(&self, from: Sequence) -> impl Iterator<Item = (Sequence, &R)> {
         let first = self.blocks.range(..=from).next_back();
         let first = first.map_or(from, |(&key, _)| key);
@@ -58,7 +54,7 @@ impl<R> SequenceMap<R> {
     pub fn insert(&mut self, sequence: Sequence, row: R) -> Option<R> {
         let place = self.blocks.range_mut(..=sequence).next_back();
         let Some((_, block)) = place else {
-            // Before all others, or the first of all.
+            // Before all others, or the first.
             self.count += 1;
             self.blocks.insert(sequence, vec![(sequence, row)]);
             return None;
@@ -88,7 +84,6 @@ impl<R> SequenceMap<R> {
         None
     }
 
-    /// Takes the row of this sequence out.
     pub fn remove(&mut self, sequence: Sequence) -> Option<R> {
         let (&key, block) = self.blocks.range_mut(..=sequence).next_back()?;
         let at = find(block, sequence).ok()?;
@@ -101,7 +96,6 @@ impl<R> SequenceMap<R> {
     }
 }
 
-/// Where the row of this sequence is, or would be.
 fn find<R>(block: &[(Sequence, R)], sequence: Sequence) -> Result<usize, usize> {
     block.binary_search_by_key(&sequence, |(sequence, _)| *sequence)
 }
@@ -115,7 +109,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_behaves_like_a_map(
-            // Mostly in order, now and then anywhere; and some go.
+            // Mostly in order, now and then anywhere; and some are removed.
             steps in prop::collection::vec((0..40u64, prop::bool::weighted(0.1), prop::bool::weighted(0.2)), 0..400),
             from in 0..500u64,
         ) {

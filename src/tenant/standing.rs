@@ -10,13 +10,12 @@ use crate::time::Timestamp;
 string_enum!(
     /// Where a decided intent stands.
     State {
-        /// A person is to decide.
         Pending = "pending",
-        /// Go ahead, by rule or by person.
+        /// By rule or by a person.
         Approved = "approved",
-        /// Do not, by rule or by person.
+        /// By rule or by a person.
         Denied = "denied",
-        /// Its time ran out; stops like a denial.
+        /// The time limit passed: enforced like a denial.
         Expired = "expired",
         /// Its outcome is recorded.
         Closed = "closed",
@@ -26,9 +25,8 @@ string_enum!(
 /// Where a decided intent stands, and until when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
-    /// The state.
     pub state: State,
-    /// When it expires, if it can: for pending and approved; for expired, when it did.
+    /// Of pending, approved and expired.
     pub expires_at: Option<Timestamp>,
 }
 
@@ -36,32 +34,32 @@ impl Standing {
     /// Where the intent with this row stands at `at`. The row alone says until when: settings that
     /// change later revive nothing and end nothing early.
     pub fn of(row: &IntentRow, at: Timestamp) -> Self {
-        let lapsing = |state| {
-            // Without a time limit it fails closed.
-            let lapsed = row.expires_at.is_none_or(|end| at >= end);
+        let limited = |state| {
+            // A row without the time limit that it must have fails closed.
+            let expired = row.expires_at.is_none_or(|end| at >= end);
             Self {
-                state: if lapsed { State::Expired } else { state },
+                state: if expired { State::Expired } else { state },
                 expires_at: row.expires_at,
             }
         };
-        let lasting = |state| Self {
+        let unlimited = |state| Self {
             state,
             expires_at: None,
         };
         if row.outcome.is_some() {
-            return lasting(State::Closed);
+            return unlimited(State::Closed);
         }
         match (row.action, row.review.map(|review| review.verdict)) {
             (Action::Approve, _) | (Action::Escalate, Some(Verdict::Approve)) => {
-                lapsing(State::Approved)
+                limited(State::Approved)
             }
-            (Action::Escalate, None) => lapsing(State::Pending),
-            (Action::Deny, _) | (Action::Escalate, Some(Verdict::Deny)) => lasting(State::Denied),
+            (Action::Escalate, None) => limited(State::Pending),
+            (Action::Deny, _) | (Action::Escalate, Some(Verdict::Deny)) => unlimited(State::Denied),
         }
     }
 }
 
-/// When what is decided at `at` expires: what an intent's row stores, by its decision and by a verdict.
+/// The time limit that a decision, or a verdict, of `at` sets in the row.
 pub fn expires_at(action: Action, at: Timestamp, settings: &Settings) -> Option<Timestamp> {
     match action {
         Action::Approve => Some(at.plus(settings.approvals.ttl())),

@@ -7,7 +7,6 @@ use super::schema::TableRow;
 use crate::store::Load;
 use crate::time::Timestamp;
 
-/// The totals of all hot rows.
 #[derive(Debug, Default)]
 pub struct Totals {
     /// Bytes.

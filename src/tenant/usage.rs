@@ -8,15 +8,13 @@ use super::Tenant;
 use super::command::Refusal;
 use super::intents::IntentRow;
 use super::schema::{Mutation, TableRow};
-#[cfg(test)]
-use super::tests::sample;
 use crate::id::{KeyId, Sequence};
 use crate::store::Load;
 use crate::string_enum;
 use crate::time::{Month, Timestamp};
 
 string_enum!(
-    /// What a key may use and how long its tenant's openings are kept.
+    /// Quota of a key, and how long its tenant's openings are kept.
     Tier {
         /// 1,000 evaluations a month, 7 days.
         Free = 1 "free",
@@ -51,18 +49,14 @@ impl Tier {
     }
 }
 
-/// The row of `key_usage`: what a key has used in the last month that it used anything in.
+/// The row of `key_usage`: the last month in which the key was used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyUsageRow {
-    /// The month.
     pub month: Month,
-    /// Evaluations in it.
     pub used: u64,
-    /// The last of them.
     pub last_used_at: Timestamp,
 }
 
-/// What the keys of a tenant have used.
 #[derive(Debug, Default)]
 pub struct Usage {
     by_key: HashMap<KeyId, KeyUsageRow>,
@@ -77,7 +71,7 @@ impl Usage {
             .map_or(0, |row| row.used)
     }
 
-    /// When `key` last paid for an evaluation.
+    /// When `key` was last used for an evaluation.
     pub fn last_used_at(&self, key: KeyId) -> Option<Timestamp> {
         self.by_key.get(&key).map(|row| row.last_used_at)
     }
@@ -90,8 +84,8 @@ impl Usage {
         self.by_key.iter().map(|(key, row)| (*key, row))
     }
 
-    /// The row after one more evaluation at `at`, or a refusal where the tier allows no more.
-    pub fn spend(&self, key: KeyId, tier: Tier, at: Timestamp) -> Result<KeyUsageRow, Refusal> {
+    /// The row after one more evaluation at `at`.
+    pub fn charge(&self, key: KeyId, tier: Tier, at: Timestamp) -> Result<KeyUsageRow, Refusal> {
         let month = at.month();
         let used = self.used(key, month);
         match tier.limit() {
@@ -128,34 +122,18 @@ impl TableRow for KeyUsageRow {
     fn evict(_: Sequence, _: &IntentRow, _: &Tenant) -> Vec<Mutation> {
         Vec::new()
     }
-
-    #[cfg(test)]
-    fn sample() -> (KeyId, Self) {
-        let row = Self {
-            month: sample::at(4).month(),
-            used: 41,
-            last_used_at: sample::at(4),
-        };
-        (sample::KEY, row)
-    }
 }
 
-/// The row of `usage_logs`: one evaluation, as upstream logs it. Cold: no state comes of it.
+/// The row of `usage_logs`: one evaluation, as upstream logs it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageLogRow {
-    /// Who asked.
     pub key: KeyId,
-    /// The key's tier.
     pub tier: Tier,
-    /// When it was decided.
     pub at: Timestamp,
-    /// Method and route.
     pub endpoint: String,
-    /// The HTTP status answered.
     pub status: u16,
-    /// What went wrong, if anything.
     pub error: Option<String>,
-    /// From arrival to the decision, microseconds.
+    /// From the request's arrival to the decision, microseconds.
     pub processing_us: u64,
 }
 
@@ -180,20 +158,6 @@ impl TableRow for UsageLogRow {
     fn evict(_: Sequence, _: &IntentRow, _: &Tenant) -> Vec<Mutation> {
         Vec::new()
     }
-
-    #[cfg(test)]
-    fn sample() -> (Sequence, Self) {
-        let row = Self {
-            key: sample::KEY,
-            tier: Tier::Pro,
-            at: sample::at(9),
-            endpoint: "POST /api/v1/intents/evaluate".into(),
-            status: 200,
-            error: Some("none".into()),
-            processing_us: 180,
-        };
-        (sample::INTENT, row)
-    }
 }
 
 #[cfg(test)]
@@ -206,21 +170,21 @@ mod tests {
         let november = Timestamp::parse("2026-11-24T00:00:00Z").unwrap();
         let mut usage = Usage::default();
         for _ in 0..1_000 {
-            let row = usage.spend(key, Tier::Free, november).unwrap();
+            let row = usage.charge(key, Tier::Free, november).unwrap();
             usage.by_key.insert(key, row);
         }
         let resets_at = Timestamp::parse("2026-12-01T00:00:00Z").unwrap();
         assert_eq!(
-            usage.spend(key, Tier::Free, november),
+            usage.charge(key, Tier::Free, november),
             Err(Refusal::QuotaExceeded {
                 limit: 1_000,
                 resets_at
             })
         );
         assert_eq!(
-            usage.spend(key, Tier::Free, resets_at).map(|row| row.used),
+            usage.charge(key, Tier::Free, resets_at).map(|row| row.used),
             Ok(1)
         );
-        assert!(usage.spend(key, Tier::Enterprise, november).is_ok());
+        assert!(usage.charge(key, Tier::Enterprise, november).is_ok());
     }
 }

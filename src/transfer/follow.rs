@@ -10,31 +10,24 @@ use crate::id::TenantId;
 use crate::store::{ENTRIES, OpenError, Progress, ReadOnly};
 use crate::tenant::restore::FormerLogRow;
 
-/// A log that does not hold.
+/// An audit log fails verification.
 #[derive(Debug, Error)]
 pub enum AuditLogError {
-    /// It cannot be read.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// An entry is not what it must be.
     #[error("the audit log of tenant {tenant} does not hold, entry {index}: {why}")]
     Entry {
-        /// Whose log.
         tenant: TenantId,
         /// The entry's place among all of the tenant's.
         index: u64,
-        /// What is wrong with it.
         why: HistoryError,
     },
     /// The entries are not those of the head.
     #[error("the audit log of tenant {tenant} does not end where its head says")]
-    Head {
-        /// Whose log.
-        tenant: TenantId,
-    },
+    Head { tenant: TenantId },
 }
 
-/// Follows them all. What each came to: the name, size and root of the log that its tenant has.
+/// Follows them all, and returns the name, size and root of each.
 pub fn logs(
     seen: &ReadOnly,
     progress: Progress<'_>,

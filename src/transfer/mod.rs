@@ -1,6 +1,6 @@
 //! Rows on their way out of a node: as NDJSON, one file a table, and as a script for PostgreSQL.
 //!
-//! A [`StoredTenant`] is one tenant read and checked: its hot rows against its head, every entry against the
+//! A [`StoredTenant`] is one tenant, read and checked: its hot rows against its head, every entry against the
 //! one before it and all of them against the root, every opening against the commitments of its
 //! entry. [`ndjson`] and [`sql`] write one down. What does not add up ends the export: a file that
 //! has less in it than it seems to would be worse than none.
@@ -36,36 +36,22 @@ use crate::tenant::schema::RowError;
 /// Where a line goes: the file or section, and the line with its end.
 pub type Sink<'a> = &'a mut dyn FnMut(&'static str, &[u8]) -> io::Result<()>;
 
-/// Why an export ends early.
 #[derive(Debug, Error)]
 pub enum ExportError {
-    /// What is stored is damaged.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A row is whole and means nothing here.
     #[error("tenant {tenant}: {source}")]
-    Row {
-        /// Whose.
-        tenant: TenantId,
-        /// What is wrong with it.
-        source: RowError,
-    },
-    /// Rows that do not fit together.
+    Row { tenant: TenantId, source: RowError },
     #[error("tenant {tenant}, {what} {sequence}: {why}")]
     Damaged {
-        /// Whose.
         tenant: TenantId,
-        /// What kind of row.
         what: &'static str,
-        /// Which.
         sequence: Sequence,
-        /// What is wrong with it.
         why: String,
     },
-    /// More rows than the other side can number.
+    /// Upstream numbers rows with 32 bits.
     #[error("{0} has more rows than its 32-bit ids can number")]
     TooMany(&'static str),
-    /// It cannot be written.
     #[error(transparent)]
     Output(#[from] io::Error),
 }
@@ -90,10 +76,8 @@ impl ExportError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 enum OpeningState {
-    /// They are.
     Kept,
-    /// They were erased: what came from them is null.
+    /// Fields that come from them are null.
     Erased,
-    /// There never were any.
     None,
 }

@@ -27,9 +27,7 @@ use crate::time::Timestamp;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// One table of the script.
 pub struct Section {
-    /// The table.
     pub name: &'static str,
     /// The line before its rows.
     pub copy: &'static str,
@@ -56,10 +54,8 @@ sections! {
     AUDIT_LOG "decision_audit_log" ("id, tenant_id, deterministic_id, timestamp, risk_score, action, justification, memory_success_rate, memory_weight, counterfactual, trace_id, signature");
 }
 
-/// Ends the rows of a section.
 pub const END_OF_COPY: &str = "\\.\n\n";
 
-/// What the script begins with.
 pub const BEGIN: &str = include_str!("begin.sql");
 
 /// What the script ends with: the next row that upstream adds gets the next number.
@@ -74,7 +70,7 @@ END $$;
 COMMIT;
 ";
 
-/// The script as far as it goes: which numbers and ids are taken.
+/// What the script has used so far: numbers and ids.
 #[derive(Default)]
 pub struct Script {
     intents: u32,
@@ -176,8 +172,8 @@ impl Script {
         Ok(())
     }
 
-    /// The intent's id, or, where another intent has that one or it was erased, its decision's.
-    /// Only an intent that is `kept` needs one that no other has.
+    /// The intent's id; its decision's if another intent has that id or it was erased. Only of an intent
+    /// that is `kept` it has to be unique.
     fn intent_id(&mut self, entry: &LogEntry, kept: bool) -> String {
         let decision = entry.parsed.decision_id.to_string();
         let own = entry.text(facts::DETERMINISTIC_ID).map(printable);
@@ -203,7 +199,6 @@ fn orphan(tenant: &StoredTenant<'_>, at: Sequence) -> ExportError {
     )
 }
 
-/// The next number of a table.
 fn next(last: &mut u32, table: &'static str) -> Result<u32, ExportError> {
     let next = *last + 1;
     i32::try_from(next).map_err(|_| ExportError::TooMany(table))?;

@@ -17,7 +17,7 @@ use crate::tenant::usage::UsageLogRow;
 /// Cold rows that are read at once.
 const PAGE: usize = 512;
 
-/// A tenant's state, and the way to its cold rows.
+/// A tenant's state, and a reader of its cold rows.
 pub struct StoredTenant<'a> {
     /// INVARIANT: it was founded.
     pub(super) state: Tenant,
@@ -102,7 +102,7 @@ impl<'a> StoredTenant<'a> {
         &self.state.account().expect("it was founded").row
     }
 
-    /// How many entries it has: what an export of it takes, roughly.
+    /// Its number of entries.
     pub fn size(&self) -> u64 {
         self.head.sequence.get() + 1
     }

@@ -151,7 +151,7 @@ impl World {
         let seed = [u8::try_from(self.next.get() % 251).unwrap(); 32];
         let stamp = Stamp::new(self.at, self.next, key, seed);
         let caller = key.map_or(Caller::Node, |key| Caller::Key { tenant: ID, key });
-        caller.admit(&self.tenant, C::SCOPE, stamp.at)?;
+        caller.authorize(&self.tenant, C::SCOPE, stamp.at)?;
         match command.apply(&self.tenant, &stamp) {
             Ok(change) => {
                 for mutation in &change.rows {
@@ -340,8 +340,8 @@ fn asked_under_another_set_an_intent_moves_until_its_outcome_is_in() {
         Evaluation::Replayed { .. }
     ));
     assert_eq!(world.next, before.next(), "a move is an entry");
-    assert_eq!(world.tenant.change_sets.so_far(one).intents, 1);
-    assert_eq!(world.tenant.change_sets.so_far(two).intents, 1);
+    assert_eq!(world.tenant.change_sets.totals(one).intents, 1);
+    assert_eq!(world.tenant.change_sets.totals(two).intents, 1);
     world.ask("b", in_set("two", None));
     assert!(
         world.tenant.change_sets.get(one).is_none(),
@@ -589,12 +589,12 @@ fn operators_administer_and_strangers_find_nothing() {
         key,
     };
     assert_eq!(
-        operator.admit(&world.tenant, Scope::Admin, world.at),
+        operator.authorize(&world.tenant, Scope::Admin, world.at),
         Ok(())
     );
-    let decide = operator.admit(&world.tenant, Scope::Decide, world.at);
+    let decide = operator.authorize(&world.tenant, Scope::Decide, world.at);
     assert_eq!(decide, Err(Refusal::Forbidden(Scope::Decide)));
-    let nothing = stranger.admit(&world.tenant, Scope::Admin, world.at);
+    let nothing = stranger.authorize(&world.tenant, Scope::Admin, world.at);
     assert_eq!(nothing, Err(Refusal::NotFound("tenant")));
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::sample::{self, Sample};
 use crate::audit::Fact;
 use crate::id::Sequence;
 use crate::stamp::Stamp;
@@ -46,10 +47,12 @@ impl TableRow for ReminderRow {
     fn due(&self) -> Option<Timestamp> {
         self.at
     }
+}
 
+impl Sample for ReminderRow {
     fn sample() -> (Sequence, Self) {
-        let at = Some(super::sample::at(11));
-        (super::sample::OTHER, Self { at })
+        let at = Some(sample::at(11));
+        (sample::OTHER, Self { at })
     }
 }
 
