@@ -18,7 +18,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use arf::id::{Sequence, TenantId};
-use arf::store::{Durable, Head, Keyed, Ledger, Load, Op, Record, Store, StoreConfig, TableSpec};
+use arf::store::{
+    Durable, Head, Keyed, Ledger, Load, Op, Owner, Record, Store, StoreConfig, TableSpec,
+};
 use arf::time::Timestamp;
 
 const ROUNDS: usize = 5;
@@ -43,7 +45,7 @@ fn main() {
         floor.push(bare_fdatasync(dir.path()));
         let data = dir.path().join(format!("round-{round}"));
         let store = Store::open(&StoreConfig::new(&data), &SCHEMA).expect("the store opens");
-        let mut actor = Actor::new();
+        let mut actor = Actor::new(&store);
         for (in_flight, measured) in IN_FLIGHT.into_iter().zip(&mut commits) {
             measured.push(measure(&store, &mut actor, in_flight));
         }
@@ -155,16 +157,17 @@ fn measure(store: &Store, actor: &mut Actor, in_flight: usize) -> Measured {
 
 /// Makes records as large as a decision's: 1.3 KB of entry, 1 KB of opening, 200 bytes of rows.
 struct Actor {
-    tenant: TenantId,
+    owner: Owner,
     sequence: Sequence,
     ledger: Ledger,
 }
 
 impl Actor {
-    fn new() -> Self {
+    fn new(store: &Store) -> Self {
         let tenant = TenantId::from_bytes([7; 16]);
+        let claim = store.claim(tenant, &mut |_, _, _| {}).expect("a new store");
         Self {
-            tenant,
+            owner: claim.owner,
             sequence: Sequence::FIRST,
             ledger: Ledger::new(),
         }
@@ -173,7 +176,7 @@ impl Actor {
     fn record(&mut self) -> Record {
         let sequence = self.sequence;
         let key = sequence.get().to_be_bytes().to_vec();
-        let rows = vec![Op::put(self.tenant, &SCHEMA[0], key, 1, &[1; 200])];
+        let rows = vec![Op::put(self.owner.tenant(), &SCHEMA[0], key, 1, &[1; 200])];
         rows.iter().for_each(|op| self.ledger.fold(op));
         let head = Head {
             sequence,
@@ -187,7 +190,7 @@ impl Actor {
         };
         self.sequence = sequence.next();
         Record::new(
-            self.tenant,
+            self.owner,
             sequence,
             rows,
             vec![4; 1_300],

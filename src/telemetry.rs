@@ -100,7 +100,7 @@ const READINGS: &[Reading] = &[
         |health| health.store.applied.get() as f64,
     ),
     ("tables_lag_bytes", "Rows not yet in the tables", |health| {
-        health.store.lag_bytes as f64
+        health.store.memtable_bytes as f64
     }),
     (
         "tables_rebuilding",

@@ -72,12 +72,12 @@ pub fn run(args: &Args) -> CliResult {
     let mut done = 0;
     let mut script = sql::Script::default();
     for (tenant, entries) in &tenants {
-        let claim = reader.claim(*tenant).map_err(|why| failed(why.into()))?;
-        let claim = claim.ok_or_else(|| {
+        let rows = reader.tenant(*tenant).map_err(|why| failed(why.into()))?;
+        let rows = rows.ok_or_else(|| {
             let why = format!("tenant {tenant}: its head is in the log and not in its rows");
             CliError::new(Exit::Damaged, why)
         })?;
-        let kept = StoredTenant::new(*tenant, claim, &reader).map_err(failed)?;
+        let kept = StoredTenant::new(*tenant, rows, &reader).map_err(failed)?;
         let mut progress = |entries| bar(done + entries, total);
         let mut put = |name, bytes: &[u8]| written.put(&args.out, args.sql, name, bytes);
         if args.sql {

@@ -398,7 +398,11 @@ impl Engine {
     fn discard_lost(&self, tenant: TenantId, generation: u64, lost: Lost) -> EngineError {
         tracing::error!(%tenant, "record lost: {lost}");
         self.registry.discard(tenant, generation);
-        Unavailable::StorageFull.into()
+        let unavailable = match lost {
+            Lost::Full => Unavailable::StorageFull,
+            Lost::Fenced | Lost::Unknown => Unavailable::TenantReloading,
+        };
+        unavailable.into()
     }
 }
 

@@ -19,7 +19,7 @@ use crate::audit::{Log, Signer};
 use crate::id::{Sequence, TenantId};
 use crate::stamp::Stamp;
 use crate::store::open_envelope;
-use crate::store::{Head, Ledger, Lost, Mark, Record, Store, TableSpec};
+use crate::store::{Head, Ledger, Lost, Mark, Owner, Record, Store, TableSpec};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::tenant::Tenant;
@@ -103,6 +103,7 @@ pub struct Node {
 /// One tenant.
 pub struct TenantActor {
     tenant: Tenant,
+    owner: Owner,
     /// `None` until the tenant is created.
     log: Option<Log>,
     ledger: Ledger,
@@ -124,43 +125,40 @@ impl TenantActor {
         node: Node,
         status: Arc<ActorStatus>,
     ) -> Result<Self, Unavailable> {
+        let damaged = |why: &dyn std::fmt::Display| {
+            tracing::error!(%tenant, "cannot load the tenant: {why}");
+            Unavailable::TenantCorrupt
+        };
+        let mut state = Tenant::blank(tenant);
+        let mut absorbed = Ok(());
+        let claim = node.store.claim(tenant, &mut |table, key, envelope| {
+            if absorbed.is_ok() {
+                absorbed = absorb(&mut state, table, key, envelope);
+            }
+        });
+        let claim = claim.map_err(|why| damaged(&why))?;
+        absorbed.map_err(|why| damaged(&why))?;
         let mut actor = Self {
-            tenant: Tenant::blank(tenant),
+            tenant: state,
+            owner: claim.owner,
             log: None,
-            ledger: Ledger::new(),
+            ledger: claim.ledger,
             last_at: Timestamp::MIN,
             next: Sequence::FIRST,
             node,
             last_key_commit: None,
             status,
         };
-        actor.load_rows()?;
+        if let Some(head) = claim.head {
+            actor.resume(head).map_err(|why| damaged(&why))?;
+        }
         actor.update_weight();
         Ok(actor)
     }
 
-    fn load_rows(&mut self) -> Result<(), Unavailable> {
-        let id = self.tenant.id;
-        let damaged = |why: &dyn std::fmt::Display| {
-            tracing::error!(tenant = %id, "cannot load the tenant: {why}");
-            Unavailable::TenantCorrupt
-        };
-        let mut absorbed = Ok(());
-        let tenant = &mut self.tenant;
-        let loaded = self.node.store.load(id, &mut |table, key, envelope| {
-            if absorbed.is_ok() {
-                absorbed = absorb(tenant, table, key, envelope);
-            }
-        });
-        let loaded = loaded.map_err(|why| damaged(&why))?;
-        absorbed.map_err(|why| damaged(&why))?;
-        let Some((head, ledger)) = loaded else {
-            return Ok(());
-        };
-        let account = self
-            .tenant
-            .account()
-            .ok_or_else(|| damaged(&"the account row is missing"))?;
+    /// Goes on behind the last entry.
+    fn resume(&mut self, head: Head) -> Result<(), String> {
+        let account = self.tenant.account().ok_or("the account row is missing")?;
         let Head {
             sequence,
             at,
@@ -174,13 +172,12 @@ impl TenantActor {
             .saturating_sub(log_base.get())
             .saturating_add(1);
         let (origin, signer) = (account.row.log.clone(), self.node.signer.clone());
-        let log =
-            Log::resume(origin, id, log_base, size, range, signer).map_err(|why| damaged(&why))?;
+        let log = Log::resume(origin, self.tenant.id, log_base, size, range, signer)
+            .map_err(|why| why.to_string())?;
         if log.root() != root {
-            return Err(damaged(&"the root of the audit log differs from the head"));
+            return Err("the root of the audit log differs from the head".to_owned());
         }
         self.log = Some(log);
-        self.ledger = ledger;
         self.last_at = at;
         self.next = sequence.next();
         Ok(())
@@ -273,15 +270,9 @@ impl TenantActor {
             root: log.root(),
             range: log.range().to_vec(),
         };
-        let (tenant, opening) = (self.tenant.id, opening.map(|opening| opening.encode()));
-        let record = Record::new(
-            tenant,
-            stamp.sequence,
-            ops,
-            entry.into_bytes(),
-            opening,
-            head,
-        );
+        let opening = opening.map(|opening| opening.encode());
+        let entry = entry.into_bytes();
+        let record = Record::new(self.owner, stamp.sequence, ops, entry, opening, head);
         let durable = self.node.store.append(record, slot);
         let commit = self.publish_keys(durable, rows);
         self.status.set_last_commit(commit);

@@ -110,7 +110,7 @@ fn a_head_says_when_a_row_of_its_tenant_is_due_next() {
         };
         let reminded = engine.execute(TENANT, Caller::Node, command, 0);
         reminded.await.unwrap();
-        let claim = engine.node.store.claim(TENANT).unwrap().unwrap();
+        let claim = engine.node.store.reader().tenant(TENANT).unwrap().unwrap();
         claim.head.next_due
     };
     run(async {
@@ -205,7 +205,14 @@ fn a_restored_tenant_goes_on_under_another_log_that_names_the_one_before() {
             let look = |tenant: &Tenant, _: &Stamp| Ok(tenant.account().map(|a| a.row.log.clone()));
             let log = engine.inspect(TENANT, Caller::Node, Scope::Admin, look);
             let log = log.await.unwrap().unwrap();
-            let head = engine.node.store.claim(TENANT).unwrap().unwrap().head;
+            let head = engine
+                .node
+                .store
+                .reader()
+                .tenant(TENANT)
+                .unwrap()
+                .unwrap()
+                .head;
             let restore = Restore {
                 prior: FormerLogRow {
                     log,
@@ -227,7 +234,7 @@ fn a_restored_tenant_goes_on_under_another_log_that_names_the_one_before() {
             let entry = reader.entry(TENANT, Sequence::new(sequence)).unwrap();
             follower.push(&entry.unwrap()).unwrap();
         }
-        let head = reader.claim(TENANT).unwrap().unwrap().head;
+        let head = reader.tenant(TENANT).unwrap().unwrap().head;
         assert_eq!((follower.root(), follower.size()), (head.root, 2));
         assert_eq!(head.log_base, Sequence::new(4));
         engine.close().unwrap();

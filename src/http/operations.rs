@@ -29,7 +29,7 @@ pub async fn ready(state: Data<AppState>) -> HttpResponse {
         "status": word,
         "durable": health.store.durable.get(),
         "applied": health.store.applied.get(),
-        "lag_bytes": health.store.lag_bytes,
+        "lag_bytes": health.store.memtable_bytes,
         "active_tenants": health.active_tenants,
         "in_flight": health.in_flight,
     }))

@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::dict::{DecoderDictionary, EncoderDictionary};
 
-use super::row::{ENTRIES, OPENINGS, TableSpec};
+use super::table::{ENTRIES, OPENINGS, TableSpec};
 
 /// The codec of a payload that is stored as it is.
 pub(super) const PLAIN: u8 = 0;
@@ -132,7 +132,7 @@ pub(super) fn decompress(codec: u8, stored: &[u8]) -> Result<Vec<u8>, &'static s
 mod tests {
     use super::*;
     use crate::golden;
-    use crate::store::row::HEADS;
+    use crate::store::table::HEADS;
 
     const TEXT: &[u8] = br#"{"action":"approve","category":"default","type":"decision","v":1}"#;
 

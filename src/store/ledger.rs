@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
 
-use super::row::{Effect, Envelope, Load, Op, TableSpec, key_crc};
+use super::row::{Effect, Envelope, Op, key_crc};
+use super::table::{Load, TableSpec};
 use crate::id::TenantId;
 
 /// Count and hash of the live hot rows of one tenant.
@@ -141,7 +142,7 @@ mod tests {
 
     use super::*;
     use crate::golden;
-    use crate::store::row::{ENTRIES, Keyed};
+    use crate::store::table::{ENTRIES, Keyed};
 
     static HOT: [TableSpec; 2] = [
         TableSpec {

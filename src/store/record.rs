@@ -6,7 +6,9 @@ use std::borrow::Cow;
 
 use super::cursor::Cursor;
 use super::head::{self, Head};
-use super::row::{ENTRIES, ENVELOPE, Effect, Envelope, HEADS, Load, OPENINGS, Op, TableSpec};
+use super::owner::Owner;
+use super::row::{ENVELOPE, Effect, Envelope, Op};
+use super::table::{ENTRIES, HEADS, Load, OPENINGS, TableSpec};
 use crate::id::{Sequence, TenantId};
 
 /// The number of a record in the log, counted over all tenants: the first is 1, and there are no
@@ -47,6 +49,8 @@ pub struct Record {
 pub(super) enum Body {
     /// One step in a tenant's order.
     Tenant {
+        /// Must be the tenant's current one.
+        owner: Owner,
         /// The step's number.
         sequence: Sequence,
         /// The number of the tenant's first step.
@@ -108,7 +112,7 @@ impl Record {
     /// # Panics
     /// If an operation cannot be stored: a range of a hot table, or a key too long for its table.
     pub fn new(
-        tenant: TenantId,
+        owner: Owner,
         sequence: Sequence,
         rows: Vec<Op<'static>>,
         entry: Vec<u8>,
@@ -119,6 +123,7 @@ impl Record {
             head.sequence, sequence,
             "the head is the one of this record"
         );
+        let tenant = owner.tenant();
         let key = || sequence.get().to_be_bytes().to_vec();
         let mut ops = rows;
         ops.push(Op::put(tenant, &ENTRIES, key(), OPAQUE, &entry));
@@ -135,6 +140,7 @@ impl Record {
         Self::of(
             tenant,
             Body::Tenant {
+                owner,
                 sequence,
                 log_base: head.log_base,
                 ops,
@@ -477,7 +483,7 @@ fn the_only_put<'a>(ops: &[Op<'a>], table: &TableSpec) -> Option<&'a [u8]> {
 mod tests {
     use super::*;
     use crate::golden;
-    use crate::store::row::Keyed;
+    use crate::store::table::Keyed;
     use crate::time::Timestamp;
 
     static HOT: TableSpec = TableSpec {
@@ -518,7 +524,14 @@ mod tests {
         ];
         let (entry, opening) = (b"entry".to_vec(), Some(b"opening".to_vec()));
         vec![
-            Record::new(TENANT, Sequence::new(3), rows, entry, opening, head),
+            Record::new(
+                Owner::unclaimed(TENANT),
+                Sequence::new(3),
+                rows,
+                entry,
+                opening,
+                head,
+            ),
             Record::side(
                 TENANT,
                 vec![Op::put(TENANT, &SIDE_TABLE, vec![], 1, b"used")],

@@ -1,4 +1,4 @@
-//! Rows: the tables they belong to, the operations on them, and the envelope around every value.
+//! Rows: the operations on them, and the envelope around every value.
 
 #![deny(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
@@ -9,91 +9,8 @@ use thiserror::Error;
 
 use super::compress;
 use super::cursor::Cursor;
+use super::table::TableSpec;
 use crate::id::TenantId;
-
-/// One table. Its id and its name are in every row's checksum, so neither may ever change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TableSpec {
-    /// What records and envelopes call it; 0xE0 and up are this module's own.
-    pub id: u8,
-    /// What people, checksums and sled call it.
-    pub name: &'static str,
-    /// When its rows are loaded and what watches over them.
-    pub load: Load,
-    /// How its rows lie on disk.
-    pub keyed: Keyed,
-}
-
-/// When a table's rows are read and which checks cover them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Load {
-    /// Loaded when a tenant is claimed; counted and hashed in its head.
-    Hot,
-    /// Read when somebody asks; each row has its checksum.
-    Cold,
-    /// As [`Load::Cold`], and written outside the tenant's order.
-    Side,
-}
-
-/// What a table's keys are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keyed {
-    /// A `u64`, big-endian, mostly growing: many rows share one value (a block).
-    Sequence,
-    /// Bytes of the row's own, possibly none: one value a row.
-    Natural,
-}
-
-impl TableSpec {
-    /// The longest key a row of this table can have, without the tenant. For sequences there is
-    /// room for something behind the number; blocks must hold at least one row beside its key.
-    pub(super) const fn key_max(&self) -> usize {
-        match self.keyed {
-            Keyed::Sequence => 32,
-            Keyed::Natural => 1024,
-        }
-    }
-}
-
-/// The audit log: each entry's exact bytes under its sequence.
-pub static ENTRIES: TableSpec = TableSpec {
-    id: 0xE0,
-    name: "decision_audit_log",
-    load: Load::Cold,
-    keyed: Keyed::Sequence,
-};
-
-/// The erasable text behind the entries' commitments, under the entries' sequences.
-pub static OPENINGS: TableSpec = TableSpec {
-    id: 0xE1,
-    name: "openings",
-    load: Load::Cold,
-    keyed: Keyed::Sequence,
-};
-
-/// Each tenant's [`Head`](super::Head), under the empty key.
-pub(super) static HEADS: TableSpec = TableSpec {
-    id: 0xF0,
-    name: "_heads",
-    load: Load::Cold,
-    keyed: Keyed::Natural,
-};
-
-/// The payloads of long rows, cut; see `local/tables/layout.rs`. Only in the tables, never in the log.
-pub(super) static PIECES: TableSpec = TableSpec {
-    id: 0xF1,
-    name: "_pieces",
-    load: Load::Cold,
-    keyed: Keyed::Natural,
-};
-
-/// How far the tables have come; see `local/tables/stamp.rs`. Only in the tables, never in the log.
-pub(super) static APPLIED: TableSpec = TableSpec {
-    id: 0xF2,
-    name: "_applied",
-    load: Load::Cold,
-    keyed: Keyed::Natural,
-};
 
 /// A change of one row, or of a range of rows, of one tenant. An effect, not a command: applying it
 /// twice is applying it once. Owned on its way into the log; borrowed from a frame's bytes on its way
@@ -350,6 +267,7 @@ pub(super) fn check_envelope<'v>(
 mod tests {
     use super::*;
     use crate::golden;
+    use crate::store::table::{ENTRIES, Keyed, Load};
 
     static COLOURS: TableSpec = TableSpec {
         id: 7,

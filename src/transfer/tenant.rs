@@ -7,7 +7,7 @@ use super::{ExportError, OpeningState};
 use crate::audit::verify::{ParsedEntry, leaf_hash, tree_root};
 use crate::audit::{Hash, Opening};
 use crate::id::{Sequence, TenantId};
-use crate::store::{Claim, ENTRIES, Head, ReadError, Reader, open_envelope};
+use crate::store::{ENTRIES, Head, ReadError, Reader, TenantRows, open_envelope};
 use crate::tenant::Tenant;
 use crate::tenant::facts::{Json, Part, PartError};
 use crate::tenant::lifecycle::AccountRow;
@@ -78,18 +78,18 @@ fn one_line(json: &str) -> String {
 }
 
 impl<'a> StoredTenant<'a> {
-    /// Folds a claim, which the store has checked against its head.
-    pub fn new(id: TenantId, claim: Claim, reader: &'a Reader) -> Result<Self, ExportError> {
+    /// Folds rows, which the store has checked against their head.
+    pub fn new(id: TenantId, stored: TenantRows, reader: &'a Reader) -> Result<Self, ExportError> {
         let mut state = Tenant::blank(id);
-        for (table, key, value) in &claim.rows {
-            let stored = open_envelope(id, table, key, value).map_err(ReadError::from)?;
+        for (table, key, value) in &stored.rows {
+            let row = open_envelope(id, table, key, value).map_err(ReadError::from)?;
             state
-                .absorb_stored(table, stored.version, key, &stored.payload)
+                .absorb_stored(table, row.version, key, &row.payload)
                 .map_err(|source| ExportError::Row { tenant: id, source })?;
         }
         let tenant = Self {
             state,
-            head: claim.head,
+            head: stored.head,
             reader,
         };
         if tenant.state.account().is_none() {

@@ -16,7 +16,7 @@ use crate::bounded::BoundedString;
 use crate::engine::{self, Engine};
 use crate::id::{Sequence, TenantId};
 use crate::stamp::Stamp;
-use crate::store::{ENTRIES, Head, OPENINGS, Op, Record, Store, StoreConfig};
+use crate::store::{ENTRIES, Head, OPENINGS, Op, Owner, Record, Store, StoreConfig};
 use crate::tenant::command::Caller;
 use crate::tenant::key::{KeySpec, Role};
 use crate::tenant::lifecycle::FoundTenant;
@@ -61,7 +61,7 @@ fn founded(folder: &TempDir) -> Store {
 /// Appends a record whose entry states nothing, with these rows, after `change` changed its entry
 /// and its head.
 fn append(store: &Store, rows: Vec<Op<'static>>, change: impl FnOnce(&mut Vec<u8>, &mut Head)) {
-    let claim = store.claim(TENANT).unwrap().unwrap();
+    let claim = store.reader().tenant(TENANT).unwrap().unwrap();
     let reader = store.reader();
     let tenant = StoredTenant::new(TENANT, claim, &reader).unwrap();
     let head = &tenant.head;
@@ -85,7 +85,14 @@ fn append(store: &Store, rows: Vec<Op<'static>>, change: impl FnOnce(&mut Vec<u8
     };
     let mut entry = entry.into_bytes();
     change(&mut entry, &mut head);
-    let record = Record::new(TENANT, stamp.sequence, rows, entry, None, head);
+    let record = Record::new(
+        Owner::unclaimed(TENANT),
+        stamp.sequence,
+        rows,
+        entry,
+        None,
+        head,
+    );
     store.append(record, ()).wait().unwrap();
 }
 
@@ -94,7 +101,13 @@ type Written = BTreeMap<&'static str, String>;
 /// Both exports of the tenant.
 fn exported(store: &Store) -> Result<(Written, Written), ExportError> {
     let reader = store.reader();
-    let tenant = |_| StoredTenant::new(TENANT, store.claim(TENANT).unwrap().unwrap(), &reader);
+    let tenant = |_| {
+        StoredTenant::new(
+            TENANT,
+            store.reader().tenant(TENANT).unwrap().unwrap(),
+            &reader,
+        )
+    };
     let written = |write: &mut dyn FnMut(super::Sink<'_>) -> Result<(), ExportError>| {
         let mut written = Written::new();
         write(&mut |name, line| {
@@ -113,7 +126,7 @@ fn exported(store: &Store) -> Result<(Written, Written), ExportError> {
 fn the_name_secret_is_in_no_file() {
     let folder = TempDir::new().unwrap();
     let store = founded(&folder);
-    let claim = store.claim(TENANT).unwrap().unwrap();
+    let claim = store.reader().tenant(TENANT).unwrap().unwrap();
     let secret = StoredTenant::new(TENANT, claim, &store.reader())
         .unwrap()
         .account()

@@ -20,10 +20,13 @@
 //! In a room `pub` reaches as far as this folder, because the rooms are private to it, and
 //! `pub(super)` as far as the room.
 
+mod counters;
 mod dir;
 mod disk;
+mod env;
 #[cfg(fuzzing)]
 pub mod fuzz;
+mod key;
 mod log;
 mod manifest;
 mod recover;
@@ -39,34 +42,41 @@ mod tables;
 mod tests;
 
 use std::fs::File;
-use std::io::Write as _;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::store::record::{Lsn, Record};
-use crate::store::{CloseError, Mark, OpenError, Opened, StoreConfig, StoreStats, TableSpec};
-use crate::sync::RwLock;
+use super::config::StoreConfig;
+use super::durable::Durable;
+use super::error::{CloseError, OpenError};
+use super::owner::Owner;
+use super::record::{Lsn, Record};
+use super::row::Op;
+use super::stats::{OpenStats, StoreStats};
+use super::table::TableSpec;
+use crate::id::TenantId;
+use crate::time::Timestamp;
+use counters::Counters;
 use dir::DataDir;
-use disk::{Disk, RealDisk};
-use log::commit::{Committer, Fatal, Inbox, Pending};
-use log::frame::{Kind, Tail};
-use log::scan::Scan;
+use env::Env;
+use log::commit::{Committer, Downstream};
+use log::frame::{Kind, Position, Tail};
+use log::inbox::{Inbox, PendingRecord};
+use log::owners::Owners;
+use log::scan::Sealed;
 use log::segment::{SegmentPreallocator, Wal};
 use recover::{Recovered, recover};
+use rescue::{BackupSource, BackupWriter};
 use schema::Schema;
-use snapshot::keep::{self, SnapshotManager};
+use snapshot::keep::{SnapshotManager, Snapshotter};
 use space::Space;
-use tables::Tables;
-use tables::apply::{Applier, MemtableQueue};
+use tables::apply::Applier;
+use tables::backfill::Tombstones;
 use tables::memtable::Memtable;
-use tables::rebuild::{self, Erased};
-use tables::sled::SledTables;
 
 pub use dir::TablesState;
 pub use manifest::FORMAT;
@@ -76,129 +86,64 @@ pub use rescue::{
     remove_old_backups,
 };
 pub use tables::TableError;
-pub(super) use tables::layout::{full_key, split_key, successor, tenant_end};
+pub use tables::view::TableView;
 
-/// Opens the tables in a directory.
-type OpenTables = dyn Fn(&Path, &Schema, u64) -> Result<Box<dyn Tables>, TableError> + Send + Sync;
-
-/// Where tests take the place of the world.
-struct Env {
-    disk: Arc<dyn Disk>,
-    open_tables: Box<OpenTables>,
-    /// Told that the log cannot be written. The real one does not return.
-    fatal: Box<dyn Fn(&Fatal) + Send + Sync>,
-}
-
-impl Env {
-    /// The world.
-    fn real() -> Self {
-        Self {
-            disk: Arc::new(RealDisk),
-            open_tables: Box::new(|dir, schema, cache_bytes| {
-                let tables: Vec<_> = schema.all().collect();
-                // sled that was opened syncs when it is dropped, and panics where it cannot.
-                let open = || SledTables::open(dir, &tables, cache_bytes);
-                let opened = catch_unwind(AssertUnwindSafe(open));
-                Ok(Box::new(opened.unwrap_or(Err(TableError::Panicked))?))
-            }),
-            fatal: Box::new(|fatal| {
-                tracing::error!(%fatal, "the log cannot be trusted any more: stopping at once");
-                last_words(format!("arf: {fatal}: stopping at once\n"));
-                std::process::abort()
-            }),
-        }
-    }
-}
-
-/// Says why the process ends. The log's lines are written by a thread that may not get to it any more;
-/// and whoever does not read them must not keep the process.
-fn last_words(line: String) {
-    let (done, said) = std::sync::mpsc::channel();
-    let say = move || {
-        let _ = std::io::stderr().write_all(line.as_bytes());
-        let _ = done.send(());
-    };
-    if std::thread::Builder::new().spawn(say).is_ok() {
-        let _ = said.recv_timeout(Duration::from_secs(1));
-    }
-}
-
-/// What the threads and the readers share.
-pub(super) struct Shared {
+/// The open store of one node.
+pub struct LocalStore {
     config: StoreConfig,
     data: DataDir,
     schema: Schema,
-    env: Env,
     wal: Wal,
-    inbox: Inbox,
-    memtable_queue: MemtableQueue,
-    preallocator: SegmentPreallocator,
-    space: Space,
+    inbox: Arc<Inbox>,
+    owners: Arc<Owners>,
+    view: Arc<TableView>,
+    preallocator: Arc<SegmentPreallocator>,
+    space: Arc<Space>,
+    snapshots: Arc<SnapshotManager>,
     /// Where the log goes on: everything before it is durable.
-    position: Mutex<Tail>,
-    /// `None` once closed. Locked for writing while a generation begins to drain, and to close.
-    tables: RwLock<Option<Box<dyn Tables>>>,
-    /// Whether old rows are still to come to the tables.
-    rebuilding: AtomicBool,
-    snapshot_manager: SnapshotManager,
-    /// The number of this start.
-    epoch: u32,
-    counters: Counters,
-}
-
-/// What has been reached and what it took.
-#[derive(Default)]
-struct Counters {
-    durable: AtomicU64,
-    applied: AtomicU64,
-    tenants: AtomicU64,
-    groups: AtomicU64,
-    syncs: AtomicU64,
-    sync_nanos: AtomicU64,
-    log_bytes: AtomicU64,
-    snapshots_made: AtomicU64,
-    snapshots_failed: AtomicU64,
-}
-
-impl Counters {
-    /// Of a log whose every record is in the tables.
-    fn at(scan: &Scan) -> Self {
-        let through = scan.through.lsn.get();
-        Self {
-            durable: through.into(),
-            applied: through.into(),
-            tenants: u64::try_from(scan.heads.len()).unwrap_or(u64::MAX).into(),
-            ..Self::default()
-        }
-    }
-
-    fn synced(&self, took: Duration, bytes: u64) {
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        self.syncs.fetch_add(1, Ordering::Relaxed);
-        self.sync_nanos.fetch_add(nanos, Ordering::Relaxed);
-        self.log_bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-}
-
-/// The open store.
-pub(super) struct Local {
-    shared: Arc<Shared>,
-    opened: Opened,
+    end: Arc<Mutex<Tail>>,
+    counters: Arc<Counters>,
+    open_stats: OpenStats,
     /// `None` once closed.
-    running: Mutex<Option<Running>>,
+    threads: Mutex<Option<Threads>>,
 }
 
-struct Running {
-    /// Ends with whether it wrote a SHUTDOWN frame.
+struct Threads {
+    /// Whether it wrote a SHUTDOWN frame.
     committer: JoinHandle<bool>,
     applier: JoinHandle<()>,
-    /// Those that make segments, make snapshots and bring back rows that a start left for later.
-    helpers: Vec<JoinHandle<()>>,
-    /// Held as long as the data directory is ours.
+    /// Those that preallocate segments, make snapshots and rebuild tables.
+    background: Vec<JoinHandle<()>>,
+    /// Held as long as the data directory is open.
     lock: File,
 }
 
-impl Local {
+/// The memtable, the snapshots and the limit on what the tables lag behind.
+struct Followers {
+    view: Arc<TableView>,
+    snapshots: Arc<SnapshotManager>,
+    memtable_bytes: usize,
+}
+
+impl Downstream for Followers {
+    fn wait_for_room(&self) {
+        self.view.memtable.wait_for_room(self.memtable_bytes);
+    }
+
+    fn committed(&self, ops: Vec<Op<'static>>, through: Position) {
+        self.view.memtable.absorb(ops, through);
+    }
+
+    fn checkpointed(&self, applied: Lsn) {
+        self.snapshots.checkpointed(applied);
+    }
+
+    fn sealed(&self, segment: Sealed) {
+        self.snapshots.sealed(segment);
+    }
+}
+
+impl LocalStore {
     /// Opens the data directory and starts the threads.
     pub fn open(config: &StoreConfig, schema: &'static [TableSpec]) -> Result<Self, OpenError> {
         Self::open_with(config, schema, Env::real())
@@ -210,54 +155,62 @@ impl Local {
         env: Env,
     ) -> Result<Self, OpenError> {
         let schema = Schema::new(schema);
-        let recovered = recover(config, &schema, &env)?;
         let Recovered {
             lock,
-            wal,
             scan,
-            origin,
+            rebuild,
             tail,
             file,
-            preallocator,
-            settled,
+            next_segment,
+            tables,
             clean,
-        } = recovered;
-        let opened = Opened {
+        } = recover(config, &schema, &env)?;
+        let open_stats = OpenStats {
             first_start: scan.through.lsn == Lsn::ZERO,
             clean,
-            rebuilt: settled.replaced,
+            rebuilt: tables.replaced,
             records: scan.through.lsn.get(),
-            replayed: scan.through.lsn.get() - settled.known.get(),
+            replayed: scan.through.lsn.get() - tables.known.get(),
         };
-        let counters = Counters::at(&scan);
-        let shared = Arc::new(Shared {
+        let rebuilding = tables.rebuilding;
+        let wal = rebuild.wal.clone();
+        let preallocator =
+            SegmentPreallocator::new(tail.segment + 1, wal.segment_bytes, next_segment);
+        let snapshots = rebuild.snapshots.clone();
+        let store = Self {
             config: config.clone(),
-            data: DataDir::new(env.disk.clone(), &config.data),
+            data: rebuild.data.clone(),
+            inbox: Arc::new(Inbox::new()),
+            owners: Arc::default(),
+            view: Arc::new(TableView::new(
+                schema.clone(),
+                tables.tables,
+                scan.through,
+                rebuilding,
+            )),
             schema,
-            env,
-            inbox: Inbox::new(),
-            memtable_queue: MemtableQueue::new(scan.through),
-            preallocator: SegmentPreallocator::new(
-                tail.segment + 1,
-                wal.segment_bytes,
-                preallocator,
-            ),
-            space: Space::new(),
+            preallocator: Arc::new(preallocator),
+            space: Arc::new(Space::new()),
+            snapshots: Arc::new(SnapshotManager::new(snapshots, scan.sealed, scan.applied)),
+            end: Arc::new(Mutex::new(tail)),
+            counters: Arc::new(Counters::new(scan.through.lsn, scan.heads.len())),
             wal,
-            position: Mutex::new(tail),
-            tables: RwLock::new(Some(settled.tables)),
-            rebuilding: AtomicBool::new(settled.rebuilding),
-            snapshot_manager: SnapshotManager::new(
-                origin.snapshots.clone(),
-                scan.sealed,
-                scan.applied,
-            ),
-            epoch: tail.epoch,
-            counters,
-        });
-        shared.look_at_space();
+            open_stats,
+            threads: Mutex::new(None),
+        };
         let committer = Committer {
-            shared: Arc::clone(&shared),
+            inbox: store.inbox.clone(),
+            owners: store.owners.clone(),
+            wal: store.wal.clone(),
+            preallocator: store.preallocator.clone(),
+            downstream: Box::new(Followers {
+                view: store.view.clone(),
+                snapshots: store.snapshots.clone(),
+                memtable_bytes: config.memtable_bytes,
+            }),
+            counters: store.counters.clone(),
+            end: store.end.clone(),
+            on_fatal: env.on_fatal,
             file,
             tail,
             heads: scan
@@ -269,152 +222,102 @@ impl Local {
             sealed: matches!(scan.last, None | Some(Kind::Seal | Kind::Shutdown)),
         };
         let applier = Applier {
-            shared: Arc::clone(&shared),
+            view: store.view.clone(),
+            data: store.data.clone(),
+            inbox: store.inbox.clone(),
+            counters: store.counters.clone(),
+            every: config.tables_every,
+            bytes: config.memtable_bytes / 2,
+            checkpoint_every: config.checkpoint_every,
             applied: scan.through,
             // What was replayed is in the tables and not synced.
             checkpoint: (scan.applied < scan.through.lsn).then(stopwatch::now),
-            erased: settled.rebuilding.then(Erased::default),
+            tombstones: rebuilding.then(Tombstones::default),
         };
-        let mut helpers = Vec::new();
-        if settled.rebuilding {
-            let (shared, hold) = (Arc::clone(&shared), shared.hold_files());
-            let back = move || rebuild::back(&shared, &origin, hold);
-            helpers.push(spawn(config, "arf-rebuild", back)?);
+        let snapshotter = Snapshotter {
+            manager: store.snapshots.clone(),
+            data: store.data.clone(),
+            wal: store.wal.clone(),
+            schema: store.schema.clone(),
+            epoch: tail.epoch,
+            snapshot_bytes: config.snapshot_bytes,
+            counters: store.counters.clone(),
+        };
+        let mut background = Vec::new();
+        if rebuilding {
+            let (view, hold) = (store.view.clone(), store.snapshots.hold_files());
+            let backfill = move || rebuild.backfill(&view, hold);
+            background.push(spawn(config, "arf-rebuild", backfill)?);
         }
-        let filler = Arc::clone(&shared);
-        let fill = move || {
-            filler
-                .preallocator
-                .run(&filler.wal, || filler.look_at_space())
-        };
-        helpers.push(spawn(config, "arf-segments", fill)?);
-        let snapshot_manager = Arc::clone(&shared);
-        helpers.push(spawn(config, "arf-snapshots", move || {
-            keep::run(&snapshot_manager)
-        })?);
-        let running = Running {
+        let check_space = store.space_check();
+        check_space();
+        let (preallocator, wal) = (store.preallocator.clone(), store.wal.clone());
+        let preallocate = move || preallocator.run(&wal, check_space);
+        background.push(spawn(config, "arf-segments", preallocate)?);
+        background.push(spawn(config, "arf-snapshots", move || snapshotter.run())?);
+        let threads = Threads {
             committer: spawn(config, "arf-commit", move || committer.run())?,
             applier: spawn(config, "arf-tables", move || applier.run())?,
-            helpers,
+            background,
             lock,
         };
-        Ok(Self {
-            shared,
-            opened,
-            running: Mutex::new(Some(running)),
-        })
+        store.lock_threads().replace(threads);
+        Ok(store)
     }
 
-    /// What the readers share.
-    pub fn shared(&self) -> &Arc<Shared> {
-        &self.shared
-    }
-
-    /// What was found when it was opened.
-    pub fn opened(&self) -> Opened {
-        self.opened
-    }
-
-    /// Puts a record into the committer's queue.
-    pub fn append(&self, record: Record, hold: Box<dyn Send>) -> oneshot::Receiver<Mark> {
-        let (done, durable) = oneshot::channel();
-        self.shared.inbox.push(Pending { record, done, hold });
-        durable
-    }
-
-    /// Brings everything to disk, tables included, and lets go of the data directory.
-    pub fn close(&self) -> Result<(), CloseError> {
-        let Some(running) = self.take_running() else {
-            return Ok(());
-        };
-        let shared = &self.shared;
-        shared.snapshot_manager.stop();
-        shared.inbox.close();
-        shared.memtable_queue.finish();
-        let applied = running.applier.join().is_ok() && !shared.memtable_queue.failed();
-        shared.inbox.finish();
-        let shut_down = running.committer.join().unwrap_or(false);
-        self.let_go(running.helpers, running.lock);
-        match (shut_down, applied) {
-            (false, _) => Err(CloseError::Log),
-            (true, false) => Err(CloseError::Tables),
-            (true, true) => Ok(()),
+    /// Checks whether the disk has space for what writes entail.
+    fn space_check(&self) -> impl Fn() + Send + use<> {
+        let (space, snapshots) = (self.space.clone(), self.snapshots.clone());
+        let (disk, config) = (self.data.disk().clone(), self.config.clone());
+        move || {
+            let snapshot = snapshots.newest().map_or(0, |newest| newest.bytes);
+            space.check(disk.as_ref(), &config, snapshot);
         }
     }
 
-    fn take_running(&self) -> Option<Running> {
-        self.running
-            .lock()
-            .expect("no holder of this lock panics")
-            .take()
+    pub fn view(&self) -> &Arc<TableView> {
+        &self.view
     }
 
-    /// The last steps of every end. The lock goes last: whoever gets it finds nothing open.
-    fn let_go(&self, helpers: Vec<JoinHandle<()>>, lock: File) {
-        self.shared.preallocator.stop();
-        for helper in helpers {
-            drop(helper.join());
-        }
-        drop(
-            self.shared
-                .tables
-                .write()
-                .expect("no holder of this lock panics")
-                .take(),
-        );
-        drop(lock);
+    pub fn open_stats(&self) -> OpenStats {
+        self.open_stats
     }
-}
 
-impl Drop for Local {
-    /// Without [`Local::close`], an end like a crash: what was acknowledged is in the log.
-    fn drop(&mut self) {
-        if let Some(running) = self.take_running() {
-            self.shared.snapshot_manager.stop();
-            self.shared.inbox.abandon();
-            self.shared.memtable_queue.abandon();
-            drop(running.committer.join());
-            drop(running.applier.join());
-            self.let_go(running.helpers, running.lock);
-        }
+    /// Makes a new owner of a tenant; see [`Owners::claim`].
+    pub fn claim(&self, tenant: TenantId) -> Owner {
+        self.owners.claim(tenant)
     }
-}
 
-impl Shared {
+    /// Queues a record for the committer.
+    pub fn append(&self, record: Record, hold: Box<dyn Send>) -> Durable {
+        let (done, outcome) = oneshot::channel();
+        self.inbox.push(PendingRecord { record, done, hold });
+        Durable(outcome)
+    }
+
     /// The last durable record.
     pub fn durable(&self) -> Lsn {
-        Lsn::new(self.counters.durable.load(Ordering::Acquire))
+        self.counters.durable()
     }
 
     /// How many tenants have records.
     pub fn tenants(&self) -> u64 {
-        self.counters.tenants.load(Ordering::Relaxed)
+        self.counters.tenants()
     }
 
-    /// Whether writing makes sense.
+    /// Whether records can be expected to become durable.
     pub fn writable(&self) -> bool {
-        !self.preallocator.failed() && !self.space.low() && !self.memtable_queue.failed()
+        !self.preallocator.failed() && !self.space.low() && !self.view.memtable.failed()
     }
 
-    /// Finds out whether there is room for what writes bring with them.
-    fn look_at_space(&self) {
-        let snapshot = self
-            .snapshot_manager
-            .newest()
-            .map_or(0, |newest| newest.bytes);
-        self.space
-            .look(self.env.disk.as_ref(), &self.config, snapshot);
-    }
-
-    /// Numbers for whoever watches.
     pub fn stats(&self) -> StoreStats {
-        let load = |number: &AtomicU64| number.load(Ordering::Relaxed);
         let counters = &self.counters;
-        let newest = self.snapshot_manager.newest();
+        let load = |number: &std::sync::atomic::AtomicU64| number.load(Ordering::Relaxed);
+        let newest = self.snapshots.newest();
         StoreStats {
-            durable: self.durable(),
-            applied: Lsn::new(load(&counters.applied)),
-            lag_bytes: self.memtable_queue.with_memtable(Memtable::bytes),
+            durable: counters.durable(),
+            applied: counters.applied(),
+            memtable_bytes: self.view.memtable.read(Memtable::bytes),
             groups: load(&counters.groups),
             syncs: load(&counters.syncs),
             sync_time: Duration::from_nanos(load(&counters.sync_nanos)),
@@ -426,10 +329,98 @@ impl Shared {
             snapshots_failed: load(&counters.snapshots_failed),
             snapshot: newest.as_ref().map(|newest| newest.cover.lsn),
             snapshot_bytes: newest.map_or(0, |newest| newest.bytes),
-            rebuilding: self.rebuilding.load(Ordering::Relaxed),
+            rebuilding: self.view.is_rebuilding(),
+        }
+    }
+
+    /// Copies what is durable now, while commits go on.
+    pub fn backup(
+        &self,
+        dir: &Path,
+        made_at: Timestamp,
+        secrets: &[&str],
+        progress: Progress<'_>,
+    ) -> Result<Backup, BackupError> {
+        let open = || self.inbox.is_open();
+        let writer = BackupWriter::create(dir, self.data.path(), &open)?;
+        self.backup_with(writer, made_at, secrets, progress)
+    }
+
+    fn backup_with(
+        &self,
+        writer: BackupWriter<'_>,
+        made_at: Timestamp,
+        secrets: &[&str],
+        progress: Progress<'_>,
+    ) -> Result<Backup, BackupError> {
+        let _hold = self.snapshots.hold_files();
+        // In this order: what a snapshot covers is before the end of the log.
+        let snapshots = self.snapshots.kept();
+        let newest = snapshots.last().map_or(0, |newest| newest.bytes);
+        let source = BackupSource {
+            data: self.data.clone(),
+            snapshots: &snapshots,
+            end: *self.end.lock().expect(NO_PANIC),
+            ended: false,
+            secrets,
+            schema: &self.schema,
+            // It may be the same disk.
+            reserve: self.config.watermark(newest),
+            open: &|| self.inbox.is_open(),
+        };
+        source.copy_with(writer, made_at, progress)
+    }
+
+    /// Brings everything to disk, tables included, and closes the data directory.
+    pub fn close(&self) -> Result<(), CloseError> {
+        let Some(threads) = self.lock_threads().take() else {
+            return Ok(());
+        };
+        self.snapshots.stop();
+        self.inbox.close();
+        self.view.memtable.finish();
+        let applied = threads.applier.join().is_ok() && !self.view.memtable.failed();
+        self.inbox.finish();
+        let shut_down = threads.committer.join().unwrap_or(false);
+        self.release(threads.background, threads.lock);
+        match (shut_down, applied) {
+            (false, _) => Err(CloseError::Log),
+            (true, false) => Err(CloseError::Tables),
+            (true, true) => Ok(()),
+        }
+    }
+
+    fn lock_threads(&self) -> std::sync::MutexGuard<'_, Option<Threads>> {
+        self.threads.lock().expect(NO_PANIC)
+    }
+
+    /// The last steps of every end. The lock goes last: its next holder finds nothing open.
+    fn release(&self, background: Vec<JoinHandle<()>>, lock: File) {
+        self.preallocator.stop();
+        for thread in background {
+            drop(thread.join());
+        }
+        self.view.close();
+        drop(lock);
+    }
+}
+
+impl Drop for LocalStore {
+    /// Without [`LocalStore::close`], an end like a crash: what was acknowledged is in the log.
+    fn drop(&mut self) {
+        let threads = self.lock_threads().take();
+        if let Some(threads) = threads {
+            self.snapshots.stop();
+            self.inbox.abandon();
+            self.view.memtable.abandon();
+            drop(threads.committer.join());
+            drop(threads.applier.join());
+            self.release(threads.background, threads.lock);
         }
     }
 }
+
+const NO_PANIC: &str = "no holder of this lock panics";
 
 fn spawn<T: Send + 'static>(
     config: &StoreConfig,

@@ -4,9 +4,9 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::Env;
 use super::dir::{DataDir, MANIFEST, QUARANTINE, RESTORE, WAL};
 use super::disk::{LogFile, len_u64};
+use super::env::Env;
 use super::log::frame::{HEADER, Kind, Tail};
 use super::log::scan::{Scan, Torn};
 use super::log::segment::Wal;
@@ -14,24 +14,22 @@ use super::manifest::{BadManifest, Manifest};
 use super::schema::Schema;
 use super::snapshot::Snapshot;
 use super::snapshot::keep;
-use super::tables::rebuild::Origin;
-use super::tables::settle::{Settle, Settled};
+use super::tables::rebuild::Rebuild;
+use super::tables::recovery::{RecoveredTables, TableRecovery};
 use crate::store::{OpenError, StoreConfig};
 
-/// What a start found and made.
+/// What the store goes on from.
 pub(super) struct Recovered {
     pub lock: File,
-    pub wal: Wal,
     pub scan: Scan,
-    /// What rows that are still to come are made from.
-    pub origin: Origin,
+    pub rebuild: Rebuild,
     /// Where the log goes on, in this start's epoch.
     pub tail: Tail,
     /// The segment it goes on in.
     pub file: Box<dyn LogFile>,
-    /// The segment after it, if it was made already.
-    pub preallocator: Option<Box<dyn LogFile>>,
-    pub settled: Settled,
+    /// The segment after it, if it was preallocated.
+    pub next_segment: Option<Box<dyn LogFile>>,
+    pub tables: RecoveredTables,
     /// Whether the last stop was an orderly one.
     pub clean: bool,
 }
@@ -81,37 +79,36 @@ pub(super) fn recover(
     for path in &damaged {
         keep::quarantine(data, path, boot_epoch).map_err(|error| OpenError::io(path, error))?;
     }
-    let (file, preallocator) = settle_log(&wal, &scan, before.clean)?;
+    let (file, next_segment) = reopen_log(&wal, &scan, before.clean)?;
     wal.measure()
         .map_err(|error| OpenError::io(&wal.dir, error))?;
-    let origin = Origin {
+    let rebuild = Rebuild {
+        data: data.clone(),
+        wal,
+        schema: schema.clone(),
         snapshots,
         end: scan.tail,
     };
-    let settle = Settle {
-        config,
-        data,
-        schema,
+    let recovery = TableRecovery {
         env,
-        wal: &wal,
+        cache_bytes: config.table_cache_bytes,
         scan: &scan,
-        origin: &origin,
+        rebuild: &rebuild,
         boot_epoch,
     };
-    let settled = settle.run()?;
+    let tables = recovery.run()?;
     let tail = Tail {
         epoch: boot_epoch,
         ..scan.tail
     };
     Ok(Recovered {
         lock,
-        wal,
         scan,
-        origin,
+        rebuild,
         tail,
         file,
-        preallocator,
-        settled,
+        next_segment,
+        tables,
         clean: before.clean,
     })
 }
@@ -217,7 +214,7 @@ type LogFiles = (Box<dyn LogFile>, Option<Box<dyn LogFile>>);
 /// last sync failed, what was just read may be in the page cache only, and syncing it again may do
 /// nothing and say that all is well. The copy also ends whatever was torn. After an orderly stop the
 /// same holds for the SHUTDOWN frame, and for nothing else: it is written once more.
-fn settle_log(wal: &Wal, scan: &Scan, clean: bool) -> Result<LogFiles, OpenError> {
+fn reopen_log(wal: &Wal, scan: &Scan, clean: bool) -> Result<LogFiles, OpenError> {
     let number = scan.tail.segment;
     let open = |number: u64| {
         let path = wal.path(number);
@@ -245,9 +242,9 @@ fn settle_log(wal: &Wal, scan: &Scan, clean: bool) -> Result<LogFiles, OpenError
     } else {
         create(&scan.front, scan.len)?
     };
-    let preallocator = match scan.preallocator {
+    let next_segment = match scan.next_segment {
         Some(len) if len >= wal.segment_bytes => Some(open(number + 1)?),
         _ => None,
     };
-    Ok((file, preallocator))
+    Ok((file, next_segment))
 }

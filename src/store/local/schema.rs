@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::store::row::{APPLIED, ENTRIES, HEADS, Load, OPENINGS, PIECES, TableSpec};
+use crate::store::table::{APPLIED, ENTRIES, HEADS, Load, OPENINGS, PIECES, TableSpec};
 
 /// Ids from here on are the store's.
 const OWN: u8 = 0xE0;

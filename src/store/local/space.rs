@@ -1,4 +1,4 @@
-//! Room on the disk: writes stop while there is still enough to bring home what was answered.
+//! Free space on the disk. Writes stop while there is still enough to finish what was acknowledged.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -6,28 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::disk::Disk;
 use crate::store::StoreConfig;
 
-/// How much room is left, as far as it was looked at.
+/// The free space as of the last check.
 pub(super) struct Space {
     /// Below this writes stop.
     watermark: AtomicU64,
     free: AtomicU64,
     low: AtomicBool,
-}
-
-impl StoreConfig {
-    /// How many bytes have to fit on the disk whatever comes; below, writes stop: two segments of the
-    /// log, the tables' lag, and a snapshot that has grown by a fifth since the last one, of `snapshot`
-    /// bytes.
-    pub fn watermark(&self, snapshot: u64) -> u64 {
-        let memtable = u64::try_from(self.lag_bytes).unwrap_or(u64::MAX);
-        [
-            self.segment_bytes.saturating_mul(2),
-            snapshot.saturating_add(snapshot / 5),
-            memtable,
-        ]
-        .into_iter()
-        .fold(0, u64::saturating_add)
-    }
 }
 
 impl Space {
@@ -40,14 +24,14 @@ impl Space {
         }
     }
 
-    /// Looks again. A disk that does not say how full it is stops nothing: a segment that cannot be
+    /// Checks again. A disk whose free space is unknown does not stop writes; a segment that cannot be
     /// made still does.
-    pub fn look(&self, disk: &dyn Disk, config: &StoreConfig, snapshot: u64) {
+    pub fn check(&self, disk: &dyn Disk, config: &StoreConfig, snapshot: u64) {
         let data: &Path = &config.data;
         let free = match disk.free(data) {
             Ok(free) => free,
             Err(error) => {
-                tracing::warn!(%error, "the disk does not say how much room is left");
+                tracing::warn!(%error, "cannot read the free space of the disk");
                 return;
             }
         };
@@ -58,9 +42,9 @@ impl Space {
         if self.low.swap(low, Ordering::Relaxed) != low {
             let data = data.display();
             if low {
-                tracing::error!(%data, free, watermark, "too little room on the disk: writes stop");
+                tracing::error!(%data, free, watermark, "disk almost full: writes stop");
             } else {
-                tracing::info!(%data, free, watermark, "there is room on the disk again");
+                tracing::info!(%data, free, watermark, "disk space available again: writes resume");
             }
         }
     }

@@ -3,372 +3,190 @@
 //! It never waits for more records to come: while one group is being synced the next one gathers by
 //! itself, so groups are as large as the load is high.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use thiserror::Error;
-use tokio::sync::oneshot;
 
 use super::frame::{HEADER, Kind, Position, Tail};
+use super::inbox::{AbandonOnDrop, Inbox, PendingRecord, Work};
+use super::owners::Owners;
 use super::scan::{Sealed, follows};
+use super::segment::{SegmentPreallocator, Wal};
 use crate::id::{Sequence, TenantId};
-use crate::store::Mark;
-use crate::store::local::Shared;
+use crate::store::durable::{Lost, Mark};
+use crate::store::local::counters::Counters;
 use crate::store::local::disk::{LogFile, len_u64};
 use crate::store::local::stopwatch;
 use crate::store::record::{Body, Lsn, Record};
-
-/// One group has at most this many records …
-const GROUP_RECORDS_MAX: usize = 1024;
-/// … and, unless it is a single one, at most this many bytes.
-const GROUP_BYTES_MAX: usize = 1 << 20;
-/// How long the log is idle before a SEAL frame proves its last group acknowledged.
-const SEAL_AFTER: Duration = Duration::from_millis(50);
-
-/// A record on its way to the log, and who waits for it.
-pub struct Pending {
-    pub record: Record,
-    /// Dropped unanswered, it tells that the record is lost.
-    pub done: oneshot::Sender<Mark>,
-    /// The record's place in whatever bounds the queue.
-    pub hold: Box<dyn Send>,
-}
-
-/// Who may still put records into the queue, and how it ends.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Door {
-    Open,
-    /// Only the store itself.
-    Closing,
-    /// Nobody; what is in the queue is still written.
-    Finishing,
-    /// Nobody; what is in the queue is lost.
-    Abandoned,
-}
-
-/// The queue in front of the committer.
-pub struct Inbox {
-    state: Mutex<Queue>,
-    /// Something for the committer.
-    arrived: Condvar,
-    /// The committer has nothing left.
-    idle: Condvar,
-}
-
-struct Queue {
-    records: VecDeque<Pending>,
-    door: Door,
-    /// The committer is at work on what it took last.
-    busy: bool,
-    /// The committer sleeps and must be woken.
-    parked: bool,
-}
-
-/// What the committer is to do next.
-enum Turn {
-    Write(Vec<Pending>),
-    Seal,
-    Shutdown,
-    Abandon,
-}
-
-impl Inbox {
-    pub fn new() -> Self {
-        let queue = Queue {
-            records: VecDeque::new(),
-            door: Door::Open,
-            busy: false,
-            parked: false,
-        };
-        Self {
-            state: Mutex::new(queue),
-            arrived: Condvar::new(),
-            idle: Condvar::new(),
-        }
-    }
-
-    /// Queues a caller's record; drops it, and so tells that it is lost, once the store is closing.
-    pub fn push(&self, pending: Pending) {
-        self.push_while(|door| door == Door::Open, pending);
-    }
-
-    /// Queues the note that the tables hold everything up to `applied`. Nobody waits for it.
-    pub fn push_checkpoint(&self, applied: Position) {
-        let record = Record::checkpoint(applied.lsn, applied.chain);
-        let (done, _) = oneshot::channel();
-        let pending = Pending {
-            record,
-            done,
-            hold: Box::new(()),
-        };
-        self.push_while(|door| matches!(door, Door::Open | Door::Closing), pending);
-    }
-
-    fn push_while(&self, open: impl FnOnce(Door) -> bool, pending: Pending) {
-        let mut queue = self.lock();
-        if !open(queue.door) {
-            // Whatever `hold` does when it is dropped, it does without our lock.
-            drop(queue);
-            drop(pending);
-            return;
-        }
-        queue.records.push_back(pending);
-        if std::mem::take(&mut queue.parked) {
-            drop(queue);
-            self.arrived.notify_one();
-        }
-    }
-
-    /// Whether it still takes callers' records.
-    pub fn is_open(&self) -> bool {
-        self.lock().door == Door::Open
-    }
-
-    /// Takes no more records from callers, and waits until those that came are dealt with.
-    pub fn close(&self) {
-        let mut queue = self.lock();
-        if queue.door == Door::Open {
-            queue.door = Door::Closing;
-        }
-        let pending = |queue: &mut Queue| {
-            queue.door != Door::Abandoned && (queue.busy || !queue.records.is_empty())
-        };
-        drop(self.idle.wait_while(queue, pending).expect(NO_PANIC));
-    }
-
-    /// Has the committer write what is left and a SHUTDOWN frame, and end.
-    pub fn finish(&self) {
-        self.end(Door::Finishing);
-    }
-
-    /// Has the committer end at once; whatever waits is lost.
-    pub fn abandon(&self) {
-        let lost = self.end(Door::Abandoned);
-        drop(lost);
-    }
-
-    fn end(&self, door: Door) -> VecDeque<Pending> {
-        let mut queue = self.lock();
-        let mut lost = VecDeque::new();
-        if queue.door != Door::Abandoned {
-            queue.door = door;
-        }
-        if queue.door == Door::Abandoned {
-            lost = std::mem::take(&mut queue.records);
-        }
-        drop(queue);
-        self.arrived.notify_one();
-        self.idle.notify_all();
-        lost
-    }
-
-    /// Waits for work. With `seal`, only so long until the log counts as idle.
-    fn next(&self, seal: bool) -> Turn {
-        let mut queue = self.lock();
-        queue.busy = false;
-        if queue.records.is_empty() {
-            self.idle.notify_all();
-        }
-        let nothing = |queue: &mut Queue| {
-            let nothing =
-                queue.records.is_empty() && matches!(queue.door, Door::Open | Door::Closing);
-            queue.parked = nothing;
-            nothing
-        };
-        let mut queue = if seal {
-            self.arrived
-                .wait_timeout_while(queue, SEAL_AFTER, nothing)
-                .expect(NO_PANIC)
-                .0
-        } else {
-            self.arrived.wait_while(queue, nothing).expect(NO_PANIC)
-        };
-        queue.parked = false;
-        if queue.door == Door::Abandoned {
-            return Turn::Abandon;
-        }
-        let group = take_group(&mut queue.records);
-        if !group.is_empty() {
-            queue.busy = true;
-            Turn::Write(group)
-        } else if queue.door == Door::Finishing {
-            Turn::Shutdown
-        } else {
-            Turn::Seal
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.state.lock().expect(NO_PANIC)
-    }
-}
-
-const NO_PANIC: &str = "no holder of this lock panics";
-
-fn take_group(records: &mut VecDeque<Pending>) -> Vec<Pending> {
-    let mut bytes = 0;
-    let fits = |pending: &&Pending| {
-        bytes += pending.record.bytes();
-        bytes <= GROUP_BYTES_MAX
-    };
-    let count = records
-        .iter()
-        .take(GROUP_RECORDS_MAX)
-        .take_while(fits)
-        .count();
-    // A record that is larger than a group may be goes alone.
-    records.drain(..count.max(1).min(records.len())).collect()
-}
+use crate::store::row::Op;
 
 /// A write or a sync of the log that failed. What the disk holds now is not known, and a sync that
 /// is tried again may say that all is well when it is not (PostgreSQL's "fsyncgate"): only a start
 /// can tell.
 #[derive(Debug, Error)]
 #[error("the log could not be {what}, {} at {offset}: {source}", path.display())]
-pub(in crate::store) struct Fatal {
+pub struct FatalError {
     pub what: &'static str,
     pub path: PathBuf,
     pub offset: u64,
     pub source: io::Error,
 }
 
-/// Abandons the queue when the committer ends, even by a panic.
-struct Abandon<'a>(&'a Inbox);
+/// Ends the process; a test's returns.
+pub type FatalHandler = Arc<dyn Fn(&FatalError) + Send + Sync>;
 
-impl Drop for Abandon<'_> {
-    fn drop(&mut self) {
-        self.0.abandon();
-    }
+/// What comes after the log.
+pub trait Downstream: Send {
+    /// Waits until it can take more.
+    fn wait_for_room(&self);
+    /// These operations are durable, up to `through`.
+    fn committed(&self, ops: Vec<Op<'static>>, through: Position);
+    /// The log says that the tables hold everything up to this record.
+    fn checkpointed(&self, applied: Lsn);
+    /// Nothing more is written to a segment.
+    fn sealed(&self, segment: Sealed);
 }
 
 /// The thread that writes the log.
 pub struct Committer {
-    pub shared: Arc<Shared>,
+    pub inbox: Arc<Inbox>,
+    pub owners: Arc<Owners>,
+    pub wal: Wal,
+    pub preallocator: Arc<SegmentPreallocator>,
+    pub downstream: Box<dyn Downstream>,
+    pub counters: Arc<Counters>,
+    /// Where the log goes on: everything before it is durable.
+    pub end: Arc<Mutex<Tail>>,
+    pub on_fatal: FatalHandler,
     /// The segment that is being written.
     pub file: Box<dyn LogFile>,
     /// Where the next frame goes.
     pub tail: Tail,
     /// Every tenant's last sequence.
     pub heads: HashMap<TenantId, Sequence>,
-    /// The frame that is being made; kept for its room.
+    /// The frame that is being built; kept for its allocation.
     pub frame: Vec<u8>,
     /// Whether there is nothing that a SEAL frame would prove.
     pub sealed: bool,
 }
 
 impl Committer {
-    /// Writes until told to end. Whether the log ends with a SHUTDOWN frame.
+    /// Writes until the inbox ends. Whether the log ends with a SHUTDOWN frame.
     pub fn run(mut self) -> bool {
-        let shared = Arc::clone(&self.shared);
-        let _nobody_waits_in_vain = Abandon(&shared.inbox);
-        self.serve().unwrap_or_else(|fatal| {
-            (shared.env.fatal)(&fatal);
+        let inbox = Arc::clone(&self.inbox);
+        let _abandon = AbandonOnDrop(&inbox);
+        self.serve().unwrap_or_else(|error| {
+            (self.on_fatal)(&error);
             false
         })
     }
 
-    fn serve(&mut self) -> Result<bool, Fatal> {
+    fn serve(&mut self) -> Result<bool, FatalError> {
         loop {
-            match self.shared.inbox.next(!self.sealed) {
-                Turn::Write(group) => {
-                    self.shared
-                        .memtable_queue
-                        .wait_for_room(self.shared.config.lag_bytes);
+            match self.inbox.next(!self.sealed) {
+                Work::Write(group) => {
+                    self.downstream.wait_for_room();
                     self.commit(group)?;
                 }
-                Turn::Seal => {
-                    // Without room for it the seal is left out: it proves, it does not promise.
+                Work::Seal => {
+                    // Without space for it the seal is left out: it proves, it does not promise.
                     self.mark(Kind::Seal)?;
                     self.sealed = true;
                 }
-                Turn::Shutdown => return self.mark(Kind::Shutdown),
-                Turn::Abandon => return Ok(false),
+                Work::Shutdown => return self.mark(Kind::Shutdown),
+                Work::Abandon => return Ok(false),
             }
         }
     }
 
-    /// Makes a group durable and tells everybody who waits. Records that cannot be written are
-    /// lost, and so is what follows them in their tenant's order.
-    fn commit(&mut self, group: Vec<Pending>) -> Result<(), Fatal> {
+    /// Makes a group durable and resolves its records.
+    fn commit(&mut self, group: Vec<PendingRecord>) -> Result<(), FatalError> {
         let bytes: usize = group.iter().map(|pending| pending.record.bytes()).sum();
         if !self.make_room(bytes) {
             tracing::error!(
                 records = group.len(),
-                "no room for the log: records are lost"
+                "no space for the log: records are lost"
             );
+            for PendingRecord { done, .. } in group {
+                let _ = done.send(Err(Lost::Full));
+            }
             return Ok(());
         }
+        let owners = Arc::clone(&self.owners);
+        let _group = owners.begin_group();
         self.frame.clear();
         self.frame.resize(HEADER, 0);
-        let group: Vec<_> = group
-            .into_iter()
-            .filter(|pending| self.encode_in_order(&pending.record))
-            .collect();
-        let Ok(count @ 1..) = u32::try_from(group.len()) else {
-            return Ok(());
-        };
-        let first = self.tail.next;
-        self.write(Kind::Group, count)?;
-        self.sealed = false;
-
-        let last = Lsn::new(self.tail.next.get() - 1);
-        let through = Position {
-            lsn: last,
-            chain: self.tail.chain,
-        };
         let mut waiting = Vec::with_capacity(group.len());
         let mut ops = Vec::new();
         let mut checkpoint = None;
-        for Pending { record, done, hold } in group {
+        for PendingRecord { record, done, hold } in group {
+            if let Err(lost) = self.encode(&record) {
+                let _ = done.send(Err(lost));
+                continue;
+            }
             if let Body::Checkpoint { applied, .. } = record.body {
                 checkpoint = Some(applied);
             }
             waiting.push((done, hold));
             ops.extend(record.into_ops());
         }
-        self.shared.memtable_queue.absorb(ops, through);
-        self.shared
-            .counters
-            .durable
-            .store(last.get(), Ordering::Release);
-        self.shared.counters.groups.fetch_add(1, Ordering::Relaxed);
+        let Ok(count @ 1..) = u32::try_from(waiting.len()) else {
+            return Ok(());
+        };
+        let first = self.tail.next;
+        self.write(Kind::Group, count)?;
+        self.sealed = false;
+
+        let lsn = Lsn::new(self.tail.next.get() - 1);
+        let chain = self.tail.chain;
+        self.downstream.committed(ops, Position { lsn, chain });
+        self.counters.set_durable(lsn);
+        self.counters.groups.fetch_add(1, Ordering::Relaxed);
         if let Some(applied) = checkpoint {
-            self.shared.snapshot_manager.checkpointed(applied);
+            self.downstream.checkpointed(applied);
         }
-        for (lsn, (done, hold)) in (0..).map(|n| first.plus(n)).zip(waiting) {
-            // Whoever waited may have left; the record is durable all the same.
-            let _ = done.send(Mark::new(lsn));
+        for (lsn, (done, hold)) in (first.get()..).zip(waiting) {
+            // The receiver may be gone; the record is durable all the same.
+            let _ = done.send(Ok(Mark::new(lsn)));
             drop(hold);
         }
         Ok(())
     }
 
-    /// Adds a record to the frame, unless one before it in its tenant's order is not in the log.
-    fn encode_in_order(&mut self, record: &Record) -> bool {
+    /// Adds a record to the frame, unless its owner is fenced or the record before it in its tenant's
+    /// order is not in the log.
+    fn encode(&mut self, record: &Record) -> Result<(), Lost> {
         if let Body::Tenant {
-            sequence, log_base, ..
+            owner,
+            sequence,
+            log_base,
+            ..
         } = record.body
         {
-            let last = self.heads.get(&record.tenant).copied();
-            if !follows(last, sequence, log_base) {
-                let tenant = record.tenant;
-                tracing::warn!(%tenant, %sequence, ?last, "a record out of order is lost");
-                return false;
+            let tenant = record.tenant;
+            if !self.owners.is_current(owner) {
+                tracing::warn!(%tenant, %sequence, "a record of a former owner is refused");
+                return Err(Lost::Fenced);
             }
-            if self.heads.insert(record.tenant, sequence).is_none() {
-                self.shared.counters.tenants.fetch_add(1, Ordering::Relaxed);
+            let last = self.heads.get(&tenant).copied();
+            if !follows(last, sequence, log_base) {
+                tracing::warn!(%tenant, %sequence, ?last, "a record out of order is refused");
+                return Err(Lost::Fenced);
+            }
+            if self.heads.insert(tenant, sequence).is_none() {
+                self.counters.add_tenant();
             }
         }
         record.encode(&mut self.frame);
-        true
+        Ok(())
     }
 
     /// Writes a frame without records; `false` if there is no room for it.
-    fn mark(&mut self, kind: Kind) -> Result<bool, Fatal> {
+    fn mark(&mut self, kind: Kind) -> Result<bool, FatalError> {
         if !self.make_room(0) {
             return Ok(false);
         }
@@ -385,11 +203,11 @@ impl Committer {
         if self.tail.offset.saturating_add(frame) <= self.file.len() {
             return true;
         }
-        let usual = self.shared.wal.segment_bytes;
-        let Some(file) = self.shared.preallocator.take(frame, usual) else {
+        let usual = self.wal.segment_bytes;
+        let Some(file) = self.preallocator.take(frame, usual) else {
             return false;
         };
-        self.shared.snapshot_manager.sealed(Sealed {
+        self.downstream.sealed(Sealed {
             segment: self.tail.segment,
             bytes: self.tail.offset,
             through: Position {
@@ -403,13 +221,13 @@ impl Committer {
     }
 
     /// One write, one sync.
-    fn write(&mut self, kind: Kind, count: u32) -> Result<(), Fatal> {
+    fn write(&mut self, kind: Kind, count: u32) -> Result<(), FatalError> {
         let Tail {
             segment, offset, ..
         } = self.tail;
-        let path = || self.shared.wal.path(segment);
+        let path = || self.wal.path(segment);
         let fatal = |what| {
-            move |source| Fatal {
+            move |source| FatalError {
                 what,
                 path: path(),
                 offset,
@@ -422,10 +240,11 @@ impl Committer {
             .map_err(fatal("written"))?;
         let began = stopwatch::now();
         self.file.sync_data().map_err(fatal("synced"))?;
-        self.shared
-            .counters
-            .synced(began.elapsed(), len_u64(&self.frame));
-        *self.shared.position.lock().expect(NO_PANIC) = self.tail;
+        let bytes = len_u64(&self.frame);
+        self.counters.add_sync(began.elapsed(), bytes);
+        *self.end.lock().expect(NO_PANIC) = self.tail;
         Ok(())
     }
 }
+
+const NO_PANIC: &str = "no holder of this lock panics";

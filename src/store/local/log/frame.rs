@@ -7,7 +7,7 @@
 
 use crate::store::cursor::Cursor;
 use crate::store::local::disk::{all_zero, len_u64};
-use crate::store::record::Lsn;
+use crate::store::record::{Cover, Lsn};
 
 /// Bytes before a frame's body.
 pub const HEADER: usize = 64;
@@ -64,6 +64,29 @@ pub struct Tail {
     pub chain: u32,
     /// The epoch of the last frame when reading, of this start when writing.
     pub epoch: u32,
+}
+
+impl Cover {
+    /// Where the log goes on behind it.
+    pub fn tail(self) -> Tail {
+        Tail {
+            segment: self.segment + 1,
+            offset: 0,
+            next: self.lsn.plus(1),
+            chain: self.chain,
+            epoch: self.epoch,
+        }
+    }
+
+    /// What is covered if the log goes on there, at the beginning of a segment.
+    pub fn up_to(tail: Tail) -> Self {
+        Self {
+            lsn: Lsn::new(tail.next.get() - 1),
+            chain: tail.chain,
+            segment: tail.segment - 1,
+            epoch: tail.epoch,
+        }
+    }
 }
 
 /// A place in the log at which a frame ends.

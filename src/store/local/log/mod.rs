@@ -13,5 +13,7 @@
 pub mod commit;
 pub mod frame;
 pub mod frames;
+pub mod inbox;
+pub mod owners;
 pub mod scan;
 pub mod segment;

@@ -12,7 +12,8 @@ use crate::store::cursor::Cursor;
 use crate::store::head::Head;
 use crate::store::local::schema::Schema;
 use crate::store::record::{Cover, Logged, LoggedBody, Lsn, next_record};
-use crate::store::row::{HEADS, open_envelope};
+use crate::store::row::open_envelope;
+use crate::store::table::HEADS;
 
 /// A tenant's head as its last record left it.
 pub struct LastHead {
@@ -52,7 +53,7 @@ pub struct Scan {
     /// How long the last segment is; 0 if there is none.
     pub len: u64,
     /// Whether a segment that nothing was written to follows, and how long it is.
-    pub preallocator: Option<u64>,
+    pub next_segment: Option<u64>,
     /// Every tenant's last head.
     pub heads: HashMap<TenantId, LastHead>,
     /// The last record that the tables are known to hold.
@@ -140,7 +141,7 @@ impl Scan {
         if numbers.contains(&(segment + 1)) {
             let next = wal.path(segment + 1);
             let len = wal.disk.len(&next);
-            self.preallocator = Some(len.map_err(|error| OpenError::io(&next, error))?);
+            self.next_segment = Some(len.map_err(|error| OpenError::io(&next, error))?);
         }
         Ok(())
     }
@@ -162,7 +163,7 @@ impl Scan {
             sealed: Vec::new(),
             front: Vec::new(),
             len: 0,
-            preallocator: None,
+            next_segment: None,
             heads,
             applied: Lsn::ZERO,
             through,

@@ -27,7 +27,6 @@ use thiserror::Error;
 
 use super::Progress;
 use super::readonly::{ReadOnly, newest_whole};
-use crate::store::local::Shared;
 use crate::store::local::dir::{self, BACKUP, DataDir, MANIFEST, SNAPSHOTS, WAL};
 use crate::store::local::disk::{Disk, RealDisk, len_u64};
 use crate::store::local::log::frame::{HEADER, Kind, Tail};
@@ -310,7 +309,7 @@ pub fn remove_old_backups(
 
 /// A backup that is written under another name. Dropped before [`BackupWriter::finish`], it leaves
 /// nothing.
-pub(in crate::store::local) struct BackupWriter<'a> {
+pub struct BackupWriter<'a> {
     /// Where it lies until it is finished.
     new: DataDir,
     dir: PathBuf,
@@ -508,7 +507,7 @@ impl Drop for BackupWriter<'_> {
 }
 
 /// What is copied, and up to where.
-pub(super) struct Source<'a> {
+pub struct BackupSource<'a> {
     pub data: DataDir,
     /// The snapshots that count, the oldest first. Neither they nor the log may be removed meanwhile.
     pub snapshots: &'a [Snapshot],
@@ -525,7 +524,7 @@ pub(super) struct Source<'a> {
     pub open: &'a dyn Fn() -> bool,
 }
 
-impl Source<'_> {
+impl BackupSource<'_> {
     /// Copies all of it and reads the copy back.
     pub fn copy_with(
         &self,
@@ -591,46 +590,6 @@ impl Source<'_> {
     }
 }
 
-impl Shared {
-    /// Copies what is durable now, while commits go on.
-    pub fn backup(
-        self: &Arc<Self>,
-        dir: &Path,
-        made_at: Timestamp,
-        secrets: &[&str],
-        progress: Progress<'_>,
-    ) -> Result<Backup, BackupError> {
-        let open = || self.inbox.is_open();
-        let writer = BackupWriter::create(dir, self.data.path(), &open)?;
-        self.backup_with(writer, made_at, secrets, progress)
-    }
-
-    pub(in crate::store::local) fn backup_with(
-        self: &Arc<Self>,
-        writer: BackupWriter<'_>,
-        made_at: Timestamp,
-        secrets: &[&str],
-        progress: Progress<'_>,
-    ) -> Result<Backup, BackupError> {
-        let _hold = self.hold_files();
-        // In this order: what a snapshot covers is before the end of the log.
-        let snapshots = self.snapshot_manager.kept();
-        let newest = snapshots.last().map_or(0, |newest| newest.bytes);
-        let source = Source {
-            data: self.data.clone(),
-            snapshots: &snapshots,
-            end: *self.position.lock().expect("no holder of this lock panics"),
-            ended: false,
-            secrets,
-            schema: &self.schema,
-            // It may be the same disk.
-            reserve: self.config.watermark(newest),
-            open: &|| self.inbox.is_open(),
-        };
-        source.copy_with(writer, made_at, progress)
-    }
-}
-
 impl ReadOnly {
     /// Copies the directory.
     pub fn backup(
@@ -643,7 +602,7 @@ impl ReadOnly {
         let (end, ended) = self.end().ok_or_else(|| BackupError::NoData {
             data: self.dir.path().to_owned(),
         })?;
-        let source = Source {
+        let source = BackupSource {
             data: self.dir.clone(),
             snapshots: &self.snapshots,
             end,

@@ -18,7 +18,9 @@ mod restore;
 mod salvage;
 mod survey;
 
-pub use backup::{Backup, BackupError, Copied, backups_in, remove_old_backups};
+pub use backup::{
+    Backup, BackupError, BackupSource, BackupWriter, Copied, backups_in, remove_old_backups,
+};
 pub use readonly::{Facts, ReadOnly, Visit};
 pub use repair::{Repair, RepairError, Repaired};
 pub use restore::Restoring;

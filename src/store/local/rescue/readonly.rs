@@ -8,8 +8,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::Progress;
 use super::read_only_disk::{ReadOnlyDisk, read_only};
@@ -19,26 +18,22 @@ use crate::store::head::Head;
 use crate::store::ledger::Ledger;
 use crate::store::local::dir::DataDir;
 use crate::store::local::disk::{Disk as _, RealDisk, len_u64};
-use crate::store::local::log::commit::Inbox;
+use crate::store::local::env::Env;
 use crate::store::local::log::frame::Tail;
 use crate::store::local::log::frames::{FrameReader, LogError, Step};
 use crate::store::local::log::scan::{Scan, open_head, records};
-use crate::store::local::log::segment::{SegmentPreallocator, Wal};
+use crate::store::local::log::segment::Wal;
 use crate::store::local::manifest;
 use crate::store::local::recover::{self, Before, Examined};
 use crate::store::local::schema::{Part, Schema};
 use crate::store::local::snapshot::Snapshot;
-use crate::store::local::snapshot::keep::SnapshotManager;
-use crate::store::local::space::Space;
-use crate::store::local::tables::apply::MemtableQueue;
-use crate::store::local::tables::layout::Layout;
-use crate::store::local::tables::rebuild::{Chunk, Origin, RebuildError};
+use crate::store::local::tables::rebuild::Rebuild;
 use crate::store::local::tables::replay;
-use crate::store::local::{Counters, Env, Shared};
+use crate::store::local::tables::view::TableView;
 use crate::store::record::LoggedBody;
-use crate::store::row::{Damaged, HEADS, Op, TableSpec, check_envelope};
+use crate::store::row::{Damaged, Op, check_envelope};
+use crate::store::table::{HEADS, TableSpec};
 use crate::store::{OpenError, Reader, StoreConfig};
-use crate::sync::RwLock;
 
 /// What an opened directory is like; see [`ReadOnly`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -297,52 +292,29 @@ impl ReadOnly {
     /// Builds the tables in `scratch`, an empty directory that the caller removes when nobody reads
     /// any more, and reads them.
     pub fn reader(&self, scratch: &Path) -> Result<Reader, OpenError> {
-        let config = StoreConfig::new(self.dir.path());
-        let env = Env::real();
         let disk = Arc::new(ReadOnlyDisk {
             disk: Arc::new(RealDisk),
             writable: Some(scratch.to_owned()),
         });
-        let wal = Wal::new(&DataDir::new(disk.clone(), self.dir.path()), 0);
-        let scratch = DataDir::new(disk, scratch);
-        // Where runs go, if the log is long.
-        let runs = scratch.snapshots();
-        RealDisk
-            .create_dir(&runs)
-            .map_err(|error| OpenError::io(&runs, error))?;
-        let tables = (env.open_tables)(&scratch.tables(), &self.schema, config.table_cache_bytes)?;
-        let origin = Origin {
+        let rebuild = Rebuild {
+            wal: Wal::new(&DataDir::new(disk.clone(), self.dir.path()), 0),
+            data: DataDir::new(disk, scratch),
+            schema: self.schema.clone(),
             snapshots: self.snapshots.clone(),
             end: self.scan.tail,
         };
-        let mut fill = |chunk: Chunk| {
-            Layout(tables.as_ref())
-                .fill(chunk.table, &chunk.rows)
-                .map_err(RebuildError::Tables)
-        };
-        let place = (&wal, &self.schema, &scratch);
-        origin.rows(place, Part::Whole, &|| false, &mut fill)?;
+        // Where runs go, if the log is long.
+        let runs = rebuild.data.snapshots();
+        RealDisk
+            .create_dir(&runs)
+            .map_err(|error| OpenError::io(&runs, error))?;
+        let cache_bytes = StoreConfig::new(self.dir.path()).table_cache_bytes;
+        let dir = rebuild.data.tables();
+        let tables = (Env::real().open_tables)(&dir, &self.schema, cache_bytes)?;
+        rebuild.fill(Part::Whole, tables.as_ref())?;
         replay::check_heads(&self.scan, tables.as_ref())?;
-        let shared = Shared {
-            data: DataDir::new(wal.disk.clone(), self.dir.path()),
-            inbox: Inbox::new(),
-            memtable_queue: MemtableQueue::new(self.scan.through),
-            preallocator: SegmentPreallocator::new(0, 0, None),
-            space: Space::new(),
-            position: Mutex::new(self.scan.tail),
-            wal,
-            tables: RwLock::new(Some(tables)),
-            rebuilding: AtomicBool::new(false),
-            snapshot_manager: SnapshotManager::new(Vec::new(), Vec::new(), self.scan.applied),
-            epoch: self.scan.tail.epoch,
-            counters: Counters::at(&self.scan),
-            schema: self.schema.clone(),
-            config,
-            env,
-        };
-        shared.inbox.abandon();
-        shared.preallocator.stop();
-        Ok(Reader(Arc::new(shared)))
+        let view = TableView::new(self.schema.clone(), tables, self.scan.through, false);
+        Ok(Reader::new(Arc::new(view)))
     }
 }
 

@@ -17,14 +17,16 @@ use super::readonly::{ReadOnly, Visit};
 use crate::id::{Sequence, TenantId};
 use crate::store::head::Head;
 use crate::store::ledger::Ledger;
-use crate::store::local::Env;
 use crate::store::local::dir::{DataDir, Marker, TablesState};
+use crate::store::local::env::Env;
+use crate::store::local::key::{full_key, tenant_end};
 use crate::store::local::schema::Schema;
-use crate::store::local::tables::layout::{Layout, full_key, tenant_end};
+use crate::store::local::tables::layout::Layout;
 use crate::store::local::tables::memtable::Generation;
 use crate::store::local::tables::replay;
 use crate::store::local::tables::{TableError, Tables};
-use crate::store::row::{Damaged, ENTRIES, Op, TableSpec};
+use crate::store::row::{Damaged, Op};
+use crate::store::table::{ENTRIES, TableSpec};
 use crate::store::{OpenError, ReadError, StoreConfig};
 
 /// How much is written to the tables at once.

@@ -121,7 +121,7 @@ fn live(world: &mut World, chance: &mut Chance, steps: usize) {
         }
         match chance.below(30) {
             0..8 => world.resolve(),
-            8 => world.until(|world| world.store().stats().lag_bytes == 0),
+            8 => world.until(|world| world.store().stats().memtable_bytes == 0),
             9 => {
                 let before = world.machine.table_syncs();
                 world.until(|world| world.machine.table_syncs() > before);

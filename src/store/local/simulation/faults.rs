@@ -60,7 +60,7 @@ fn script(world: &mut World) -> Result<(), Stopped> {
                 world.resolve();
             }
             if step % 10 == 9 {
-                world.until(|world| world.store().stats().lag_bytes == 0);
+                world.until(|world| world.store().stats().memtable_bytes == 0);
             }
             if world.dead() {
                 return Err(Stopped);

@@ -28,8 +28,10 @@ use super::disk::{Lie, Machine};
 use super::world::{SCHEMA, World};
 use super::{setting, words};
 use crate::id::{Sequence, TenantId};
+use crate::store::local::log::scan::Scan;
+use crate::store::local::snapshot::keep;
 use crate::store::local::*;
-use crate::store::row::{ENTRIES, HEADS, OPENINGS};
+use crate::store::table::{ENTRIES, HEADS, OPENINGS};
 use crate::store::{Damaged, ReadError, Store, Stored};
 
 /// The test that tries flips for another process.
@@ -96,7 +98,7 @@ fn make(dir: &Path, left: Left, seed: u64) {
         }
         world.resolve();
     };
-    let applied = |world: &World| world.until(|world| world.store().stats().lag_bytes == 0);
+    let applied = |world: &World| world.until(|world| world.store().stats().memtable_bytes == 0);
     for number in 0..150 {
         record(&mut world, number);
         if number % 50 == 49 {
@@ -121,7 +123,7 @@ fn make(dir: &Path, left: Left, seed: u64) {
             // Durable, and never to be applied: only a CHECKPOINT is that.
             world.until(|world| {
                 let stats = world.store().stats();
-                stats.lag_bytes == 0 && stats.durable > stats.applied
+                stats.memtable_bytes == 0 && stats.durable > stats.applied
             });
             world.kill();
         }
@@ -223,7 +225,7 @@ fn read_all(store: &Store, sequences: &[u64]) -> Reads {
     reads.insert("tenants".to_owned(), Some(vec![store.tenants() as u8]));
     for number in 0..TENANTS {
         let id = TenantId::from_bytes([number; 16]);
-        let claim = store.claim(id).ok().map(|claim| {
+        let claim = store.reader().tenant(id).ok().map(|claim| {
             let claim = claim.expect("it was there");
             format!("{:?} {:?}", claim.head, claim.rows).into_bytes()
         });
@@ -288,7 +290,10 @@ impl Expected {
     fn of(base: &Base, work: &Path) -> Self {
         let read = |work: &Path| {
             let store = Store::open(&config(work), &SCHEMA)?;
-            assert!(!store.opened().rebuilt, "a copy is as good as the original");
+            assert!(
+                !store.open_stats().rebuilt,
+                "a copy is as good as the original"
+            );
             Ok::<_, OpenError>(read_all(&store, &(0..SEQUENCES).collect::<Vec<_>>()))
         };
         base.copy(work, None);
@@ -332,7 +337,7 @@ fn try_flip(base: &Base, work: &Path, flip: &Flip, expected: &Expected) -> Strin
         .map(|_| chance.below(SEQUENCES as usize) as u64)
         .collect();
     let found = read_all(&store, &some);
-    let rebuilt = store.opened().rebuilt;
+    let rebuilt = store.open_stats().rebuilt;
     let outcome = match difference(&expected.whole, &found) {
         None if found.values().any(Option::is_none) => "error on read".to_owned(),
         None if rebuilt => "rebuilt".to_owned(),

@@ -12,7 +12,7 @@ use super::disk::{End, Machine, SimDisk};
 use super::tables::SimTables;
 use crate::id::{Sequence, TenantId};
 use crate::store::local::*;
-use crate::store::row::{ENTRIES, HEADS, OPENINGS};
+use crate::store::table::{ENTRIES, HEADS, OPENINGS};
 use crate::store::{Durable, Effect, Head, Keyed, Ledger, Load, Op, Store};
 use crate::time::Timestamp;
 
@@ -139,7 +139,7 @@ impl World {
             segment_bytes: chance.pick(&[4, 4, 8, 16]) << 10,
             tables_every: Duration::from_millis(chance.pick(&[0, 1, 3])),
             checkpoint_every: Duration::from_millis(chance.pick(&[0, 2, 10])),
-            lag_bytes: chance.pick(&[4 << 10, 64 << 20]),
+            memtable_bytes: chance.pick(&[4 << 10, 64 << 20]),
             snapshot_bytes: chance.pick(&[1, 10 << 10, 30 << 10, 1 << 30]),
             ..StoreConfig::new(root)
         };
@@ -168,20 +168,20 @@ impl World {
     }
 
     /// Starts the store.
-    pub fn open(&mut self) -> Result<Opened, OpenError> {
+    pub fn open(&mut self) -> Result<OpenStats, OpenError> {
         self.fatal.store(false, Ordering::SeqCst);
         let machine = Arc::clone(&self.machine);
         let fatal = Arc::clone(&self.fatal);
         let mut env = Env {
             disk: Arc::new(SimDisk(Arc::clone(&self.machine))),
             open_tables: Box::new(move |dir, _, _| Ok(Box::new(SimTables::open(&machine, dir)?))),
-            fatal: Box::new(move |_| fatal.store(true, Ordering::SeqCst)),
+            on_fatal: Arc::new(move |_| fatal.store(true, Ordering::SeqCst)),
         };
         if self.real {
             env = Env::real();
         }
-        let store = Store(Arc::new(Local::open_with(&self.config, &SCHEMA, env)?));
-        let opened = store.opened();
+        let store = Store(Arc::new(LocalStore::open_with(&self.config, &SCHEMA, env)?));
+        let opened = store.open_stats();
         self.store = Some(store);
         Ok(opened)
     }
@@ -320,7 +320,14 @@ impl World {
             range: Vec::new(),
         };
         tenant.steps.push(step);
-        let record = Record::new(id, head.sequence, ops, entry, opening, head);
+        let record = Record::new(
+            Owner::unclaimed(id),
+            head.sequence,
+            ops,
+            entry,
+            opening,
+            head,
+        );
         let durable = self.store().append(record, ());
         self.waiting.push((durable, Progress::Step(id, number)));
     }
@@ -353,7 +360,7 @@ impl World {
         let reader = self.store().reader();
         let (mut last_kept, mut first_lost) = (0, u64::MAX);
         for (id, tenant) in &mut self.tenants {
-            let claim = self.store.as_ref().unwrap().claim(*id).unwrap();
+            let claim = self.store.as_ref().unwrap().reader().tenant(*id).unwrap();
             let kept = claim.map_or(0, |claim| {
                 tenant.ledger = claim.ledger;
                 claim.head.sequence.get() as usize + 1
@@ -433,7 +440,7 @@ impl World {
         let mut expected = Rows::new();
         for (id, tenant) in &self.tenants {
             let rows = tenant.rows(*id);
-            let claim = store.claim(*id).unwrap().unwrap();
+            let claim = store.reader().tenant(*id).unwrap().unwrap();
             assert_eq!(claim.head.sequence.get() + 1, tenant.steps.len() as u64);
             assert_eq!(claim.ledger.hash(), tenant.ledger.hash());
             let hot = rows

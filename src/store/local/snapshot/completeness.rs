@@ -8,7 +8,8 @@ use crate::id::Sequence;
 use crate::store::head::Head;
 use crate::store::ledger::Tally;
 use crate::store::local::log::scan::open_head;
-use crate::store::row::{Damaged, ENTRIES, HEADS, Load, Op, check_envelope};
+use crate::store::row::{Damaged, Op, check_envelope};
+use crate::store::table::{ENTRIES, HEADS, Load};
 
 /// What the rows of one tenant add up to.
 #[derive(Default)]

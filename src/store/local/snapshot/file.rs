@@ -19,7 +19,8 @@ use crate::store::local::log::frames::{FrameReader, LogError, Policy, go_on};
 use crate::store::local::log::scan::{LastHead, open_head, records};
 use crate::store::local::schema::{Part, Schema, rank};
 use crate::store::record::{Cover, LoggedBody, Lsn, Record, RowsRecord};
-use crate::store::row::{Effect, HEADS, Load, Op, check_envelope};
+use crate::store::row::{Effect, Op, check_envelope};
+use crate::store::table::{HEADS, Load};
 
 /// A frame has about this many bytes.
 const FRAME_BYTES: usize = 256 << 10;
@@ -40,29 +41,6 @@ pub const START: Tail = Tail {
 pub fn place<'o>(op: &'o Op<'_>) -> (u8, u8, TenantId, &'o [u8], bool) {
     let row = !matches!(op.effect, Effect::DeleteTo(_));
     (rank(op.table), op.table.id, op.tenant, &op.key, row)
-}
-
-impl Cover {
-    /// Where the log goes on behind it.
-    pub fn tail(self) -> Tail {
-        Tail {
-            segment: self.segment + 1,
-            offset: 0,
-            next: self.lsn.plus(1),
-            chain: self.chain,
-            epoch: self.epoch,
-        }
-    }
-
-    /// What is covered if the log goes on there, at the beginning of a segment.
-    pub(super) fn up_to(tail: Tail) -> Self {
-        Self {
-            lsn: Lsn::new(tail.next.get() - 1),
-            chain: tail.chain,
-            segment: tail.segment - 1,
-            epoch: tail.epoch,
-        }
-    }
 }
 
 /// A snapshot that counts.
@@ -432,7 +410,8 @@ mod tests {
     use crate::id::Sequence;
     use crate::store::head::{self, Head};
     use crate::store::local::disk::RealDisk;
-    use crate::store::row::{ENTRIES, Envelope, Keyed, TableSpec};
+    use crate::store::row::Envelope;
+    use crate::store::table::{ENTRIES, Keyed, TableSpec};
     use crate::time::Timestamp;
 
     static SCHEMA: [TableSpec; 2] = [

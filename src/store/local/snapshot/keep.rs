@@ -15,7 +15,7 @@ use super::file::{self, Snapshot};
 use super::merge::{Fold, Unfinished};
 use crate::id::TenantId;
 use crate::store::OpenError;
-use crate::store::local::Shared;
+use crate::store::local::counters::Counters;
 use crate::store::local::dir::{self, DataDir};
 use crate::store::local::log::frame::Tail;
 use crate::store::local::log::frames::LogError;
@@ -133,12 +133,12 @@ enum Turn {
 }
 
 /// As long as there is one, no snapshot and no segment is removed.
-pub(in crate::store) struct FileHold(Arc<Shared>);
+pub struct FileHold(Arc<SnapshotManager>);
 
 impl Drop for FileHold {
     fn drop(&mut self) {
-        self.0.snapshot_manager.lock().holds -= 1;
-        self.0.snapshot_manager.changed.notify_all();
+        self.0.lock().holds -= 1;
+        self.0.changed.notify_all();
     }
 }
 
@@ -185,7 +185,15 @@ impl SnapshotManager {
         self.lock().kept.last().cloned()
     }
 
-    /// Ends [`run`].
+    /// Keeps all snapshots and segments where they are, for whoever reads them.
+    pub fn hold_files(self: &Arc<Self>) -> FileHold {
+        let removing = |state: &mut State| state.removing;
+        let state = self.changed.wait_while(self.lock(), removing);
+        state.expect(NO_PANIC).holds += 1;
+        FileHold(Arc::clone(self))
+    }
+
+    /// Ends [`Snapshotter::run`].
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
         drop(self.lock());
@@ -267,121 +275,158 @@ impl State {
     }
 }
 
-impl Shared {
-    /// Keeps all snapshots and segments where they are, for whoever reads them.
-    pub fn hold_files(self: &Arc<Self>) -> FileHold {
-        let snapshot_manager = &self.snapshot_manager;
-        let removing = |state: &mut State| state.removing;
-        snapshot_manager
-            .changed
-            .wait_while(snapshot_manager.lock(), removing)
-            .expect(NO_PANIC)
-            .holds += 1;
-        FileHold(Arc::clone(self))
-    }
+/// The thread that makes snapshots.
+pub struct Snapshotter {
+    pub manager: Arc<SnapshotManager>,
+    pub data: DataDir,
+    pub wal: Wal,
+    pub schema: Schema,
+    /// The number of this start.
+    pub epoch: u32,
+    /// How much log makes a snapshot due.
+    pub snapshot_bytes: u64,
+    pub counters: Arc<Counters>,
 }
 
-/// The thread that makes snapshots, until stopped.
-pub fn run(shared: &Shared) {
-    // Elsewhere this would be about the whole process.
-    if cfg!(target_os = "linux")
-        && let Err(error) = rustix::process::setpriority_process(None, NICE)
-    {
-        tracing::debug!(%error, "snapshots are made as if they were urgent");
-    }
-    loop {
-        match shared.snapshot_manager.next(shared.config.snapshot_bytes) {
-            Turn::Make(end) => make(shared, end),
-            Turn::Tidy => tidy(shared),
-            Turn::Stop => return,
+impl Snapshotter {
+    /// Runs until stopped.
+    pub fn run(&self) {
+        // Elsewhere this would be about the whole process.
+        if cfg!(target_os = "linux")
+            && let Err(error) = rustix::process::setpriority_process(None, NICE)
+        {
+            tracing::debug!(%error, "snapshots are made as if they were urgent");
+        }
+        loop {
+            match self.manager.next(self.snapshot_bytes) {
+                Turn::Make(end) => self.make(end),
+                Turn::Tidy => self.tidy(),
+                Turn::Stop => return,
+            }
         }
     }
-}
 
-/// Makes a snapshot that is due. What goes wrong is not the trouble of those who write: it is tried
-/// again.
-fn make(shared: &Shared, end: Sealed) {
-    let (snapshot_manager, counters) = (&shared.snapshot_manager, &shared.counters);
-    loop {
-        let base = snapshot_manager.newest();
-        let merged = catch_unwind(AssertUnwindSafe(|| merge(shared, base.as_ref(), end)));
-        let trouble = match merged {
-            Ok(Ok(snapshot)) => {
-                let (lsn, bytes) = (snapshot.cover.lsn.get(), snapshot.bytes);
-                tracing::info!(lsn, bytes, "a snapshot was made");
-                snapshot_manager.made(snapshot, end);
-                counters.snapshots_made.fetch_add(1, Ordering::Relaxed);
-                return;
-            }
-            Ok(Err(LogError::Stopped)) => return,
-            Ok(Err(trouble)) => Some(trouble),
-            Err(_panic) => None,
-        };
-        let why = trouble.as_ref().map(ToString::to_string);
-        let why = why.as_deref().unwrap_or("a panic");
-        tracing::error!(why, "no snapshot was made: the log stays as it is");
-        counters.snapshots_failed.fetch_add(1, Ordering::Relaxed);
-        match (trouble, base) {
-            (Some(LogError::Damaged { path, .. }), Some(base)) if path == base.path => {
-                // The one before it, and the log from there, come to the same.
-                snapshot_manager.forget(&base);
-                if let Err(error) = quarantine(&shared.data, &path, shared.epoch) {
-                    tracing::warn!(%error, "a damaged snapshot could not be quarantined");
+    /// Makes a snapshot that is due. What goes wrong is not the trouble of those who write: it is tried
+    /// again.
+    fn make(&self, end: Sealed) {
+        let (manager, counters) = (&self.manager, &self.counters);
+        loop {
+            let base = manager.newest();
+            let merged = catch_unwind(AssertUnwindSafe(|| self.merge(base.as_ref(), end)));
+            let trouble = match merged {
+                Ok(Ok(snapshot)) => {
+                    let (lsn, bytes) = (snapshot.cover.lsn.get(), snapshot.bytes);
+                    tracing::info!(lsn, bytes, "a snapshot was made");
+                    manager.made(snapshot, end);
+                    counters.snapshots_made.fetch_add(1, Ordering::Relaxed);
+                    return;
                 }
+                Ok(Err(LogError::Stopped)) => return,
+                Ok(Err(trouble)) => Some(trouble),
+                Err(_panic) => None,
+            };
+            let why = trouble.as_ref().map(ToString::to_string);
+            let why = why.as_deref().unwrap_or("a panic");
+            tracing::error!(why, "no snapshot was made: the log stays as it is");
+            counters.snapshots_failed.fetch_add(1, Ordering::Relaxed);
+            match (trouble, base) {
+                (Some(LogError::Damaged { path, .. }), Some(base)) if path == base.path => {
+                    // The one before it, and the log from there, come to the same.
+                    manager.forget(&base);
+                    if let Err(error) = quarantine(&self.data, &path, self.epoch) {
+                        tracing::warn!(%error, "a damaged snapshot could not be quarantined");
+                    }
+                }
+                _ => return manager.failed(end),
             }
-            _ => return snapshot_manager.failed(end),
         }
     }
-}
 
-/// Merges `base` and the log behind it up to the end of a segment.
-fn merge(shared: &Shared, base: Option<&Snapshot>, end: Sealed) -> Result<Snapshot, LogError> {
-    let disk = &shared.wal.disk;
-    let dir = shared.data.snapshots();
-    let stopped = || shared.snapshot_manager.is_stopped();
-    let fold = Fold {
-        wal: &shared.wal,
-        schema: &shared.schema,
-        base,
-        end: Tail {
-            segment: end.segment + 1,
-            offset: 0,
-            next: end.through.lsn.plus(1),
-            chain: end.through.chain,
-            epoch: shared.epoch,
-        },
-        part: Part::Whole,
-        runs: dir.join(RUNS),
-        stopped: &stopped,
-    };
-    let folded = fold.run()?;
-    let cover = Cover::up_to(folded.end);
-    let path = dir.join(dir::snapshot_name(cover.lsn));
-    let new = Unfinished::new(disk, path.with_extension(dir::NEW));
-    let (made, heads) = file::write(
-        (disk, &shared.schema, &stopped),
-        new.path(),
-        (shared.epoch, cover),
-        folded.rows,
-    )?;
-    let mut expected = match base {
-        Some(base) => base.heads(disk, &shared.schema)?,
-        None => HashMap::new(),
-    };
-    expected.extend(folded.heads);
-    if !same(&heads, &expected) {
-        return Err(LogError::Damaged {
-            path: made.path,
-            offset: 0,
-            why: "its heads are not those of the log",
-            last_good: None,
-            next_valid: None,
-        });
+    /// Merges `base` and the log behind it up to the end of a segment.
+    fn merge(&self, base: Option<&Snapshot>, end: Sealed) -> Result<Snapshot, LogError> {
+        let disk = &self.wal.disk;
+        let dir = self.data.snapshots();
+        let stopped = || self.manager.is_stopped();
+        let fold = Fold {
+            wal: &self.wal,
+            schema: &self.schema,
+            base,
+            end: Tail {
+                segment: end.segment + 1,
+                offset: 0,
+                next: end.through.lsn.plus(1),
+                chain: end.through.chain,
+                epoch: self.epoch,
+            },
+            part: Part::Whole,
+            runs: dir.join(RUNS),
+            stopped: &stopped,
+        };
+        let folded = fold.run()?;
+        let cover = Cover::up_to(folded.end);
+        let path = dir.join(dir::snapshot_name(cover.lsn));
+        let new = Unfinished::new(disk, path.with_extension(dir::NEW));
+        let (made, heads) = file::write(
+            (disk, &self.schema, &stopped),
+            new.path(),
+            (self.epoch, cover),
+            folded.rows,
+        )?;
+        let mut expected = match base {
+            Some(base) => base.heads(disk, &self.schema)?,
+            None => HashMap::new(),
+        };
+        expected.extend(folded.heads);
+        if !same(&heads, &expected) {
+            return Err(LogError::Damaged {
+                path: made.path,
+                offset: 0,
+                why: "its heads are not those of the log",
+                last_good: None,
+                next_valid: None,
+            });
+        }
+        disk.rename(new.path(), &path)
+            .and_then(|()| disk.sync_dir(&dir))
+            .map_err(LogError::io(&path))?;
+        Ok(Snapshot { path, ..made })
     }
-    disk.rename(new.path(), &path)
-        .and_then(|()| disk.sync_dir(&dir))
-        .map_err(LogError::io(&path))?;
-    Ok(Snapshot { path, ..made })
+
+    /// Removes all snapshots but those that are kept, and the log that the older of them covers. What
+    /// cannot be removed stays until the next time.
+    fn tidy(&self) {
+        if let Err(error) = self.remove_useless() {
+            tracing::warn!(%error, "old snapshots or segments could not be removed");
+        }
+        self.manager.lock().removing = false;
+        self.manager.changed.notify_all();
+    }
+
+    fn remove_useless(&self) -> std::io::Result<()> {
+        let disk = &self.wal.disk;
+        let kept = self.manager.kept();
+        let [older, .., _newest] = kept.as_slice() else {
+            return Ok(());
+        };
+        let dir = self.data.snapshots();
+        let mut snapshots = file::list(&self.data)?;
+        snapshots.retain(|path| kept.iter().all(|kept| kept.path != *path));
+        for path in &snapshots {
+            disk.remove(path)?;
+        }
+        if !snapshots.is_empty() {
+            disk.sync_dir(&dir)?;
+        }
+        let mut segments = self.wal.numbers()?;
+        segments.retain(|number| *number <= older.cover.segment);
+        for number in &segments {
+            self.wal.remove(*number)?;
+        }
+        if !segments.is_empty() {
+            disk.sync_dir(&self.wal.dir)?;
+        }
+        Ok(())
+    }
 }
 
 fn same(some: &HashMap<TenantId, LastHead>, others: &HashMap<TenantId, LastHead>) -> bool {
@@ -391,40 +436,4 @@ fn same(some: &HashMap<TenantId, LastHead>, others: &HashMap<TenantId, LastHead>
             .is_some_and(|other| other.envelope == head.envelope)
     };
     some.len() == others.len() && some.iter().all(same)
-}
-
-/// Removes all snapshots but those that are kept, and the log that the older of them covers. What
-/// cannot be removed stays until the next time.
-fn tidy(shared: &Shared) {
-    if let Err(error) = remove_useless(shared) {
-        tracing::warn!(%error, "old snapshots or segments could not be removed");
-    }
-    shared.snapshot_manager.lock().removing = false;
-    shared.snapshot_manager.changed.notify_all();
-}
-
-fn remove_useless(shared: &Shared) -> std::io::Result<()> {
-    let disk = &shared.wal.disk;
-    let kept = shared.snapshot_manager.kept();
-    let [older, .., _newest] = kept.as_slice() else {
-        return Ok(());
-    };
-    let dir = shared.data.snapshots();
-    let mut snapshots = file::list(&shared.data)?;
-    snapshots.retain(|path| kept.iter().all(|kept| kept.path != *path));
-    for path in &snapshots {
-        disk.remove(path)?;
-    }
-    if !snapshots.is_empty() {
-        disk.sync_dir(&dir)?;
-    }
-    let mut segments = shared.wal.numbers()?;
-    segments.retain(|number| *number <= older.cover.segment);
-    for number in &segments {
-        shared.wal.remove(*number)?;
-    }
-    if !segments.is_empty() {
-        disk.sync_dir(&shared.wal.dir)?;
-    }
-    Ok(())
 }

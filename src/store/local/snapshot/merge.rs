@@ -13,15 +13,16 @@ use super::file::{Rows, Snapshot, Writer, place};
 use crate::id::TenantId;
 use crate::store::local::dir;
 use crate::store::local::disk::Disk;
+use crate::store::local::key::split_key;
 use crate::store::local::log::frame::Tail;
 use crate::store::local::log::frames::{FrameReader, LogError, Step, go_on};
 use crate::store::local::log::scan::{LastHead, records};
 use crate::store::local::log::segment::Wal;
 use crate::store::local::schema::{Part, Schema};
-use crate::store::local::tables::layout::split_key;
 use crate::store::local::tables::memtable::{Generation, Ranges};
 use crate::store::record::LoggedBody;
-use crate::store::row::{Effect, Op, TableSpec};
+use crate::store::row::{Effect, Op};
+use crate::store::table::TableSpec;
 
 /// How much memory the changes of one run take; little in tests, so that they make runs at all.
 const RUN_BYTES: usize = if cfg!(test) { 64 << 10 } else { 64 << 20 };
@@ -363,8 +364,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::store::local::tables::layout::full_key;
-    use crate::store::row::{Keyed, Load};
+    use crate::store::local::key::full_key;
+    use crate::store::table::{Keyed, Load};
 
     const TENANT: TenantId = TenantId::from_bytes([7; 16]);
 

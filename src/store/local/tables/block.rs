@@ -8,8 +8,21 @@
 
 use std::collections::BTreeMap;
 
-use super::layout::inline_len;
 use crate::store::cursor::Cursor;
+use crate::store::row::{ENVELOPE, Envelope};
+
+/// The longest payload that lies in its row's place, and the length of a piece.
+pub(super) const PIECE: usize = 4032;
+
+/// How many bytes of the envelope that begins here lie in its row's place.
+pub(super) fn inline_len(value: &[u8]) -> Option<usize> {
+    let len = Envelope::read(value)?.len;
+    Some(if len > PIECE {
+        ENVELOPE
+    } else {
+        ENVELOPE + len
+    })
+}
 
 /// Rows by key after the tenant.
 pub(super) type Rows = BTreeMap<Vec<u8>, Vec<u8>>;

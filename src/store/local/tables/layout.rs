@@ -13,25 +13,14 @@
 
 #![deny(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
-use super::block::{self, Rows};
+use super::block::{self, PIECE, Rows, inline_len};
 use super::memtable::Changes;
 use super::{Change, Pair, Tables};
 use crate::id::TenantId;
 use crate::store::ReadError;
-use crate::store::row::{Damaged, ENVELOPE, Envelope, Keyed, PIECES, TableSpec};
-
-/// The longest payload that lies in its row's place, and the length of a piece.
-pub(super) const PIECE: usize = 4032;
-
-/// How many bytes of the envelope that begins here lie in its row's place.
-pub(super) fn inline_len(value: &[u8]) -> Option<usize> {
-    let len = Envelope::read(value)?.len;
-    Some(if len > PIECE {
-        ENVELOPE
-    } else {
-        ENVELOPE + len
-    })
-}
+use crate::store::local::key::{full_key, split_key, successor, tenant_end};
+use crate::store::row::{Damaged, ENVELOPE, Envelope};
+use crate::store::table::{Keyed, PIECES, TableSpec};
 
 /// What of a whole envelope lies in its row's place.
 fn inline_of(value: &[u8]) -> &[u8] {
@@ -44,28 +33,6 @@ fn inline_of(value: &[u8]) -> &[u8] {
 fn piece_count(value: &[u8]) -> usize {
     let len = Envelope::read(value).map_or(0, |envelope| envelope.len);
     if len > PIECE { len.div_ceil(PIECE) } else { 0 }
-}
-
-/// `tenant ‖ key`.
-pub(in crate::store) fn full_key(tenant: TenantId, key: &[u8]) -> Vec<u8> {
-    [tenant.as_bytes(), key].concat()
-}
-
-/// A full key's tenant and the rest of it.
-pub(in crate::store) fn split_key(full_key: &[u8]) -> Option<(TenantId, &[u8])> {
-    let (tenant, key) = full_key.split_first_chunk::<16>()?;
-    Some((TenantId::from_bytes(*tenant), key))
-}
-
-/// The first full key of every tenant after this one; `None` after the last.
-pub(in crate::store) fn tenant_end(tenant: TenantId) -> Option<Vec<u8>> {
-    let next = u128::from_be_bytes(*tenant.as_bytes()).checked_add(1)?;
-    Some(next.to_be_bytes().to_vec())
-}
-
-/// The key right after this one.
-pub(in crate::store) fn successor(key: &[u8]) -> Vec<u8> {
-    [key, &[0]].concat()
 }
 
 /// Rows over bare keys and values.
@@ -387,7 +354,8 @@ mod tests {
     use super::super::memory::MemoryTables;
     use super::super::memtable::Generation;
     use super::*;
-    use crate::store::row::{Load, Op, open_envelope};
+    use crate::store::row::{Op, open_envelope};
+    use crate::store::table::Load;
 
     static NATURAL: TableSpec = TableSpec {
         id: 1,

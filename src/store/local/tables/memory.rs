@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Change, Pair, Pairs, TableError, Tables};
-use crate::store::row::TableSpec;
+use crate::store::table::TableSpec;
 
 /// Ordered keys and values in memory.
 #[derive(Default)]

@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::sync::Arc;
 
-use super::layout::full_key;
 use super::{Change, Pair};
 use crate::store::ReadError;
+use crate::store::local::key::full_key;
 use crate::store::local::log::frame::Position;
-use crate::store::row::{Effect, Op, TableSpec};
+use crate::store::row::{Effect, Op};
+use crate::store::table::TableSpec;
 
 /// Ranges of full keys: the first that goes, and the first that stays.
 pub type Ranges = Vec<(Vec<u8>, Vec<u8>)>;
@@ -271,8 +272,8 @@ impl Memtable {
         Ok(Overlay { rows, gone })
     }
 
-    /// Whether anything changes in a table.
-    pub fn concerns(&self, table: &TableSpec) -> bool {
+    /// Whether it holds changes of a table.
+    pub fn has(&self, table: &TableSpec) -> bool {
         self.newest_first(table).next().is_some()
     }
 
@@ -355,7 +356,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::store::row::{Keyed, Load};
+    use crate::store::table::{Keyed, Load};
 
     static TABLE: TableSpec = TableSpec {
         id: 1,

@@ -14,27 +14,32 @@
 //! **Never knows** how a frame is laid out, or what was salvaged, repaired or restored.
 
 pub mod apply;
+pub mod backfill;
 mod block;
 pub mod layout;
 #[cfg(test)]
 pub mod memory;
 pub mod memtable;
-mod read;
+pub mod queue;
 pub mod rebuild;
+pub mod recovery;
 pub mod replay;
-pub mod settle;
 pub mod sled;
 mod stamp;
+pub mod view;
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use thiserror::Error;
 
-use self::sled::OPEN_LIMIT;
-use crate::store::row::TableSpec;
+use crate::store::table::TableSpec;
 
-/// What the tables' keeper reported. It is the tables' own trouble: the log is not concerned.
+/// How long sled may take to open: it reads its whole log, and some damage makes it loop.
+const OPEN_LIMIT: Duration = Duration::from_secs(120);
+
+/// An error of the tables. The log is not concerned.
 #[derive(Debug, Error)]
 pub enum TableError {
     /// sled failed.

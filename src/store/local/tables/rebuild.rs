@@ -5,23 +5,24 @@
 //! the tables take new rows as ever: an old row comes only where there is none yet and nothing was
 //! deleted since.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Tables;
-use super::layout::{Layout, full_key};
-use super::memtable::{Generation, Ranges};
-use crate::store::local::Shared;
+use super::backfill::{Backfill, Chunk};
+use super::layout::Layout;
+use super::view::TableView;
 use crate::store::local::dir::DataDir;
+use crate::store::local::key::full_key;
 use crate::store::local::log::frame::Tail;
 use crate::store::local::log::frames::{LogError, go_on};
 use crate::store::local::log::segment::Wal;
 use crate::store::local::schema::{Part, Schema};
 use crate::store::local::snapshot::Snapshot;
-use crate::store::local::snapshot::keep::FileHold;
 use crate::store::local::snapshot::merge::{Fold, Folded};
+use crate::store::local::stopwatch;
 use crate::store::record::Lsn;
-use crate::store::row::{Effect, TableSpec};
+use crate::store::row::Effect;
 use crate::store::{OpenError, ReadError};
 
 /// What the names of a rebuild's runs begin with.
@@ -33,46 +34,35 @@ const RETRY: Duration = Duration::from_secs(30);
 
 /// What tables are built from.
 #[derive(Clone)]
-pub struct Origin {
+pub struct Rebuild {
+    /// Where runs are written, if the log is long.
+    pub data: DataDir,
+    pub wal: Wal,
+    pub schema: Schema,
     /// The oldest first.
     pub snapshots: Vec<Snapshot>,
-    /// Where the log was left when the store was opened.
+    /// Where the log ended when the store was opened.
     pub end: Tail,
 }
 
-/// Rows of one table, in order of their full keys.
-pub struct Chunk {
-    pub table: &'static TableSpec,
-    pub rows: Vec<(Vec<u8>, Vec<u8>)>,
-}
-
-/// Something for the tables that is older than everything in the lag.
-pub enum Fill {
-    /// Rows, to be written where there are none.
-    Rows(Chunk),
-    /// No more.
-    Done,
-}
-
-/// Why rows did not come.
+/// Why tables could not be built.
 pub enum RebuildError {
-    /// They cannot be read.
-    LogError(LogError),
-    /// They cannot be written.
+    /// The snapshot or the log cannot be read.
+    Log(LogError),
+    /// The tables cannot be written.
     Tables(ReadError),
 }
 
 impl From<LogError> for RebuildError {
-    fn from(trouble: LogError) -> Self {
-        Self::LogError(trouble)
+    fn from(error: LogError) -> Self {
+        Self::Log(error)
     }
 }
 
-/// Of tables that are built anew.
 impl From<RebuildError> for OpenError {
-    fn from(halt: RebuildError) -> Self {
-        match halt {
-            RebuildError::LogError(trouble) => trouble.into(),
+    fn from(error: RebuildError) -> Self {
+        match error {
+            RebuildError::Log(error) => error.into(),
             RebuildError::Tables(error) => Self::Rebuild {
                 why: error.to_string(),
             },
@@ -80,46 +70,86 @@ impl From<RebuildError> for OpenError {
     }
 }
 
-impl Origin {
-    /// Shows the rows of a part, in chunks, to `take`; the first record that came from the log. What
-    /// was shown already comes again if a snapshot turns out to be damaged.
+impl Rebuild {
+    /// Passes the rows of a part, in chunks, to `take`; the first record that came from the log. If a
+    /// snapshot turns out to be damaged, rows are passed again from another one.
     pub fn rows(
         &self,
-        (wal, schema, data): (&Wal, &Schema, &DataDir),
         part: Part,
         stopped: &(dyn Fn() -> bool + Sync),
         take: &mut dyn FnMut(Chunk) -> Result<(), RebuildError>,
     ) -> Result<Lsn, RebuildError> {
-        let mut first_trouble = None;
+        let mut first_error = None;
         for base in self.snapshots.iter().rev().map(Some).chain([None]) {
             let fold = Fold {
-                wal,
-                schema,
+                wal: &self.wal,
+                schema: &self.schema,
                 base,
                 end: self.end,
                 part,
-                runs: data.snapshots().join(RUNS),
+                runs: self.data.snapshots().join(RUNS),
                 stopped,
             };
-            let whole = base.map_or(Ok(()), |base| base.check_frames(&wal.disk, stopped));
-            let shown = whole
+            let checked = base.map_or(Ok(()), |base| base.check_frames(&self.wal.disk, stopped));
+            let passed = checked
                 .and_then(|()| fold.run())
                 .map_err(RebuildError::from)
-                .and_then(|folded| show(&fold, folded, take));
-            match shown {
+                .and_then(|folded| pass(&fold, folded, take));
+            match passed {
                 Ok(()) => return Ok(base.map_or(Lsn::ZERO, |base| base.cover.lsn)),
-                Err(RebuildError::LogError(trouble @ LogError::Damaged { .. })) => {
-                    tracing::error!(%trouble, "the tables cannot be built from this");
-                    first_trouble.get_or_insert(trouble);
+                Err(RebuildError::Log(error @ LogError::Damaged { .. })) => {
+                    tracing::error!(%error, "cannot build the tables from this snapshot");
+                    first_error.get_or_insert(error);
                 }
-                Err(halt) => return Err(halt),
+                Err(error) => return Err(error),
             }
         }
-        Err(first_trouble.unwrap_or(LogError::Stopped).into())
+        Err(first_error.unwrap_or(LogError::Stopped).into())
+    }
+
+    /// Writes rows to tables that nothing reads yet; the last record that came from a snapshot.
+    pub fn fill(&self, part: Part, tables: &dyn Tables) -> Result<Lsn, RebuildError> {
+        self.rows(part, &|| false, &mut |chunk| {
+            let filled = Layout(tables).fill(chunk.table, &chunk.rows);
+            filled.map_err(RebuildError::Tables)
+        })
+    }
+
+    /// The thread that sends the second part to the applier. While `_hold` lives, no file is removed.
+    pub fn backfill(&self, view: &Arc<TableView>, _hold: impl Send) {
+        let began = stopwatch::now();
+        let stopped = || view.memtable.ended();
+        let mut push = |chunk| {
+            if view.memtable.push_backfill(Backfill::Rows(chunk)) {
+                Ok(())
+            } else {
+                Err(LogError::Stopped.into())
+            }
+        };
+        loop {
+            match self.rows(Part::Back, &stopped, &mut push) {
+                Ok(_) => {
+                    view.memtable.push_backfill(Backfill::Done);
+                    tracing::info!(took = ?began.elapsed(), "the tables are rebuilt");
+                    return;
+                }
+                Err(RebuildError::Log(error @ LogError::Io { .. })) => {
+                    tracing::error!(%error, "cannot rebuild the tables: retrying");
+                    if !view.memtable.pause(RETRY) {
+                        return;
+                    }
+                }
+                Err(RebuildError::Log(LogError::Stopped) | RebuildError::Tables(_)) => return,
+                Err(RebuildError::Log(error)) => {
+                    tracing::error!(%error, "cannot rebuild the tables: reads of old rows answer `rebuilding`");
+                    return;
+                }
+            }
+        }
     }
 }
 
-fn show(
+fn pass(
     fold: &Fold<'_>,
     folded: Folded<'_>,
     take: &mut dyn FnMut(Chunk) -> Result<(), RebuildError>,
@@ -148,88 +178,4 @@ fn show(
         }
     }
     chunk.map_or(Ok(()), take)
-}
-
-/// Writes the first part to empty tables; the last record that came from a snapshot.
-pub(super) fn front(
-    origin: &Origin,
-    wal: &Wal,
-    schema: &Schema,
-    data: &DataDir,
-    tables: &dyn Tables,
-) -> Result<Lsn, RebuildError> {
-    origin.rows((wal, schema, data), Part::Front, &|| false, &mut |chunk| {
-        Layout(tables)
-            .fill(chunk.table, &chunk.rows)
-            .map_err(RebuildError::Tables)
-    })
-}
-
-/// The thread that brings the second part to whoever writes the tables. Meanwhile no file goes.
-pub fn back(shared: &Shared, origin: &Origin, _hold: FileHold) {
-    let began = crate::store::local::stopwatch::now();
-    let place = (&shared.wal, &shared.schema, &shared.data);
-    let stopped = || shared.memtable_queue.ended();
-    let mut offer = |chunk| {
-        if shared.memtable_queue.offer(Fill::Rows(chunk)) {
-            Ok(())
-        } else {
-            Err(LogError::Stopped.into())
-        }
-    };
-    loop {
-        match origin.rows(place, Part::Back, &stopped, &mut offer) {
-            Ok(_) => {
-                shared.memtable_queue.offer(Fill::Done);
-                tracing::info!(took = ?began.elapsed(), "all rows are back in the tables");
-                return;
-            }
-            Err(RebuildError::LogError(trouble @ LogError::Io { .. })) => {
-                tracing::error!(%trouble, "the tables stay unfinished; it is tried again");
-                if !shared.memtable_queue.pause(RETRY) {
-                    return;
-                }
-            }
-            Err(RebuildError::LogError(LogError::Stopped)) => return,
-            Err(RebuildError::LogError(trouble)) => {
-                tracing::error!(%trouble, "the tables stay unfinished: reads of old rows answer `rebuilding`");
-                return;
-            }
-            Err(RebuildError::Tables(_)) => return,
-        }
-    }
-}
-
-/// What was deleted from the tables while older rows were still to come: keys and ranges, by table.
-#[derive(Default)]
-pub struct Erased(BTreeMap<u8, (BTreeSet<Vec<u8>>, Ranges)>);
-
-impl Erased {
-    /// Remembers what a generation deletes.
-    pub fn note(&mut self, generation: &Generation) {
-        for (table, changes) in generation.tables() {
-            if !Part::Back.has(table) {
-                continue;
-            }
-            let (keys, ranges) = self.0.entry(table.id).or_default();
-            ranges.extend(
-                changes
-                    .gone()
-                    .map(|(from, to)| (from.to_vec(), to.to_vec())),
-            );
-            let deleted = changes.rows().filter(|(_, value)| value.is_none());
-            keys.extend(deleted.map(|(key, _)| key.to_vec()));
-        }
-    }
-
-    /// Takes out the rows that must not come back.
-    pub fn sift(&self, chunk: &mut Chunk) {
-        let Some((keys, ranges)) = self.0.get(&chunk.table.id) else {
-            return;
-        };
-        let inside = |key: &Vec<u8>| ranges.iter().any(|(from, to)| key >= from && key < to);
-        chunk
-            .rows
-            .retain(|(key, _)| !keys.contains(key) && !inside(key));
-    }
 }

@@ -3,17 +3,19 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Tables;
-use super::layout::{Layout, split_key};
+use super::layout::Layout;
 use super::memtable::Generation;
 use super::stamp::Stamp;
 use crate::id::{Sequence, TenantId};
 use crate::store::head::Head;
+use crate::store::local::key::split_key;
 use crate::store::local::log::frames::{FrameReader, LogError, Step};
 use crate::store::local::log::scan::{Scan, records};
 use crate::store::local::log::segment::Wal;
 use crate::store::local::schema::Schema;
 use crate::store::record::{Logged, LoggedBody, Lsn};
-use crate::store::row::{HEADS, open_envelope};
+use crate::store::row::open_envelope;
+use crate::store::table::HEADS;
 use crate::store::{OpenError, ReadError};
 
 /// How much of the log is brought together before it is written to the tables.

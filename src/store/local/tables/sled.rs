@@ -6,11 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::{Change, Pair, Pairs, TableError, Tables};
-use crate::store::row::TableSpec;
-
-/// How long sled may take to open: it reads its whole log, and some damage makes it go in circles.
-pub(super) const OPEN_LIMIT: Duration = Duration::from_secs(120);
+use super::{Change, OPEN_LIMIT, Pair, Pairs, TableError, Tables};
+use crate::store::table::TableSpec;
 
 /// sled, with its own fsync beside it.
 pub struct SledTables {

@@ -9,7 +9,7 @@
 use super::{TableError, Tables};
 use crate::store::cursor::Cursor;
 use crate::store::record::Lsn;
-use crate::store::row::APPLIED;
+use crate::store::table::APPLIED;
 
 /// How far the tables have come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

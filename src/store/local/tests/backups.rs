@@ -30,7 +30,7 @@ fn what_is_only_looked_at_is_shown_whole_and_left_as_it_is() {
         let heads: BTreeMap<_, _> = seen.heads().collect();
         assert_eq!(heads.len(), f.tenants.len());
         for (id, expected) in &f.tenants {
-            let claim = reader.claim(*id).unwrap().unwrap();
+            let claim = reader.tenant(*id).unwrap().unwrap();
             assert_eq!(claim.head, heads[id]);
             assert_eq!(claim.ledger.hash(), expected.ledger.hash());
             for number in 0..expected.next {
@@ -111,9 +111,9 @@ fn a_backup_holds_what_was_acknowledged_before_it_and_ends_in_order() {
         restored.finish().unwrap();
         let restored = elsewhere.path().join("restored");
         let store = Store::open(&config(&restored), &SCHEMA).unwrap();
-        assert!(store.opened().clean && store.tenants() == 3);
+        assert!(store.open_stats().clean && store.tenants() == 3);
         for id in (0..3).map(tenant) {
-            let claim = store.claim(id).unwrap().unwrap();
+            let claim = store.reader().tenant(id).unwrap().unwrap();
             assert!(claim.head.sequence.get() >= 99);
         }
         store.close().unwrap();
@@ -177,7 +177,7 @@ fn a_backup_of_a_log_with_snapshots_is_the_newest_and_what_is_behind_it() {
         let scratch = tempfile::tempdir().unwrap();
         let reader = seen.reader(scratch.path()).unwrap();
         for (id, head) in seen.heads() {
-            assert_eq!(reader.claim(id).unwrap().unwrap().head, head);
+            assert_eq!(reader.tenant(id).unwrap().unwrap().head, head);
             for number in 0..=head.sequence.get() {
                 let entry = reader.entry(id, Sequence::new(number)).unwrap();
                 assert_eq!(entry, Some(format!("entry {number}").into_bytes()));

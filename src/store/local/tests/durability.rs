@@ -5,8 +5,8 @@ use super::*;
 #[test]
 fn what_is_acknowledged_is_there_at_once_and_after_a_stop() {
     let mut f = Fixture::new();
-    assert!(f.store().opened().first_start);
-    assert!(f.store().claim(tenant(1)).unwrap().is_none());
+    assert!(f.store().open_stats().first_start);
+    assert!(f.store().reader().tenant(tenant(1)).unwrap().is_none());
     f.write([1, 2, 1, 1, 2]);
     f.check();
     f.wait_until_applied();
@@ -39,8 +39,7 @@ fn marks_count_records_and_holds_are_let_go_when_durable() {
                 .append(record, Arc::clone(&held))
                 .wait()
                 .unwrap()
-                .lsn()
-                .get(),
+                .place,
         );
     }
     assert_eq!(marks, [1, 2, 3, 4, 5]);
@@ -75,7 +74,12 @@ fn appended_and_not_acknowledged_is_whole_or_not_there() {
         .take_while(Result::is_ok)
         .count();
     f.open();
-    let head = f.store().claim(tenant(1)).unwrap().map(|claim| claim.head);
+    let head = f
+        .store()
+        .reader()
+        .tenant(tenant(1))
+        .unwrap()
+        .map(|claim| claim.head);
     let kept = head.map_or(0, |head| head.sequence.get() + 1);
     assert!(kept >= acknowledged as u64);
 }
@@ -96,7 +100,7 @@ fn a_closed_store_says_so() {
     let reader: Reader = store.reader();
     store.close().unwrap();
     store.close().unwrap();
-    assert_eq!(f.append(1).wait(), Err(Lost));
+    assert_eq!(f.append(1).wait(), Err(Lost::Unknown));
     assert!(matches!(
         reader.entry(tenant(1), Sequence::FIRST),
         Err(ReadError::Closed)
@@ -113,7 +117,10 @@ fn out_of_order_is_lost_and_in_order_goes_on() {
     };
     let orphan = f.store().append(skipped.record(tenant(1)), ());
     let unfounded = f.store().append(skipped.record(tenant(9)), ());
-    assert_eq!((orphan.wait(), unfounded.wait()), (Err(Lost), Err(Lost)));
+    assert_eq!(
+        (orphan.wait(), unfounded.wait()),
+        (Err(Lost::Fenced), Err(Lost::Fenced))
+    );
     f.write([1]);
     f.check();
 }
@@ -147,7 +154,10 @@ fn long_rows_and_records_longer_than_a_segment() {
     for _ in 0..2 {
         let reader = f.store().reader();
         assert_eq!(reader.opening(id, Sequence::FIRST).unwrap().unwrap(), long);
-        assert_eq!(f.store().claim(id).unwrap().unwrap().rows.len(), 2);
+        assert_eq!(
+            f.store().reader().tenant(id).unwrap().unwrap().rows.len(),
+            2
+        );
         f.kill();
         f.open();
     }
@@ -164,7 +174,7 @@ fn long_rows_and_records_longer_than_a_segment() {
     );
     f.close();
     let mut pieces = 0;
-    f.in_sled(&crate::store::row::PIECES, |tree| pieces = tree.len());
+    f.in_sled(&crate::store::table::PIECES, |tree| pieces = tree.len());
     assert_eq!(pieces, 2, "of the intent alone");
 }
 

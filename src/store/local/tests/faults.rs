@@ -31,7 +31,7 @@ fn open_faulty(f: &mut Fixture) -> (Arc<Faults>, mpsc::Receiver<String>) {
         }
     });
     f.open_in(Env {
-        fatal: Box::new(move |error| drop(fatal.send(error.to_string()))),
+        on_fatal: Arc::new(move |error| drop(fatal.send(error.to_string()))),
         ..disk
     });
     (faults, reported)
@@ -66,20 +66,24 @@ fn a_failed_write_or_sync_of_the_log_is_fatal_once_and_acknowledges_nothing() {
         arm(&faults).store(true, Ordering::SeqCst);
         let next = f.tenants.get(&tenant(1)).unwrap().next;
         let lost: Vec<_> = (0..20).map(|_| f.append(1)).collect();
-        assert!(lost.into_iter().all(|durable| durable.wait() == Err(Lost)));
+        assert!(
+            lost.into_iter()
+                .all(|durable| durable.wait() == Err(Lost::Unknown))
+        );
         let report = fatal.recv_timeout(Duration::from_secs(30)).unwrap();
         assert!(
             report.contains(what) && report.contains(".wal at "),
             "{report}"
         );
         arm(&faults).store(false, Ordering::SeqCst);
-        assert_eq!(f.append(1).wait(), Err(Lost), "never tried again");
+        assert_eq!(f.append(1).wait(), Err(Lost::Unknown), "never tried again");
         f.kill();
         assert!(fatal.try_recv().is_err(), "reported once");
         f.open();
         let kept = f
             .store()
-            .claim(tenant(1))
+            .reader()
+            .tenant(tenant(1))
             .unwrap()
             .unwrap()
             .head
@@ -104,10 +108,14 @@ fn a_full_disk_stops_writes_and_does_not_hang_and_goes_on_when_there_is_room() {
     }
     assert!(lost && !f.store().writable());
     let id = tenant(1);
-    let claim = f.store().claim(id).unwrap().unwrap();
+    let claim = f.store().reader().tenant(id).unwrap().unwrap();
     faults.create.store(false, Ordering::SeqCst);
     eventually("there is room again", || f.store().writable());
-    assert_eq!(f.append(1).wait(), Err(Lost), "its predecessor was lost");
+    assert_eq!(
+        f.append(1).wait(),
+        Err(Lost::Fenced),
+        "its predecessor was lost"
+    );
     let next = claim.head.sequence.get() + 1;
     f.tenants.insert(
         id,

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::store::TableSpec;
-use crate::store::local::Env;
 use crate::store::local::disk::{Disk, LogFile, RealDisk};
+use crate::store::local::env::Env;
 use crate::store::local::tables::{self, Pair, Pairs, TableError, Tables};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

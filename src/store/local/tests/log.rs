@@ -1,6 +1,7 @@
 //! What a start makes of the log: torn tails are cut off, and all other damage is refused.
 
 use super::*;
+use crate::store::local::log::scan::Scan;
 
 #[test]
 fn a_torn_tail_is_cut_off_wherever_it_tore() {
@@ -31,7 +32,7 @@ fn a_torn_tail_is_cut_off_wherever_it_tore() {
         assert_eq!(scan.tail, *last, "cut at {cut}");
         if cut % 401 == 0 {
             f.open();
-            let claim = f.store().claim(tenant(1)).unwrap();
+            let claim = f.store().reader().tenant(tenant(1)).unwrap();
             let sequence = claim.as_ref().map(|claim| claim.head.sequence);
             assert_eq!(
                 sequence,
@@ -70,7 +71,7 @@ fn a_torn_first_frame_of_a_segment_is_a_torn_tail() {
     fs::remove_dir_all(f.path("tables")).unwrap();
     for _ in 0..2 {
         f.open();
-        let claim = f.store().claim(tenant(1)).unwrap().unwrap();
+        let claim = f.store().reader().tenant(tenant(1)).unwrap().unwrap();
         assert_eq!(claim.head.sequence.get() + 1, kept);
         f.tenants.insert(
             tenant(1),

@@ -14,8 +14,10 @@ use tempfile::TempDir;
 use super::log::frame::HEADER;
 use super::*;
 use crate::id::{Sequence, TenantId};
-use crate::store::row::{ENTRIES, HEADS, OPENINGS};
-use crate::store::{Claim, Durable, Head, Keyed, Ledger, Load, Lost, Op, ReadError, Reader, Store};
+use crate::store::table::{ENTRIES, HEADS, OPENINGS};
+use crate::store::{
+    Durable, Head, Keyed, Ledger, Load, Lost, Op, ReadError, Reader, Store, TenantRows,
+};
 use crate::time::Timestamp;
 
 mod backups;
@@ -120,7 +122,7 @@ impl Tenant {
         };
         let entry = format!("entry {sequence}").into_bytes();
         self.next += 1;
-        Record::new(id, sequence, rows, entry, opening, head)
+        Record::new(Owner::unclaimed(id), sequence, rows, entry, opening, head)
     }
 }
 
@@ -178,18 +180,18 @@ impl Fixture {
         self.path("wal").join(format!("{number:016x}.wal"))
     }
 
-    pub fn open(&mut self) -> Opened {
+    pub fn open(&mut self) -> OpenStats {
         let store = Store::open(&self.config, &SCHEMA).unwrap();
-        let opened = store.opened();
+        let opened = store.open_stats();
         self.store = Some(store);
         opened
     }
 
     /// In another world.
-    pub fn open_in(&mut self, env: Env) -> Opened {
+    pub fn open_in(&mut self, env: Env) -> OpenStats {
         self.kill();
-        let local = Local::open_with(&self.config, &SCHEMA, env).unwrap();
-        let opened = local.opened();
+        let local = LocalStore::open_with(&self.config, &SCHEMA, env).unwrap();
+        let opened = local.open_stats();
         self.store = Some(Store(Arc::new(local)));
         opened
     }
@@ -224,7 +226,9 @@ impl Fixture {
     }
 
     pub fn wait_until_applied(&self) {
-        eventually("the lag is empty", || self.store().stats().lag_bytes == 0);
+        eventually("the lag is empty", || {
+            self.store().stats().memtable_bytes == 0
+        });
     }
 
     pub fn wait_until_whole(&self) {
@@ -237,7 +241,7 @@ impl Fixture {
         let reader = self.store().reader();
         assert_eq!(self.store().tenants(), self.tenants.len() as u64);
         for (id, expected) in &self.tenants {
-            let claim = self.store().claim(*id).unwrap().unwrap();
+            let claim = self.store().reader().tenant(*id).unwrap().unwrap();
             assert_eq!(claim.head.sequence.get() + 1, expected.next);
             assert_eq!(claim.ledger.count(), expected.ledger.count());
             assert_eq!(claim.ledger.hash(), expected.ledger.hash());

@@ -9,7 +9,6 @@
 )]
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use shuttle::rand::Rng;
@@ -17,19 +16,18 @@ use shuttle::thread;
 
 use super::hooks::{HookedTables, TablesCall};
 use crate::id::TenantId;
-use crate::store::local::log::commit::Inbox;
-use crate::store::local::log::frame::{Position, Tail};
-use crate::store::local::log::segment::{SegmentPreallocator, Wal};
+use crate::store::local::counters::Counters;
+use crate::store::local::dir::DataDir;
+use crate::store::local::log::frame::Position;
+use crate::store::local::log::inbox::Inbox;
 use crate::store::local::schema::Schema;
-use crate::store::local::snapshot::keep::SnapshotManager;
-use crate::store::local::space::Space;
-use crate::store::local::tables::apply::{Applier, MemtableQueue};
-use crate::store::local::tables::layout::{full_key, tenant_end};
+use crate::store::local::tables::apply::Applier;
 use crate::store::local::tables::memory::MemoryTables;
 use crate::store::local::tables::memtable::Memtable;
-use crate::store::local::{Counters, Env, RwLock, Shared};
-use crate::store::row::{Keyed, Load, Op, TableSpec};
-use crate::store::{StoreConfig, record::Lsn};
+use crate::store::local::tables::view::TableView;
+use crate::store::record::Lsn;
+use crate::store::row::Op;
+use crate::store::table::{Keyed, Load, TableSpec};
 use crate::sync::schedules;
 
 static SCHEMA: [TableSpec; 2] = [
@@ -63,33 +61,6 @@ fn slow() -> HookedTables {
     }
 }
 
-/// What a store shares, over tables in memory; nothing of it touches a disk.
-fn shared() -> Arc<Shared> {
-    let config = StoreConfig {
-        tables_every: Duration::ZERO,
-        checkpoint_every: Duration::from_secs(3_600),
-        ..StoreConfig::new("nowhere")
-    };
-    let env = Env::real();
-    let wal = Wal::new(env.disk.clone(), config.data.clone(), config.segment_bytes);
-    Arc::new(Shared {
-        config,
-        schema: Schema::new(&SCHEMA),
-        env,
-        wal,
-        inbox: Inbox::new(),
-        memtable_queue: MemtableQueue::new(Position::default()),
-        preallocator: SegmentPreallocator::new(1, 1, None),
-        space: Space::new(),
-        position: std::sync::Mutex::new(Tail::START),
-        tables: RwLock::new(Some(Box::new(slow()))),
-        rebuilding: AtomicBool::new(false),
-        snapshot_manager: SnapshotManager::new(Vec::new(), Vec::new(), Lsn::ZERO),
-        epoch: 0,
-        counters: Counters::default(),
-    })
-}
-
 fn key(number: u64) -> Vec<u8> {
     number.to_be_bytes().to_vec()
 }
@@ -107,14 +78,11 @@ fn record(version: u64, goes: bool) -> Vec<Op<'static>> {
 }
 
 /// The version that a read shows: the same in every row, or none where all are gone.
-fn version(table: &'static TableSpec, shared: &Shared) -> u64 {
-    let (from, to) = (full_key(TENANT, &[]), tenant_end(TENANT));
-    let rows = shared
-        .page(table, &from, to.as_deref(), usize::MAX)
-        .unwrap();
+fn version(table: &'static TableSpec, view: &TableView) -> u64 {
+    let rows = view.rows(TENANT, table, &[], usize::MAX).unwrap();
     let versions: Vec<_> = rows
         .iter()
-        .map(|(_, value)| u64::from_be_bytes(value[value.len() - 8..].try_into().unwrap()))
+        .map(|(_, row)| u64::from_be_bytes(row.payload.as_slice().try_into().unwrap()))
         .collect();
     assert!(
         matches!(versions.len() as u64, 0 | KEYS),
@@ -131,24 +99,33 @@ fn version(table: &'static TableSpec, shared: &Shared) -> u64 {
 fn what_is_durable_is_always_there_to_be_read() {
     schedules(4_000, || {
         const VERSIONS: u64 = 4;
-        let shared = shared();
+        let schema = Schema::new(&SCHEMA);
+        let start = Position::default();
+        let view = Arc::new(TableView::new(schema, Box::new(slow()), start, false));
+        let counters = Arc::new(Counters::default());
         let applier = Applier {
-            shared: Arc::clone(&shared),
-            applied: Position::default(),
+            view: Arc::clone(&view),
+            data: DataDir::real("nowhere"),
+            inbox: Arc::new(Inbox::new()),
+            counters: Arc::clone(&counters),
+            every: Duration::ZERO,
+            bytes: 1 << 20,
+            checkpoint_every: Duration::from_secs(3_600),
+            applied: start,
             checkpoint: None,
-            erased: None,
+            tombstones: None,
         };
         let applier = thread::spawn(move || applier.run());
         let readers = SCHEMA.iter().map(|table| {
-            let shared = Arc::clone(&shared);
+            let (view, counters) = (Arc::clone(&view), Arc::clone(&counters));
             thread::spawn(move || {
                 let mut last = 0;
                 for _ in 0..3 {
-                    let durable = shared.durable().get();
-                    let seen = version(table, &shared);
-                    let one = shared.get(TENANT, table, &key(1)).unwrap();
+                    let durable = counters.durable().get();
+                    let seen = version(table, &view);
+                    let one = view.get(TENANT, table, &key(1)).unwrap();
                     // The third record has the rows go. It is shown a moment before it is counted.
-                    let may_be_gone = durable == 0 || shared.durable().get() >= 2;
+                    let may_be_gone = durable == 0 || counters.durable().get() >= 2;
                     assert!(seen >= durable.max(last) || seen == 0 && may_be_gone);
                     assert!(one.is_some() || may_be_gone);
                     last = seen;
@@ -163,29 +140,26 @@ fn what_is_durable_is_always_there_to_be_read() {
             } else {
                 1 << 20
             };
-            shared.memtable_queue.wait_for_room(room);
+            view.memtable.wait_for_room(room);
             let through = Position {
                 lsn: Lsn::new(number),
                 chain: 0,
             };
             let ops = record(number, number == 3);
-            shared.memtable_queue.absorb(ops, through);
-            shared
-                .counters
-                .durable
-                .store(number, std::sync::atomic::Ordering::Release);
+            view.memtable.absorb(ops, through);
+            counters.set_durable(Lsn::new(number));
         }
         for table in &SCHEMA {
-            assert_eq!(version(table, &shared), VERSIONS);
+            assert_eq!(version(table, &view), VERSIONS);
         }
         readers
             .into_iter()
             .for_each(|reader| reader.join().unwrap());
-        shared.memtable_queue.finish();
+        view.memtable.finish();
         applier.join().unwrap();
-        assert_eq!(shared.memtable_queue.with_memtable(Memtable::bytes), 0);
+        assert_eq!(view.memtable.read(Memtable::bytes), 0);
         for table in &SCHEMA {
-            assert_eq!(version(table, &shared), VERSIONS, "from the tables alone");
+            assert_eq!(version(table, &view), VERSIONS, "from the tables alone");
         }
     });
 }

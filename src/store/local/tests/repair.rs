@@ -80,7 +80,7 @@ fn a_tenants_rows_are_made_anew_from_the_log_and_no_others_change() {
         f.in_sled(table, |tree| harm(tree, tenant(1).as_bytes()));
         f.open();
         assert!(matches!(
-            f.store().claim(tenant(1)),
+            f.store().reader().tenant(tenant(1)),
             Err(ReadError::Damaged(_))
         ));
         f.close();

@@ -3,6 +3,7 @@
 use super::disk::all_zero;
 use super::repair::stopped;
 use super::*;
+use crate::store::local::disk::{Disk as _, RealDisk};
 use crate::store::{Salvage, SalvageReport};
 
 fn plan(f: &Fixture) -> Option<(Salvage, TempDir)> {

@@ -17,10 +17,12 @@ use super::hooks::{DiskCall, TablesCall, hooked_disk, hooked_tables};
 use super::{FACTS, Fixture, INTENTS, LAST_USED, SCHEMA, eventually, tenant};
 use crate::id::Sequence;
 use crate::store::local::dir::SNAPSHOTS;
+use crate::store::local::disk::{Disk, RealDisk};
+use crate::store::local::key::full_key;
 use crate::store::local::schema::{Part, rank};
 use crate::store::local::snapshot::Snapshot;
 use crate::store::local::*;
-use crate::store::row::{ENTRIES, HEADS, OPENINGS};
+use crate::store::table::{ENTRIES, HEADS, OPENINGS};
 use crate::store::{Effect, Op, ReadError};
 
 /// Every row there is, in the order of a snapshot.
@@ -167,8 +169,8 @@ fn a_snapshot_is_what_all_records_before_it_come_to() {
                 };
                 let ops = record.ops().to_vec();
                 let mark = f.store().append(record, ()).wait().unwrap();
-                log.push((mark.lsn().get(), ops));
-                for snapshot in f.store().0.shared().snapshot_manager.kept() {
+                log.push((mark.place, ops));
+                for snapshot in f.store().0.snapshots.kept() {
                     let lsn = snapshot.cover.lsn.get();
                     if snapshot.path.exists() && !kept.contains_key(&lsn) {
                         kept.insert(lsn, rows_of(&snapshot));
@@ -202,7 +204,7 @@ fn the_log_goes_only_as_far_as_the_older_of_two_snapshots_covers_it() {
     assert_eq!(segments(&f)[0], 1, "one snapshot is none");
     write_snapshots(&mut f, 4);
     eventually("the log is shortened", || {
-        let kept = f.store().0.shared().snapshot_manager.kept();
+        let kept = f.store().0.snapshots.kept();
         segments(&f)[0] == kept[0].cover.segment + 1
     });
     let stats = f.store().stats();
@@ -414,7 +416,7 @@ fn a_kill_while_a_snapshot_is_made_costs_nothing() {
 fn what_reads_the_files_keeps_them() {
     let mut f = fixture();
     write_snapshots(&mut f, 1);
-    let hold = f.store().0.shared().hold_files();
+    let hold = f.store().0.snapshots.hold_files();
     write_snapshots(&mut f, 3);
     assert_eq!((segments(&f)[0], snapshots(&f).len()), (1, 4));
     drop(hold);
@@ -481,7 +483,7 @@ fn tenants_are_served_while_their_old_rows_are_on_their_way_back() {
     assert!(f.store().stats().rebuilding && f.path("tables.rebuilding").exists());
     let reader = f.store().reader();
     for number in 1..4 {
-        assert!(f.store().claim(tenant(number)).unwrap().is_some());
+        assert!(f.store().reader().tenant(tenant(number)).unwrap().is_some());
     }
     let next = f.tenants[&tenant(1)].next;
     let (known, unknown) = (Sequence::new(0), Sequence::new(next + 50));

@@ -2,9 +2,10 @@
 
 use super::hooks::{TablesCall, hooked_tables};
 use super::*;
+use crate::store::local::key::full_key;
 
-fn claim_rows(claim: &Claim) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
-    claim
+fn hot_rows(stored: &TenantRows) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
+    stored
         .rows
         .iter()
         .map(|(table, key, value)| (table.name, key.clone(), value.clone()))
@@ -41,7 +42,7 @@ fn deleted_tables_come_back_the_same() {
     f.wait_until_applied();
     let claims = |f: &Fixture| {
         (0..3)
-            .map(|n| claim_rows(&f.store().claim(tenant(n)).unwrap().unwrap()))
+            .map(|n| hot_rows(&f.store().reader().tenant(tenant(n)).unwrap().unwrap()))
             .collect::<Vec<_>>()
     };
     let before = claims(&f);
@@ -121,7 +122,7 @@ fn a_changed_byte_in_the_tables_is_an_error_for_whoever_reads_it() {
     let error = reader.entry(tenant(1), Sequence::new(2)).unwrap_err();
     assert!(matches!(error, ReadError::Damaged(_)), "{error}");
     assert!(matches!(
-        f.store().claim(tenant(1)),
+        f.store().reader().tenant(tenant(1)),
         Err(ReadError::Damaged(_))
     ));
 }
@@ -135,7 +136,7 @@ fn a_missing_and_an_extra_hot_row_are_an_error_for_the_tenant() {
     f.in_sled(FACTS, |tree| taken = tree.pop_min().unwrap());
     f.open();
     assert!(matches!(
-        f.store().claim(tenant(1)),
+        f.store().reader().tenant(tenant(1)),
         Err(ReadError::Damaged(_))
     ));
     f.close();
@@ -203,7 +204,7 @@ fn a_read_that_is_overtaken_by_a_record_sees_nothing_of_it() {
     let deadline = stopwatch::now() + Duration::from_millis(200);
     while stopwatch::now() < deadline {
         assert_ne!(
-            f.store().stats().lag_bytes,
+            f.store().stats().memtable_bytes,
             0,
             "the tables did not wait for the read"
         );
@@ -221,7 +222,7 @@ fn a_full_lag_slows_commits_and_drops_nothing() {
     let mut f = Fixture::new();
     f.kill();
     let config = StoreConfig {
-        lag_bytes: 4 << 10,
+        memtable_bytes: 4 << 10,
         ..config(f.dir.path())
     };
     f.store = Some(Store::open(&config, &SCHEMA).unwrap());
@@ -232,7 +233,7 @@ fn a_full_lag_slows_commits_and_drops_nothing() {
 #[test]
 fn checkpoints_are_made_however_much_there_is_to_do() {
     let mut f = Fixture::with(|config| {
-        config.lag_bytes = 4 << 10;
+        config.memtable_bytes = 4 << 10;
         config.checkpoint_every = Duration::from_millis(20);
     });
     let busy: Vec<_> = (0..3_000).map(|n| f.append((n % 5) as u8)).collect();

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::id::{Sequence, TenantId};
 use crate::store::local::dir::DataDir;
 use crate::store::local::disk::Disk;
+use crate::store::local::key::{full_key, split_key, tenant_end};
 use crate::store::local::log::frame::{Kind, Tail};
 use crate::store::local::log::frames::{DamagedRange, FrameReader, LogError, Policy, Step};
 use crate::store::local::log::scan::records;
@@ -18,9 +19,10 @@ use crate::store::local::snapshot::completeness::Completeness;
 use crate::store::local::snapshot::merge::Source;
 use crate::store::local::snapshot::{self, Snapshot};
 use crate::store::local::tables::Tables;
-use crate::store::local::tables::layout::{Layout, full_key, split_key, tenant_end};
+use crate::store::local::tables::layout::Layout;
 use crate::store::record::{Cover, LoggedBody};
-use crate::store::row::{Effect, Op, TableSpec, check_envelope};
+use crate::store::row::{Effect, Op, check_envelope};
+use crate::store::table::TableSpec;
 use crate::store::{OpenError, ReadError};
 
 /// Where the rows of the tenants come from.
@@ -333,7 +335,7 @@ mod tests {
     use crate::store::local::dir;
     use crate::store::local::disk::RealDisk;
     use crate::store::local::snapshot::{Writer, place};
-    use crate::store::row::{ENTRIES, HEADS, Keyed, Load};
+    use crate::store::table::{ENTRIES, HEADS, Keyed, Load};
     use crate::store::{Head, Lsn};
     use crate::time::Timestamp;
 

@@ -2,20 +2,19 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::rebuild::{self, Origin};
+use super::rebuild::Rebuild;
 use super::replay::{self, CatchUpError};
 use super::stamp::Stamp;
 use super::{TableError, Tables};
-use crate::store::local::Env;
-use crate::store::local::dir::{DataDir, Marker, TABLES, TablesState};
+use crate::store::OpenError;
+use crate::store::local::dir::{Marker, TABLES, TablesState};
+use crate::store::local::env::Env;
 use crate::store::local::log::scan::Scan;
-use crate::store::local::log::segment::Wal;
-use crate::store::local::schema::Schema;
+use crate::store::local::schema::Part;
 use crate::store::record::Lsn;
-use crate::store::{OpenError, StoreConfig};
 
 /// Tables that can be claimed from and written to.
-pub struct Settled {
+pub struct RecoveredTables {
     pub tables: Box<dyn Tables>,
     /// The last record that did not have to be read in the log again.
     pub known: Lsn,
@@ -25,35 +24,33 @@ pub struct Settled {
     pub rebuilding: bool,
 }
 
-/// A start's tables, and what they are made from.
-pub struct Settle<'a> {
-    pub config: &'a StoreConfig,
-    pub data: &'a DataDir,
-    pub schema: &'a Schema,
+/// The recovery of the tables at a start.
+pub struct TableRecovery<'a> {
     pub env: &'a Env,
-    pub wal: &'a Wal,
+    pub cache_bytes: u64,
     pub scan: &'a Scan,
-    pub origin: &'a Origin,
+    pub rebuild: &'a Rebuild,
     pub boot_epoch: u32,
 }
 
-impl Settle<'_> {
-    /// Opens the tables and brings them to the end of the log; builds them anew if they are missing
-    /// or not what the log says.
-    pub fn run(&self) -> Result<Settled, OpenError> {
-        let found = self.data.tables_state().map_err(self.io())?;
+impl TableRecovery<'_> {
+    /// Opens the tables and replays the log to its end; rebuilds them if they are missing or not what
+    /// the log says.
+    pub fn run(&self) -> Result<RecoveredTables, OpenError> {
+        let data = &self.rebuild.data;
+        let found = data.tables_state().map_err(self.io())?;
         match found {
             TablesState::Missing => {}
-            // Why they are of no use is known, and the disk may be full of them.
+            // Not worth a quarantine: the cause is known, and the disk may be full of them.
             TablesState::Doubtful | TablesState::Rebuilding => {
                 tracing::warn!(
-                    "a write to the tables failed, or they were not finished: they are built anew"
+                    "a write to the tables failed or a rebuild did not finish: rebuilding them"
                 );
                 self.remove_tables().map_err(self.io())?;
             }
             TablesState::Present => match self.catch_up() {
                 Ok(tables) => {
-                    return Ok(Settled {
+                    return Ok(RecoveredTables {
                         tables,
                         known: self.scan.applied,
                         replaced: false,
@@ -62,10 +59,9 @@ impl Settle<'_> {
                 }
                 Err(CatchUpError::Refuse(error)) => return Err(error),
                 Err(CatchUpError::Rebuild(why)) => {
-                    tracing::warn!(why, "the tables are built anew from the log");
+                    tracing::warn!(why, "rebuilding the tables from the log");
                     let name = format!("{TABLES}-{}", self.boot_epoch);
-                    self.data
-                        .move_to_quarantine(&self.data.tables(), &name)
+                    data.move_to_quarantine(&data.tables(), &name)
                         .map_err(self.io())?;
                 }
             },
@@ -73,9 +69,9 @@ impl Settle<'_> {
         let (tables, known) = self.build()?;
         let rebuilding = self.scan.through.lsn > Lsn::ZERO;
         if !rebuilding {
-            self.data.unmark(Marker::Rebuilding).map_err(self.io())?;
+            data.unmark(Marker::Rebuilding).map_err(self.io())?;
         }
-        Ok(Settled {
+        Ok(RecoveredTables {
             tables,
             known,
             replaced: found != TablesState::Missing,
@@ -89,17 +85,19 @@ impl Settle<'_> {
             .map_err(|error| CatchUpError::Rebuild(error.to_string()))?;
         // sled panics on some of what it does not understand.
         let caught_up = catch_unwind(AssertUnwindSafe(|| {
-            replay::catch_up(self.wal, self.scan, self.schema, tables.as_ref())
+            let Rebuild { wal, schema, .. } = self.rebuild;
+            replay::catch_up(wal, self.scan, schema, tables.as_ref())
         }));
         let panicked = |_| Err(CatchUpError::Rebuild(TableError::Panicked.to_string()));
         caught_up.unwrap_or_else(panicked).map(|()| tables)
     }
 
-    /// New tables with what tenants cannot do without.
+    /// Builds tables with what tenants cannot be loaded without.
     fn build(&self) -> Result<(Box<dyn Tables>, Lsn), OpenError> {
         // In this order: one of the two is there as long as the tables are not whole.
-        self.data.mark(Marker::Rebuilding).map_err(self.io())?;
-        self.data.unmark(Marker::Doubtful).map_err(self.io())?;
+        let data = &self.rebuild.data;
+        data.mark(Marker::Rebuilding).map_err(self.io())?;
+        data.unmark(Marker::Doubtful).map_err(self.io())?;
         let built = self.fill();
         if built.is_err() {
             // Half-built tables must not keep the room that the next start needs.
@@ -110,13 +108,7 @@ impl Settle<'_> {
 
     fn fill(&self) -> Result<(Box<dyn Tables>, Lsn), OpenError> {
         let tables = self.open()?;
-        let known = rebuild::front(
-            self.origin,
-            self.wal,
-            self.schema,
-            self.data,
-            tables.as_ref(),
-        )?;
+        let known = self.rebuild.fill(Part::Front, tables.as_ref())?;
         replay::check_heads(self.scan, tables.as_ref())?;
         let applied = self.scan.through.lsn;
         Stamp {
@@ -129,15 +121,15 @@ impl Settle<'_> {
     }
 
     fn remove_tables(&self) -> std::io::Result<()> {
-        self.data.disk().remove(&self.data.tables())
+        self.rebuild.data.disk().remove(&self.rebuild.data.tables())
     }
 
     fn open(&self) -> Result<Box<dyn Tables>, TableError> {
-        let dir = self.data.tables();
-        (self.env.open_tables)(&dir, self.schema, self.config.table_cache_bytes)
+        let Rebuild { data, schema, .. } = self.rebuild;
+        (self.env.open_tables)(&data.tables(), schema, self.cache_bytes)
     }
 
     fn io(&self) -> impl Fn(std::io::Error) -> OpenError {
-        |error| OpenError::io(self.data.path(), error)
+        |error| OpenError::io(self.rebuild.data.path(), error)
     }
 }

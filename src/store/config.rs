@@ -1,0 +1,52 @@
+//! Where the store lives and how much it may take.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where the store lives and how much it may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// The data directory; made if there is none.
+    pub data: PathBuf,
+    /// The length of a segment of the log. May change between starts.
+    pub segment_bytes: u64,
+    /// How long the tables go without a sync; what a start after a crash has to replay.
+    pub checkpoint_every: Duration,
+    /// How long durable rows are collected before they go to the tables.
+    pub tables_every: Duration,
+    /// How many bytes of rows may be durable and not in the tables. More slows commits down.
+    pub memtable_bytes: usize,
+    /// sled's cache. It takes a multiple of it.
+    pub table_cache_bytes: u64,
+    /// How much log makes a new snapshot due; more once half of the last one is more.
+    pub snapshot_bytes: u64,
+}
+
+impl StoreConfig {
+    /// A data directory with everything else as usual.
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            segment_bytes: 64 << 20,
+            checkpoint_every: Duration::from_secs(5),
+            tables_every: Duration::from_millis(100),
+            memtable_bytes: 64 << 20,
+            table_cache_bytes: 64 << 20,
+            snapshot_bytes: 1 << 30,
+        }
+    }
+
+    /// How many bytes have to fit on the disk whatever comes; below, writes stop: two segments of the
+    /// log, the tables' lag, and a snapshot that has grown by a fifth since the last one, of `snapshot`
+    /// bytes.
+    pub fn watermark(&self, snapshot: u64) -> u64 {
+        let memtable = u64::try_from(self.memtable_bytes).unwrap_or(u64::MAX);
+        [
+            self.segment_bytes.saturating_mul(2),
+            snapshot.saturating_add(snapshot / 5),
+            memtable,
+        ]
+        .into_iter()
+        .fold(0, u64::saturating_add)
+    }
+}
