@@ -57,6 +57,7 @@
 
 pub mod api;
 pub mod audit;
+mod base32;
 pub mod bounded;
 pub mod cli;
 pub mod client;

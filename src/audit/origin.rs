@@ -1,16 +1,11 @@
 //! The name of a log (its origin), in every entry, checkpoint and signature.
 
-/// Base32 (RFC 4648, section 6), in lower case.
-const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+use crate::base32;
 
 /// 26 characters of lower-case base32 without padding, from 16 random bytes. Witnesses see it, so it
 /// reveals nothing about the tenant.
 pub fn log_id(bytes: &[u8; 16]) -> String {
-    let number = u128::from_be_bytes(*bytes);
-    let digit = |place: u32| (number << (5 * place)) >> 123;
-    (0..26)
-        .map(|place| char::from(DIGITS[digit(place) as usize]))
-        .collect()
+    base32::encode(bytes)
 }
 
 /// `<service>/audit/<log id>`, also the name of the key of its checkpoints. `service` is a host name

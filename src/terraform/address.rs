@@ -1,4 +1,4 @@
-//! Addresses of resources, as scopes and as names of bounded length.
+//! Addresses of resources as scopes, and as names of bounded length.
 
 use std::fmt::Write as _;
 
@@ -7,27 +7,26 @@ use sha2::{Digest, Sha256};
 use crate::bounded::BoundedString;
 use crate::decide::intent::ResourceScope;
 
-/// How many characters an intent has for an address.
+/// Of an address in an intent.
 const CHARS_MAX: usize = 1_024;
 
-/// The address as a name. Too long, it ends in a hash of the whole, so that no two become one.
+/// The address as a name. One that is too long ends in a hash of the whole, so that no two are equal.
 pub(super) fn name<const MIN: usize>(address: &str) -> BoundedString<MIN, CHARS_MAX> {
-    BoundedString::new(cut(address))
-        .expect("a plan's addresses are not too short, and this one was cut")
+    BoundedString::new(truncate(address))
+        .expect("an address of a plan is not too short, and this one was truncated")
 }
 
-/// The address as a scope: `/` and its parts, as in `/module/a/aws_iam_role/ci/eu%2Fwest`. Instance
-/// keys are percent-encoded, so that none of them looks like two parts.
+/// The address as a path: `/module/a/aws_iam_role/ci/eu%2Fwest`. Instance keys are percent-encoded, so
+/// that none looks like two segments.
 pub(super) fn scope(address: &str) -> ResourceScope {
     let path: String = parts(address)
         .iter()
-        .map(|part| format!("/{}", encoded(part)))
+        .map(|part| format!("/{}", percent_encoded(part)))
         .collect();
-    ResourceScope::new(cut(&path)).expect("it begins with a slash and was cut")
+    ResourceScope::new(truncate(&path)).expect("it begins with a slash and was truncated")
 }
 
-/// What stands between the dots and brackets of an address. A quoted key is one part, whatever it
-/// holds. There is always at least one.
+/// Splits at dots and brackets. A quoted key is one part, whatever is in it. Never empty.
 fn parts(address: &str) -> Vec<String> {
     let mut parts = Vec::new();
     let mut part = String::new();
@@ -49,7 +48,7 @@ fn parts(address: &str) -> Vec<String> {
     parts
 }
 
-/// The rest of a quoted key, up to its closing quote, without the backslashes that escape.
+/// The rest of a quoted key, up to its closing quote, unescaped.
 fn quoted(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> String {
     let mut key = String::new();
     while let Some(char) = chars.next() {
@@ -62,7 +61,7 @@ fn quoted(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> String {
     key
 }
 
-fn encoded(part: &str) -> String {
+fn percent_encoded(part: &str) -> String {
     let mut text = String::new();
     for byte in part.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -74,7 +73,7 @@ fn encoded(part: &str) -> String {
     text
 }
 
-fn cut(text: &str) -> String {
+fn truncate(text: &str) -> String {
     if text.chars().count() <= CHARS_MAX {
         return text.to_owned();
     }

@@ -1,10 +1,10 @@
-//! One value of a resource, with the plan's marks of what is secret or not known yet.
+//! One value of a resource, with the plan's marks of what is sensitive or unknown.
 
 use serde_json::{Map, Value};
 
 static NULL: Value = Value::Null;
 
-/// An attribute, or a whole resource. It has no `Debug`: plans hold secrets.
+/// An attribute, or a whole resource. No `Debug`: plans hold secrets.
 #[derive(Clone, Copy)]
 pub(super) struct Attribute<'p> {
     value: &'p Value,
@@ -21,8 +21,8 @@ impl<'p> Attribute<'p> {
         }
     }
 
-    /// The member with this name; null if there is none.
-    pub(super) fn at(self, name: &str) -> Self {
+    /// Null if it is absent.
+    pub(super) fn get(self, name: &str) -> Self {
         Self {
             value: self.value.get(name).unwrap_or(&NULL),
             sensitive: inherited(self.sensitive, self.sensitive.get(name)),
@@ -30,7 +30,7 @@ impl<'p> Attribute<'p> {
         }
     }
 
-    /// The items of a list; none if it is no list.
+    /// None if it is not a list.
     pub(super) fn items(self) -> impl Iterator<Item = Self> {
         self.value
             .as_array()
@@ -44,34 +44,34 @@ impl<'p> Attribute<'p> {
             })
     }
 
-    /// The members of an object, whether or not they are hidden: to be understood, not repeated.
+    /// Hidden ones too: they may be interpreted, and never repeated.
     pub(super) fn members(self) -> Option<&'p Map<String, Value>> {
         self.value.as_object()
     }
 
-    /// True if the value, or a part of it, is secret or not known before the apply.
+    /// True if the value, or a part of it, is sensitive or unknown before the apply.
     pub(super) fn is_hidden(self) -> bool {
-        marks(self.sensitive) || marks(self.unknown)
+        is_marked(self.sensitive) || is_marked(self.unknown)
     }
 
-    /// True if there is nothing, known or not.
+    /// True if there is no value, known or not.
     pub(super) fn is_absent(self) -> bool {
         self.value.is_null() && !self.is_hidden()
     }
 
-    /// The whole value, unless something in it is hidden.
+    /// None if any part is hidden.
     pub(super) fn value(self) -> Option<&'p Value> {
         (!self.is_hidden()).then_some(self.value)
     }
 
-    /// The text, unless it is hidden.
-    pub(super) fn text(self) -> Option<&'p str> {
+    /// None if it is hidden.
+    pub(super) fn as_str(self) -> Option<&'p str> {
         self.value()?.as_str()
     }
 
-    /// The text, or the number as text, if it is such a word as regions and sizes are: short, of
-    /// letters, digits and little else. Nothing else of a resource's values may leave.
-    pub(super) fn as_str(self) -> Option<String> {
+    /// The string, or the number as one, if it looks like a region or a size: short, of letters, digits
+    /// and little else. No other value of a resource may leave.
+    pub(super) fn word(self) -> Option<String> {
         let word = match self.value()? {
             Value::String(text) => text.clone(),
             Value::Number(number) => number.to_string(),
@@ -83,7 +83,7 @@ impl<'p> Attribute<'p> {
     }
 }
 
-/// The mark of a part: a whole that is marked marks all of its parts.
+/// A whole that is marked marks all of its parts.
 fn inherited<'p>(whole: &'p Value, part: Option<&'p Value>) -> &'p Value {
     if whole.as_bool() == Some(true) {
         whole
@@ -92,12 +92,12 @@ fn inherited<'p>(whole: &'p Value, part: Option<&'p Value>) -> &'p Value {
     }
 }
 
-/// True if a mark, as `after_unknown` or `after_sensitive` hold them, marks anything.
-pub(super) fn marks(mark: &Value) -> bool {
+/// True if a mark of `after_unknown` or `after_sensitive` marks any part.
+pub(super) fn is_marked(mark: &Value) -> bool {
     match mark {
         Value::Bool(marked) => *marked,
-        Value::Array(items) => items.iter().any(marks),
-        Value::Object(members) => members.values().any(marks),
+        Value::Array(items) => items.iter().any(is_marked),
+        Value::Object(members) => members.values().any(is_marked),
         Value::Null | Value::Number(_) | Value::String(_) => false,
     }
 }

@@ -1,16 +1,16 @@
-//! One changing resource as an intent.
+//! One resource change as an intent.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
 use super::address;
-use super::attribute::{Attribute, marks};
+use super::attribute::{Attribute, is_marked};
 use super::environment::environment;
 use super::kind::{Kind, kind};
 use super::permission::permission;
 use super::plan::Resource;
-use super::region::{Regions, region};
+use super::region::{ProviderRegions, region};
 use super::size::size;
 use crate::bounded::{BoundedString, BoundedVec};
 use crate::decide::intent::{ChangeScope, Context, Environment, Intent, IntentKind, Operation};
@@ -19,15 +19,14 @@ const CHANGED_FIELDS_MAX: usize = 64;
 const CHANGED_FIELD_CHARS_MAX: usize = 128;
 const UNKNOWN: &str = "unknown";
 
-/// A resource that changes. It has no `Debug`: plans hold secrets.
+/// No `Debug`: plans hold secrets.
 pub struct Change<'p> {
-    /// Terraform's address of the resource.
+    /// Of the resource.
     pub address: &'p str,
-    /// Terraform's type of the resource, as `aws_db_instance`.
+    /// Terraform's, as `aws_db_instance`.
     pub resource_type: &'p str,
-    /// What happens to it.
     pub operation: Operation,
-    /// What is asked, still without its change set.
+    /// Still without its change set.
     pub intent: Intent,
     pub(super) before: &'p Value,
     pub(super) after: &'p Value,
@@ -38,13 +37,13 @@ impl<'p> Change<'p> {
         resource: &'p Resource,
         given: Option<Environment>,
         variables: &Value,
-        regions: &Regions,
+        regions: &ProviderRegions,
     ) -> Self {
         let sides = [resource.before(), resource.after()];
         let environment = given.unwrap_or_else(|| environment(sides, variables));
         let requester = BoundedString::new("terraform").expect("nine characters are a requester");
         let intent = Intent {
-            kind: ask(resource, environment, regions),
+            kind: intent_kind(resource, environment, regions),
             environment,
             requester,
             operation: Some(resource.operation),
@@ -67,7 +66,11 @@ impl<'p> Change<'p> {
     }
 }
 
-fn ask(resource: &Resource, environment: Environment, regions: &Regions) -> IntentKind {
+fn intent_kind(
+    resource: &Resource,
+    environment: Environment,
+    regions: &ProviderRegions,
+) -> IntentKind {
     let remaining = remaining(resource);
     match kind(&resource.resource_type) {
         Kind::Grant => IntentKind::GrantAccess {
@@ -78,8 +81,8 @@ fn ask(resource: &Resource, environment: Environment, regions: &Regions) -> Inte
         },
         Kind::Provision(resource_type) => IntentKind::ProvisionResource {
             resource_type,
-            region: word(region(remaining, &resource.provider, regions)),
-            size: word(size(remaining)),
+            region: or_unknown(region(remaining, &resource.provider, regions)),
+            size: or_unknown(size(remaining)),
         },
         Kind::Deploy => IntentKind::DeployConfig {
             service_name: address::name(&resource.address),
@@ -90,7 +93,7 @@ fn ask(resource: &Resource, environment: Environment, regions: &Regions) -> Inte
     }
 }
 
-/// What the resource is after the change, or was, if it goes.
+/// The resource after the change; before it, if it is deleted.
 fn remaining(resource: &Resource) -> Attribute<'_> {
     if resource.after.is_null() {
         resource.before()
@@ -99,13 +102,13 @@ fn remaining(resource: &Resource) -> Attribute<'_> {
     }
 }
 
-fn word(word: Option<String>) -> BoundedString<1, 256> {
+fn or_unknown(word: Option<String>) -> BoundedString<1, 256> {
     let word = word.unwrap_or_else(|| UNKNOWN.to_owned());
     BoundedString::new(word).expect("words of a plan have 1 to 64 characters")
 }
 
-/// Names of the attributes that change or are not known yet, sorted; names only, and only those of
-/// the resource itself: deeper ones may be made of values.
+/// Names of the attributes that change or are not known yet, sorted. Only those of the resource itself:
+/// deeper keys may be values.
 fn changed_fields(
     resource: &Resource,
 ) -> BoundedVec<BoundedString<1, CHANGED_FIELD_CHARS_MAX>, CHANGED_FIELDS_MAX> {
@@ -122,21 +125,22 @@ fn changed_fields(
         .into_iter()
         .filter_map(Value::as_object);
     let changed = names.flat_map(Map::keys).filter(|name| {
-        value(before, name) != value(after, name) || value(after_unknown, name).is_some_and(marks)
+        value(before, name) != value(after, name)
+            || value(after_unknown, name).is_some_and(is_marked)
     });
-    let cut = |name: &String| {
+    let truncate = |name: &String| {
         name.chars()
             .take(CHANGED_FIELD_CHARS_MAX)
             .collect::<String>()
     };
-    let sorted: BTreeSet<_> = changed.map(cut).collect();
+    let sorted: BTreeSet<_> = changed.map(truncate).collect();
     let texts = sorted
         .into_iter()
         .filter_map(|name| BoundedString::new(name).ok());
     BoundedVec::new(texts.take(CHANGED_FIELDS_MAX).collect()).expect("no more were taken")
 }
 
-/// What tells a reviewer which resource it is.
+/// Identifies the resource for a reviewer.
 fn provenance(resource: &Resource) -> Map<String, Value> {
     let address = address::name::<3>(&resource.address).as_str().to_owned();
     let resource_type: String = resource.resource_type.chars().take(128).collect();

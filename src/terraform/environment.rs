@@ -1,11 +1,11 @@
-//! The environment that a resource belongs to, as its tags and the plan's variables say it.
+//! The environment of a resource, from its tags and the plan's variables.
 
 use serde_json::Value;
 
 use super::attribute::Attribute;
 use crate::decide::intent::Environment;
 
-/// Attributes that hold tags, on any of the providers.
+/// Attributes that have tags, of all providers.
 const TAGS: [&str; 6] = [
     "tags",
     "tags_all",
@@ -14,35 +14,35 @@ const TAGS: [&str; 6] = [
     "resource_labels",
     "user_labels",
 ];
-/// Tags and variables that name an environment, in any case.
+/// Of tags and variables with an environment, in any case.
 const NAMES: [&str; 2] = ["environment", "env"];
 
-/// What the tags of the sides say, else what the plan's variables say, else production.
+/// By the tags of both sides, else by the plan's variables, else production.
 pub(super) fn environment(sides: [Attribute<'_>; 2], variables: &Value) -> Environment {
-    let said: Vec<_> = sides.into_iter().flat_map(tagged).collect();
-    agreed(&said)
-        .or_else(|| agreed(&in_variables(variables)))
+    let tagged: Vec<_> = sides.into_iter().flat_map(from_tags).collect();
+    unanimous(&tagged)
+        .or_else(|| unanimous(&from_variables(variables)))
         .unwrap_or(Environment::Prod)
 }
 
-fn tagged(side: Attribute<'_>) -> Vec<Environment> {
-    let tags = TAGS.iter().filter_map(|&tags| side.at(tags).members());
+fn from_tags(side: Attribute<'_>) -> Vec<Environment> {
+    let tags = TAGS.iter().filter_map(|&tags| side.get(tags).members());
     tags.flatten()
-        .filter(|(name, _)| names(name))
-        .filter_map(|(_, value)| said(value))
+        .filter(|(name, _)| is_environment_name(name))
+        .filter_map(|(_, value)| parse(value))
         .collect()
 }
 
-/// Variables that name the environment, or else one that names the workspace.
-fn in_variables(variables: &Value) -> Vec<Environment> {
+/// Variables named for an environment, or else one for the workspace.
+fn from_variables(variables: &Value) -> Vec<Environment> {
     let value = |wanted: fn(&str) -> bool| -> Vec<_> {
         let members = variables.as_object().into_iter().flatten();
         let values = members
             .filter(|(name, _)| wanted(name))
             .filter_map(|(_, v)| v.get("value"));
-        values.filter_map(said).collect()
+        values.filter_map(parse).collect()
     };
-    let named = value(names);
+    let named = value(is_environment_name);
     if named.is_empty() {
         value(|name| name == "workspace")
     } else {
@@ -50,14 +50,13 @@ fn in_variables(variables: &Value) -> Vec<Environment> {
     }
 }
 
-fn names(name: &str) -> bool {
+fn is_environment_name(name: &str) -> bool {
     NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
-/// One environment if all say the same. Where they contradict each other, as when a tag changes, it
-/// is production: nobody leaves it by a tag.
-fn agreed(said: &[Environment]) -> Option<Environment> {
-    let (first, rest) = said.split_first()?;
+/// Production where they differ, as when a tag changes: a changed tag must not leave production.
+fn unanimous(environments: &[Environment]) -> Option<Environment> {
+    let (first, rest) = environments.split_first()?;
     Some(if rest.iter().all(|other| other == first) {
         *first
     } else {
@@ -65,22 +64,22 @@ fn agreed(said: &[Environment]) -> Option<Environment> {
     })
 }
 
-/// The environment that a text means. What nobody understands is production.
-fn said(value: &Value) -> Option<Environment> {
+/// An unknown text is production.
+fn parse(value: &Value) -> Option<Environment> {
     let text = value.as_str()?.trim().to_ascii_lowercase();
     if text.is_empty() {
         return None;
     }
     let words = text.split(|char: char| !char.is_alphanumeric());
-    let known: Vec<_> = words.filter_map(word).collect();
+    let known: Vec<_> = words.filter_map(alias).collect();
     Some(
-        word(&text)
-            .or_else(|| agreed(&known))
+        alias(&text)
+            .or_else(|| unanimous(&known))
             .unwrap_or(Environment::Prod),
     )
 }
 
-fn word(word: &str) -> Option<Environment> {
+fn alias(word: &str) -> Option<Environment> {
     Some(match word {
         "prod" | "production" | "prd" | "live" => Environment::Prod,
         "staging" | "stage" | "stg" | "uat" | "preprod" | "pre-prod" | "preproduction" => {

@@ -2,40 +2,36 @@
 
 use crate::decide::intent::ResourceType;
 
-/// The kind of intent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// It gives somebody rights.
     Grant,
-    /// It makes one of the things that can be provisioned.
     Provision(ResourceType),
-    /// It configures something else.
+    /// Any other type.
     Deploy,
 }
 
-/// The kind of this Terraform type.
 pub(super) fn kind(terraform_type: &str) -> Kind {
     let is = |names: &[&str]| names.iter().any(|name| matches(name, terraform_type));
     if terraform_type.split('_').any(|word| word == "iam") || is(GRANTS) {
         return Kind::Grant;
     }
-    let provided = PROVISIONED.iter().find(|(_, names)| is(names));
-    provided.map_or(Kind::Deploy, |(resource_type, _)| {
+    let provisioned = PROVISIONED.iter().find(|(_, names)| is(names));
+    provisioned.map_or(Kind::Deploy, |(resource_type, _)| {
         Kind::Provision(*resource_type)
     })
 }
 
-/// A `*` in a name stands for anything; there is at most one.
-fn matches(name: &str, terraform_type: &str) -> bool {
-    match name.split_once('*') {
-        None => name == terraform_type,
+/// A pattern has at most one `*`.
+fn matches(pattern: &str, terraform_type: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == terraform_type,
         Some((head, tail)) => terraform_type
             .strip_prefix(head)
             .is_some_and(|rest| rest.ends_with(tail)),
     }
 }
 
-/// Types that give rights, besides all that have the word `iam` in them.
+/// Types that grant permissions, besides all with the word `iam`.
 const GRANTS: &[&str] = &[
     "aws_backup_vault_policy",
     "aws_cloudwatch_event_bus_policy",
@@ -85,7 +81,7 @@ const GRANTS: &[&str] = &[
     "kubernetes_service_account*",
 ];
 
-/// Types that make things, by what they make. The first that fits counts.
+/// The first match counts.
 const PROVISIONED: &[(ResourceType, &[&str])] = &[
     (
         ResourceType::Database,

@@ -2,10 +2,10 @@
 //!
 //! Pure: the bytes of `terraform show -json` in, values out. Plans hold secrets, so what leaves is a
 //! short list: address, type, operation, names of changed attributes, region, size, environment and
-//! the level of a grant. No type that holds attributes can be printed or serialized; they serve only
-//! to compare, to read that list, and to make ids that nobody without the API key can retrace.
+//! the level of a grant. No type that holds attributes can be printed or serialized; they are only
+//! compared, read for that list, and hashed with the API key into ids.
 //!
-//! A file is read by [`Plan::read`]; [`Plan::changes`] gives the intents; [`GateKey`] names them.
+//! [`Plan::parse`] reads a file, [`Plan::changes`] returns the intents, and [`GateKey`] their ids.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::panic))]
 
@@ -23,7 +23,7 @@ mod size;
 
 pub use change::Change;
 pub use id::GateKey;
-pub use plan::{NotAPlan, Plan};
+pub use plan::{Plan, PlanError};
 
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,11 @@
-//! What a plan's actions do to a resource.
+//! The operation of a resource change, from the plan's actions.
 
 use serde_json::Value;
 
 use crate::decide::intent::Operation;
 
-/// The operation that `actions` come to; none if nothing changes. `forget` (the resource stays, but
-/// unmanaged) is an update; actions that we do not know may do anything, so they delete.
+/// None if nothing changes. `forget` (the resource stays, unmanaged) is an update. Unknown actions could do
+/// anything, so they are a delete.
 pub(super) fn operation(actions: &Value, importing: bool) -> Option<Operation> {
     let words: Option<Vec<_>> = actions
         .as_array()

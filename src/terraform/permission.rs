@@ -1,15 +1,14 @@
-//! How much a grant allows, where the plan shows it: by the policy document or by the role's name.
+//! The permission level of a grant, from its policy document or the role's name.
 //!
-//! Everything doubtful is `admin`: documents that only deny (taking them away allows more), texts
-//! that nobody can read, what is secret or known only after the apply, roles that somebody else
-//! defined. A role's trust policy (`assume_role_policy`) grants nothing by itself and is not read.
+//! What is uncertain is `admin`: documents that only deny (removing them allows more), texts that do not
+//! parse, values that are sensitive or unknown before the apply, custom roles. A role's trust policy
+//! (`assume_role_policy`) grants nothing by itself and is not read.
 
 use serde_json::Value;
 
 use super::attribute::Attribute;
 use crate::decide::intent::PermissionLevel::{self, Admin, Read, Write};
 
-/// The level of the grant that this resource is.
 pub(super) fn permission(terraform_type: &str, grant: Attribute<'_>) -> PermissionLevel {
     let sources: &[Source] = match terraform_type.split('_').next() {
         Some("aws") => AWS,
@@ -17,16 +16,16 @@ pub(super) fn permission(terraform_type: &str, grant: Attribute<'_>) -> Permissi
         Some("google") => GOOGLE,
         _ => &[],
     };
-    let shown = sources.iter().map(|(name, read)| (grant.at(name), read));
-    most(
-        shown
-            .filter(|(said, _)| !said.is_absent())
-            .map(|(said, read)| read(said)),
+    let present = sources.iter().map(|(name, read)| (grant.get(name), read));
+    highest(
+        present
+            .filter(|(value, _)| !value.is_absent())
+            .map(|(value, read)| read(value)),
     )
     .unwrap_or(Admin)
 }
 
-/// An attribute that shows a level, and how to read it. None is doubt.
+/// An attribute and how its level is read; none if that is uncertain.
 type Source = (&'static str, fn(Attribute<'_>) -> Option<PermissionLevel>);
 
 const AWS: &[Source] = &[
@@ -34,57 +33,57 @@ const AWS: &[Source] = &[
     ("inline_policy", inline_policies),
     ("policy_arn", managed_policy),
     ("managed_policy_arns", |arns| {
-        most(arns.items().map(managed_policy))
+        highest(arns.items().map(managed_policy))
     }),
-    ("action", |action| action.text().map(aws_action)),
+    ("action", |action| action.as_str().map(aws_action)),
 ];
 const AZURE: &[Source] = &[
     ("role_definition_name", |name| {
-        Some(azure_role(name.text()?))
+        Some(azure_role(name.as_str()?))
     }),
-    ("role_definition_id", |id| Some(azure_role_id(id.text()?))),
+    ("role_definition_id", |id| Some(azure_role_id(id.as_str()?))),
     ("permissions", |permissions| {
-        most(permissions.items().map(azure_permission))
+        highest(permissions.items().map(azure_permission))
     }),
 ];
 const GOOGLE: &[Source] = &[
-    ("role", |role| Some(google_role(role.text()?))),
+    ("role", |role| Some(google_role(role.as_str()?))),
     ("policy_data", google_policy),
     ("permissions", |names| {
-        most(
+        highest(
             names
                 .items()
-                .map(|name| Some(google_permission(name.text()?))),
+                .map(|name| Some(google_permission(name.as_str()?))),
         )
     }),
 ];
 
-/// The highest level; none if there is nothing, or a doubt about anything.
-fn most(levels: impl IntoIterator<Item = Option<PermissionLevel>>) -> Option<PermissionLevel> {
+/// None without levels, or if one is uncertain.
+fn highest(levels: impl IntoIterator<Item = Option<PermissionLevel>>) -> Option<PermissionLevel> {
     let levels: Option<Vec<_>> = levels.into_iter().collect();
     levels?.into_iter().max()
 }
 
 fn inline_policies(policies: Attribute<'_>) -> Option<PermissionLevel> {
-    if policies.text().is_some() {
+    if policies.as_str().is_some() {
         policy_document(policies)
     } else {
-        most(
+        highest(
             policies
                 .items()
-                .map(|policy| policy_document(policy.at("policy"))),
+                .map(|policy| policy_document(policy.get("policy"))),
         )
     }
 }
 
-/// An IAM policy: JSON in a text, or as it is.
+/// An IAM policy: JSON in a string, or as a value.
 fn policy_document(policy: Attribute<'_>) -> Option<PermissionLevel> {
-    let document = match policy.text() {
+    let document = match policy.as_str() {
         Some(text) => &serde_json::from_str(text).ok()?,
         None => policy.value()?,
     };
     let statements = one_or_many(document.get("Statement")?);
-    most(
+    highest(
         statements
             .iter()
             .filter(|statement| !denies(statement))
@@ -96,7 +95,7 @@ fn denies(statement: &Value) -> bool {
     statement.get("Effect").and_then(Value::as_str) == Some("Deny")
 }
 
-/// What a statement that allows something allows. An element that we do not know is a doubt.
+/// An unknown element makes it uncertain.
 fn aws_statement(statement: &Value) -> Option<PermissionLevel> {
     let known = [
         "Sid",
@@ -114,7 +113,7 @@ fn aws_statement(statement: &Value) -> Option<PermissionLevel> {
         return None;
     }
     let actions = one_or_many(statement.get("Action")?);
-    most(
+    highest(
         actions
             .iter()
             .map(|action| Some(aws_action(action.as_str()?))),
@@ -127,13 +126,13 @@ fn one_or_many(value: &Value) -> &[Value] {
         .map_or(std::slice::from_ref(value), Vec::as_slice)
 }
 
-/// `s3:GetObject` reads, `s3:PutObject` writes, `*`, `s3:*` and whatever gives rights is `admin`.
+/// `s3:GetObject` reads, `s3:PutObject` writes; `*`, `s3:*` and what grants permissions is `admin`.
 fn aws_action(action: &str) -> PermissionLevel {
     let action = action.to_ascii_lowercase();
     let Some((service, verb)) = action.split_once(':') else {
         return Admin;
     };
-    let gives_rights = ["iam", "sts", "organizations", "sso"].contains(&service)
+    let grants_permissions = ["iam", "sts", "organizations", "sso"].contains(&service)
         || ["policy", "permission", "grant"]
             .iter()
             .any(|word| verb.contains(word));
@@ -144,16 +143,16 @@ fn aws_action(action: &str) -> PermissionLevel {
         .any(|read| verb.starts_with(read))
     {
         Read
-    } else if verb.contains(['*', '?']) || gives_rights {
+    } else if verb.contains(['*', '?']) || grants_permissions {
         Admin
     } else {
         Write
     }
 }
 
-/// A policy that AWS manages, by its ARN. What customers manage may hold anything.
+/// A policy that AWS manages, by its ARN. One that a customer manages may contain anything.
 fn managed_policy(arn: Attribute<'_>) -> Option<PermissionLevel> {
-    let arn = arn.text()?;
+    let arn = arn.as_str()?;
     let (_, path) = arn
         .strip_prefix("arn:aws")?
         .split_once(":iam::aws:policy/")?;
@@ -175,7 +174,7 @@ fn managed_policy(arn: Attribute<'_>) -> Option<PermissionLevel> {
     )
 }
 
-/// A built-in role. No custom role can have the name of one.
+/// Built-in roles; no custom role can have the name of one.
 fn azure_role(name: &str) -> PermissionLevel {
     match name {
         "Reader"
@@ -192,7 +191,7 @@ fn azure_role(name: &str) -> PermissionLevel {
     }
 }
 
-/// The same, by the fixed ids of `Reader` and `Contributor`.
+/// By the fixed ids of `Reader` and `Contributor`.
 fn azure_role_id(id: &str) -> PermissionLevel {
     match id.rsplit('/').next() {
         Some("acdd72a7-3385-48ef-bd42-f606fba81ae7") => Read,
@@ -203,9 +202,9 @@ fn azure_role_id(id: &str) -> PermissionLevel {
 
 /// One block of a role definition: `Microsoft.Compute/virtualMachines/read` reads.
 fn azure_permission(permission: Attribute<'_>) -> Option<PermissionLevel> {
-    let blocks = ["actions", "data_actions"].map(|name| permission.at(name));
-    most(blocks.into_iter().flat_map(Attribute::items).map(|action| {
-        let action = action.text()?.to_ascii_lowercase();
+    let blocks = ["actions", "data_actions"].map(|name| permission.get(name));
+    highest(blocks.into_iter().flat_map(Attribute::items).map(|action| {
+        let action = action.as_str()?.to_ascii_lowercase();
         Some(if action.ends_with("/read") {
             Read
         } else if action.contains('*') || action.starts_with("microsoft.authorization/") {
@@ -241,11 +240,11 @@ fn google_role(role: &str) -> PermissionLevel {
     }
 }
 
-/// A whole policy: JSON in a text, with the roles it binds.
+/// JSON in a string, with the roles that it binds.
 fn google_policy(policy: Attribute<'_>) -> Option<PermissionLevel> {
-    let policy: Value = serde_json::from_str(policy.text()?).ok()?;
+    let policy: Value = serde_json::from_str(policy.as_str()?).ok()?;
     let bindings = policy.get("bindings")?.as_array()?;
-    most(
+    highest(
         bindings
             .iter()
             .map(|binding| Some(google_role(binding.get("role")?.as_str()?))),

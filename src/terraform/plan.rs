@@ -1,4 +1,4 @@
-//! A plan file: what `terraform show -json` and `tofu show -json` write, since Terraform 0.12.
+//! A plan file, as `terraform show -json` and `tofu show -json` write it since Terraform 0.12.
 
 use std::borrow::Cow;
 
@@ -10,56 +10,44 @@ use thiserror::Error;
 use super::attribute::Attribute;
 use super::change::Change;
 use super::operation::operation;
-use super::region::Regions;
+use super::region::ProviderRegions;
 use crate::decide::intent::{Environment, Operation};
 
-/// Why a file is not a plan. Nothing of its content is repeated but names.
+/// Why a file is not a plan. The messages repeat names of its content, never values.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum NotAPlan {
-    /// There is nothing.
+pub enum PlanError {
     #[error("not a plan: the file is empty")]
     Empty,
-    /// It is what `terraform plan -out` writes.
-    #[error("not a plan in JSON but the plan itself: `terraform show -json FILE` makes it JSON")]
+    /// As `terraform plan -out` writes it.
+    #[error("not a JSON plan: the file is binary; convert it with `terraform show -json FILE`")]
     Binary,
-    /// It is what `terraform plan -json` prints.
-    #[error("not a plan but the log of one: `terraform show -json FILE` makes it from the plan")]
+    /// As `terraform plan -json` prints it.
+    #[error("not a plan: the file is a log; convert the plan with `terraform show -json FILE`")]
     Log,
-    /// It is no text that we can read.
     #[error("not a plan: neither UTF-8 nor UTF-16 with a byte order mark")]
     Encoding,
-    /// It is not JSON.
-    #[error("not a plan: not JSON, {0}")]
+    #[error("not a plan: invalid JSON: {0}")]
     NotJson(String),
-    /// It is JSON, but something else: a state, perhaps.
-    #[error(
-        "not a plan: no `resource_changes`; `terraform show -json FILE` makes it from the plan"
-    )]
+    /// Other JSON: a state, perhaps.
+    #[error("not a plan: no `resource_changes`; convert the plan with `terraform show -json FILE`")]
     NoResourceChanges,
-    /// Making it failed half-way, so it does not say all that would change.
-    #[error("not a plan to apply: making it failed half-way (`errored` is true)")]
+    /// It does not have all changes.
+    #[error("not a complete plan: planning failed (`errored` is true)")]
     Errored,
-    /// It has a change that does not say what changes.
     #[error("not a plan: `resource_changes[{index}]` has no {member}")]
-    NoMember {
-        /// Which change.
-        index: usize,
-        /// What it lacks.
-        member: &'static str,
-    },
+    NoMember { index: usize, member: &'static str },
 }
 
-/// A plan: the resources that change. It has no `Debug`: plans hold secrets.
+/// The resources that change. No `Debug`: plans hold secrets.
 pub struct Plan {
     resources: Vec<Resource>,
     variables: Value,
-    regions: Regions,
+    regions: ProviderRegions,
 }
 
-/// A resource that changes, both sides of it.
 pub(super) struct Resource {
     pub(super) address: String,
-    /// Terraform's own word, as `aws_db_instance`.
+    /// Terraform's, as `aws_db_instance`.
     pub(super) resource_type: String,
     pub(super) provider: String,
     pub(super) operation: Operation,
@@ -80,7 +68,7 @@ impl Resource {
     }
 }
 
-/// The members of a plan that matter here; the rest is skipped unread.
+/// The members that are read; all others are skipped.
 #[derive(Deserialize)]
 struct Document {
     #[serde(default)]
@@ -94,26 +82,25 @@ struct Document {
 }
 
 impl Plan {
-    /// Reads a plan file.
-    pub fn read(bytes: &[u8]) -> Result<Self, NotAPlan> {
+    pub fn parse(bytes: &[u8]) -> Result<Self, PlanError> {
         let text = decode(bytes)?;
         let mut document = parse(&text)?;
         if document.errored {
-            return Err(NotAPlan::Errored);
+            return Err(PlanError::Errored);
         }
         let Value::Array(changes) = document.resource_changes.take() else {
-            return Err(NotAPlan::NoResourceChanges);
+            return Err(PlanError::NoResourceChanges);
         };
         let mut resources = Vec::new();
         for (index, change) in changes.into_iter().enumerate() {
             let resource = resource(change);
-            resources.extend(resource.map_err(|member| NotAPlan::NoMember { index, member })?);
+            resources.extend(resource.map_err(|member| PlanError::NoMember { index, member })?);
         }
         let providers = document
             .configuration
             .get("provider_config")
             .unwrap_or(&Value::Null);
-        let regions = Regions::read(providers, &document.variables);
+        let regions = ProviderRegions::new(providers, &document.variables);
         Ok(Self {
             resources,
             variables: document.variables,
@@ -121,22 +108,22 @@ impl Plan {
         })
     }
 
-    /// The changes, in the plan's order. A resource is in the environment that is given, else in the
-    /// one that its tags or the plan's variables name, else in production.
+    /// In the plan's order. The environment of a resource is the one given, else the one that its tags or
+    /// the plan's variables name, else production.
     pub fn changes(&self, environment: Option<Environment>) -> Vec<Change<'_>> {
         let change = |resource| Change::new(resource, environment, &self.variables, &self.regions);
         self.resources.iter().map(change).collect()
     }
 }
 
-fn decode(bytes: &[u8]) -> Result<Cow<'_, str>, NotAPlan> {
+fn decode(bytes: &[u8]) -> Result<Cow<'_, str>, PlanError> {
     let text = match bytes {
         [0xFF, 0xFE, rest @ ..] => utf16(rest, u16::from_le_bytes).map(Cow::Owned),
         [0xFE, 0xFF, rest @ ..] => utf16(rest, u16::from_be_bytes).map(Cow::Owned),
-        [b'P', b'K', 3, 4, ..] => return Err(NotAPlan::Binary),
+        [b'P', b'K', 3, 4, ..] => return Err(PlanError::Binary),
         [0xEF, 0xBB, 0xBF, rest @ ..] | rest => str::from_utf8(rest).map(Cow::Borrowed).ok(),
     };
-    text.ok_or(NotAPlan::Encoding)
+    text.ok_or(PlanError::Encoding)
 }
 
 fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Option<String> {
@@ -145,23 +132,23 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Option<String> {
     String::from_utf16(&units).ok().filter(|_| rest.is_empty())
 }
 
-fn parse(text: &str) -> Result<Document, NotAPlan> {
+fn parse(text: &str) -> Result<Document, PlanError> {
     let text = text.trim();
     if text.is_empty() {
-        return Err(NotAPlan::Empty);
+        return Err(PlanError::Empty);
     }
     if text.starts_with(['[', '"']) {
-        return Err(NotAPlan::NoResourceChanges);
+        return Err(PlanError::NoResourceChanges);
     }
     serde_json::from_str(text).map_err(|error| match error.classify() {
-        Category::Syntax if text.starts_with("{\"@level\"") => NotAPlan::Log,
-        Category::Syntax | Category::Eof | Category::Io => NotAPlan::NotJson(error.to_string()),
-        // No object, or one with a member twice; the message may repeat a value.
-        Category::Data => NotAPlan::NoResourceChanges,
+        Category::Syntax if text.starts_with("{\"@level\"") => PlanError::Log,
+        Category::Syntax | Category::Eof | Category::Io => PlanError::NotJson(error.to_string()),
+        // Not an object, or one with a duplicate key; the message may repeat a value.
+        Category::Data => PlanError::NoResourceChanges,
     })
 }
 
-/// The resource of one entry of `resource_changes`, if it changes; or what the entry lacks.
+/// One item of `resource_changes`, if it changes; or the name of the member that is missing.
 fn resource(mut entry: Value) -> Result<Option<Resource>, &'static str> {
     let text = |name: &str| {
         entry
@@ -205,8 +192,8 @@ mod tests {
 
     use super::*;
 
-    fn why_not(bytes: &[u8]) -> String {
-        Plan::read(bytes)
+    fn error(bytes: &[u8]) -> String {
+        Plan::parse(bytes)
             .err()
             .map(|error| error.to_string())
             .unwrap_or_default()
@@ -217,18 +204,21 @@ mod tests {
         let cases: [(&[u8], &str); 18] = [
             (b"", "the file is empty"),
             (b"\xEF\xBB\xBF \n", "the file is empty"),
-            (b"PK\x03\x04\0\0", "the plan itself"),
+            (b"PK\x03\x04\0\0", "the file is binary"),
             (b"\xFF\xFE\x7B", "neither UTF-8 nor UTF-16"),
             (b"\xFF\xFE\x00\xD8", "neither UTF-8 nor UTF-16"),
             (b"\x80", "neither UTF-8 nor UTF-16"),
             (
                 b"Terraform will perform",
-                "not JSON, expected value at line 1 column 1",
+                "invalid JSON: expected value at line 1 column 1",
             ),
-            (b"{\"resource_changes\": [", "not JSON, EOF while parsing"),
+            (
+                b"{\"resource_changes\": [",
+                "invalid JSON: EOF while parsing",
+            ),
             (
                 b"{\"@level\":\"info\"}\n{\"@level\":\"info\"}",
-                "the log of one",
+                "the file is a log",
             ),
             (b"\"hunter2\"", "no `resource_changes`"),
             (b"[1]", "no `resource_changes`"),
@@ -239,7 +229,7 @@ mod tests {
             (b"{\"resource_changes\": {}}", "no `resource_changes`"),
             (
                 b"{\"resource_changes\": [], \"errored\": true}",
-                "making it failed half-way",
+                "planning failed",
             ),
             (
                 b"{\"resource_changes\": [7]}",
@@ -259,9 +249,9 @@ mod tests {
             ),
         ];
         for (bytes, expected) in cases {
-            let line = why_not(bytes);
+            let line = error(bytes);
             assert!(
-                line.starts_with("not a plan") && line.contains(expected),
+                line.starts_with("not a ") && line.contains(expected),
                 "{line}"
             );
             assert!(!line.contains('\n') && !line.contains("hunter2"), "{line}");
@@ -279,7 +269,7 @@ mod tests {
             units.iter().flat_map(|unit| unit.to_be_bytes()).collect(),
         ];
         for file in files {
-            let plan = Plan::read(&file).ok().unwrap();
+            let plan = Plan::parse(&file).ok().unwrap();
             assert_eq!(plan.changes(None)[0].address, "t.ä𝄞");
         }
     }
@@ -287,14 +277,14 @@ mod tests {
     #[test]
     fn a_plan_may_change_nothing() {
         assert!(
-            Plan::read(b"{\"resource_changes\": []}").is_ok_and(|p| p.changes(None).is_empty())
+            Plan::parse(b"{\"resource_changes\": []}").is_ok_and(|p| p.changes(None).is_empty())
         );
     }
 
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>) {
-            let _ = Plan::read(&bytes);
+            let _ = Plan::parse(&bytes);
         }
     }
 }

@@ -1,43 +1,47 @@
-//! Where a resource stands, in its provider's own word.
+//! The region of a resource, in its provider's words.
 
 use serde_json::Value;
 
 use super::attribute::Attribute;
 
-/// The region that the resource names, else the one that its provider is configured for.
-pub(super) fn region(resource: Attribute<'_>, provider: &str, plan: &Regions) -> Option<String> {
-    let word = |name| resource.at(name).as_str();
+/// The region that the resource names, else that of its provider's configuration.
+pub(super) fn region(
+    resource: Attribute<'_>,
+    provider: &str,
+    regions: &ProviderRegions,
+) -> Option<String> {
+    let word = |name| resource.get(name).word();
     ["region", "location"]
         .into_iter()
         .find_map(word)
         .or_else(|| of_aws_zone(&word("availability_zone")?))
         .or_else(|| of_google_zone(&word("zone")?))
-        .or_else(|| plan.of_provider(provider))
+        .or_else(|| regions.of_provider(provider))
 }
 
 /// `us-east-1` of `us-east-1a`.
 fn of_aws_zone(zone: &str) -> Option<String> {
     let region = zone.trim_end_matches(|char: char| char.is_ascii_lowercase());
-    named(region)
+    non_empty(region)
 }
 
 /// `europe-west1` of `europe-west1-b`.
 fn of_google_zone(zone: &str) -> Option<String> {
-    named(zone.rsplit_once('-').map_or(zone, |(region, _)| region))
+    non_empty(zone.rsplit_once('-').map_or(zone, |(region, _)| region))
 }
 
-/// Something that is no zone may leave nothing.
-fn named(region: &str) -> Option<String> {
+/// A text that is no zone can leave nothing.
+fn non_empty(region: &str) -> Option<String> {
     (!region.is_empty()).then(|| region.to_owned())
 }
 
-/// The regions that providers are configured for: name of the provider, region.
+/// (provider, region) for each configuration of a provider.
 #[derive(Default)]
-pub(super) struct Regions(Vec<(String, String)>);
+pub(super) struct ProviderRegions(Vec<(String, String)>);
 
-impl Regions {
-    /// Reads `configuration.provider_config` of a plan, and the variables it refers to.
-    pub(super) fn read(providers: &Value, variables: &Value) -> Self {
+impl ProviderRegions {
+    /// From `configuration.provider_config` of a plan, and the variables it refers to.
+    pub(super) fn new(providers: &Value, variables: &Value) -> Self {
         let providers = providers.as_object().into_iter().flatten();
         let found = providers.filter_map(|(_, provider)| {
             let name = provider.get("name")?.as_str()?;
@@ -46,13 +50,13 @@ impl Regions {
                 let variable = expression.get("references")?.get(0)?.as_str()?;
                 variables.get(variable.strip_prefix("var.")?)?.get("value")
             })?;
-            let region = Attribute::new(region, &Value::Null, &Value::Null).as_str()?;
+            let region = Attribute::new(region, &Value::Null, &Value::Null).word()?;
             Some((name.to_owned(), region))
         });
         Self(found.collect())
     }
 
-    /// The region of this provider, if it is configured for exactly one.
+    /// None where several are configured.
     fn of_provider(&self, provider: &str) -> Option<String> {
         let mut regions = self
             .0
@@ -77,7 +81,7 @@ mod tests {
             "google": {"name": "google", "expressions": {"region": {"constant_value": "us-west1"}}},
             "google.eu": {"name": "google", "expressions": {"region": {"constant_value": "europe-west1"}}},
         });
-        let regions = Regions::read(&providers, &json!({"region": {"value": "eu-west-1"}}));
+        let regions = ProviderRegions::new(&providers, &json!({"region": {"value": "eu-west-1"}}));
         let cases = [
             (json!({"region": "us-east-1"}), "aws", Some("us-east-1")),
             (json!({"zone": "-0"}), "other", None),

@@ -1,8 +1,8 @@
-//! How large a resource is, in its provider's own word.
+//! The size of a resource, in its provider's words.
 
 use super::attribute::Attribute;
 
-/// Attributes that say it. The first one that is there counts.
+/// The first attribute that is present counts.
 const ATTRIBUTES: [&str; 14] = [
     "instance_type",
     "instance_class",
@@ -19,7 +19,7 @@ const ATTRIBUTES: [&str; 14] = [
     "memory_size",
     "memory_size_gb",
 ];
-/// Blocks with an attribute that says it.
+/// (block, attribute).
 const IN_BLOCKS: [(&str, &str); 4] = [
     ("settings", "tier"),
     ("node_config", "machine_type"),
@@ -27,18 +27,17 @@ const IN_BLOCKS: [(&str, &str); 4] = [
     ("cluster_config", "instance_type"),
 ];
 
-/// The size that the resource names.
 pub(super) fn size(resource: Attribute<'_>) -> Option<String> {
     let in_block = |(block, attribute): (&str, &str)| {
         resource
-            .at(block)
+            .get(block)
             .items()
-            .find_map(|block| block.at(attribute).as_str())
+            .find_map(|block| block.get(attribute).word())
     };
-    let of_itself = ATTRIBUTES
+    let own = ATTRIBUTES
         .iter()
-        .find_map(|attribute| resource.at(attribute).as_str());
-    of_itself.or_else(|| IN_BLOCKS.into_iter().find_map(in_block))
+        .find_map(|attribute| resource.get(attribute).word());
+    own.or_else(|| IN_BLOCKS.into_iter().find_map(in_block))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::decide::intent::{Environment, Intent, IntentKind, PermissionLevel};
 const EXAMPLE: &[u8] = include_bytes!("../../data/examples/plan.json");
 
 fn read(bytes: &[u8]) -> Plan {
-    Plan::read(bytes)
+    Plan::parse(bytes)
         .map_err(|error| error.to_string())
         .ok()
         .unwrap()

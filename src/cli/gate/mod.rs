@@ -103,7 +103,7 @@ pub fn run(args: &Args) -> CliResult {
         std::fs::read(&args.plan)
     };
     let bytes = bytes.map_err(|error| failed(&format!("{shown}: {error}")))?;
-    let plan = Plan::read(&bytes).map_err(|error| failed(&format!("{shown}: {error}")))?;
+    let plan = Plan::parse(&bytes).map_err(|error| failed(&format!("{shown}: {error}")))?;
     let changes = plan.changes(args.environment);
     let report = if changes.is_empty() {
         Report::empty()

@@ -7,7 +7,7 @@ use arf::time::Timestamp;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(plan) = Plan::read(bytes) else { return };
+    let Ok(plan) = Plan::parse(bytes) else { return };
     let key = GateKey::new("key");
     for change in plan.changes(None) {
         assert!(key.intent_ids(&change).next().is_some());
