@@ -1,8 +1,8 @@
-//! The first keys of a node, and the file that an operator finds them in.
+//! The first keys of a node, and the file that hands them to the operator.
 //!
-//! The file comes first: keys and ids are made, written and fsynced before anything is logged, so a
-//! node that dies in between finds them again. After founding the server never reads it, and never
-//! deletes it.
+//! The file comes first: keys and ids are generated, written and fsynced before anything is logged, so
+//! a start that crashed is completed with the same keys. After that the server neither reads nor
+//! deletes the file.
 
 use std::path::{Path, PathBuf};
 
@@ -24,28 +24,25 @@ use crate::tenant::usage::Tier;
 /// The name of the file in the data directory.
 pub const FILE: &str = "credentials.json";
 
-/// How long the default tenant keeps openings, days.
+/// How long the tenant `default` keeps openings, days.
 const DEFAULT_RETENTION_DAYS: u32 = 800;
 
-/// The first keys.
 #[derive(Debug, Clone)]
 pub struct Credentials {
-    /// Of tenant zero: administers tenants.
+    /// Of tenant zero.
     pub operator_key: Secret,
-    /// The tenant `default`.
+    /// The tenant `default`, which has the two keys that follow.
     pub tenant_id: TenantId,
-    /// Of it: decides and reports outcomes.
     pub api_key: Secret,
-    /// Of it: gives verdicts.
     pub reviewer_key: Secret,
 }
 
 /// The file's JSON.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct CredentialsFile {
     operator_key: String,
-    /// This and what follows is not there after a restore: it makes the operator's key only.
+    /// Absent after a restore, which creates the operator's key only; so are the two that follow.
     #[serde(skip_serializing_if = "Option::is_none")]
     tenant_id: Option<TenantId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,85 +51,71 @@ struct Written {
     reviewer_key: Option<String>,
 }
 
-/// The keys that a file holds, as far as it does.
+/// The keys in the file.
 #[derive(Debug)]
-pub struct Kept {
-    /// Of tenant zero.
+pub struct StoredKeys {
     pub operator_key: Secret,
-    /// Of the tenant `default`, to decide.
     pub api_key: Option<Secret>,
-    /// Of it, to give verdicts.
     pub reviewer_key: Option<Secret>,
 }
 
-fn read_written(data: &Path) -> Result<Option<Written>, CredentialsError> {
+fn read_file(data: &Path) -> Result<Option<CredentialsFile>, CredentialsError> {
     let path = data.join(FILE);
     if !path.exists() {
         return Ok(None);
     }
     let bytes = keyfile::read_private(&path)?;
-    let written = serde_json::from_slice(&bytes);
-    written
-        .map(Some)
-        .map_err(|error| CredentialsError::Malformed {
-            path,
-            why: error.to_string(),
-        })
+    let file = serde_json::from_slice(&bytes);
+    file.map(Some).map_err(|error| CredentialsError::Malformed {
+        path,
+        why: error.to_string(),
+    })
 }
 
-fn write_written(data: &Path, written: &Written) -> Result<(), CredentialsError> {
-    let mut text = serde_json::to_vec_pretty(written).expect("texts are JSON");
+fn write_file(data: &Path, file: &CredentialsFile) -> Result<(), CredentialsError> {
+    let mut text = serde_json::to_vec_pretty(file).expect("strings are JSON");
     text.push(b'\n');
     Ok(keyfile::write_private(&data.join(FILE), &text)?)
 }
 
-/// The keys in the file of `data`; `None` if there is no file.
-pub fn kept(data: &Path) -> Result<Option<Kept>, CredentialsError> {
-    Ok(read_written(data)?.map(|written| Kept {
-        operator_key: Secret::from_text(written.operator_key),
-        api_key: written.api_key.map(Secret::from_text),
-        reviewer_key: written.reviewer_key.map(Secret::from_text),
+/// The keys in the file below `data`; `None` if there is no file.
+pub fn read_keys(data: &Path) -> Result<Option<StoredKeys>, CredentialsError> {
+    Ok(read_file(data)?.map(|file| StoredKeys {
+        operator_key: Secret::from_text(file.operator_key),
+        api_key: file.api_key.map(Secret::from_text),
+        reviewer_key: file.reviewer_key.map(Secret::from_text),
     }))
 }
 
-/// A key that will administer: written to the file of `data` first, to be made after.
-pub fn make_operator_key(data: &Path) -> Result<KeySpec, CredentialsError> {
+/// Writes a new operator key to the file below `data`. The caller creates the key afterwards.
+pub fn write_operator_key(data: &Path) -> Result<KeySpec, CredentialsError> {
     let secret = Secret::new(Tier::Enterprise, &clock::random());
-    let written = Written {
+    let file = CredentialsFile {
         operator_key: secret.reveal().to_owned(),
         tenant_id: None,
         api_key: None,
         reviewer_key: None,
     };
-    write_written(data, &written)?;
+    write_file(data, &file)?;
     Ok(KeySpec {
         preset: Some((KeyId::random(clock::random()), secret)),
         ..KeySpec::with_role(Tier::Enterprise, Role::Operator)
     })
 }
 
-/// The file cannot be used.
+/// The credentials cannot be read, written or created.
 #[derive(Debug, Error)]
 pub enum CredentialsError {
-    /// It cannot be read or written.
     #[error(transparent)]
     File(#[from] KeyFileError),
-    /// It holds something else.
-    #[error("{path}: is not a credentials file ({why}); move it away to have a new one made")]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// A tenant could not be founded.
-    #[error("the first tenants could not be founded: {0}")]
-    Founding(#[from] EngineError),
+    #[error("{path}: not a credentials file ({why}); move it away to create a new one")]
+    Malformed { path: PathBuf, why: String },
+    #[error("cannot create the first tenants: {0}")]
+    Bootstrap(#[from] EngineError),
 }
 
 impl Credentials {
-    /// Fresh ones.
-    fn make() -> Self {
+    fn generate() -> Self {
         let secret = || Secret::new(Tier::Enterprise, &clock::random());
         Self {
             operator_key: secret(),
@@ -142,37 +125,36 @@ impl Credentials {
         }
     }
 
-    /// Reads the file of `data`; `None` if there is none.
+    /// Reads the file below `data`; `None` if there is none.
     pub fn read(data: &Path) -> Result<Option<Self>, CredentialsError> {
-        let Some(written) = read_written(data)? else {
+        let Some(file) = read_file(data)? else {
             return Ok(None);
         };
         let missing = || CredentialsError::Malformed {
             path: data.join(FILE),
-            why: "it lacks a key".to_owned(),
+            why: "a key is missing".to_owned(),
         };
         let secret = |key: Option<String>| key.map(Secret::from_text).ok_or_else(missing);
         Ok(Some(Self {
-            operator_key: Secret::from_text(written.operator_key),
-            tenant_id: written.tenant_id.ok_or_else(missing)?,
-            api_key: secret(written.api_key)?,
-            reviewer_key: secret(written.reviewer_key)?,
+            operator_key: Secret::from_text(file.operator_key),
+            tenant_id: file.tenant_id.ok_or_else(missing)?,
+            api_key: secret(file.api_key)?,
+            reviewer_key: secret(file.reviewer_key)?,
         }))
     }
 
     fn write(&self, data: &Path) -> Result<(), CredentialsError> {
-        let written = Written {
+        let file = CredentialsFile {
             operator_key: self.operator_key.reveal().to_owned(),
             tenant_id: Some(self.tenant_id),
             api_key: Some(self.api_key.reveal().to_owned()),
             reviewer_key: Some(self.reviewer_key.reveal().to_owned()),
         };
-        write_written(data, &written)
+        write_file(data, &file)
     }
 
-    /// Founds what a first start founds, in this order: tenant zero, then `default`. Whichever exists
-    /// already is left as it is.
-    async fn found(&self, engine: &Engine, service: &str) -> Result<(), CredentialsError> {
+    /// Creates tenant zero, then `default`, if they do not exist.
+    async fn create_tenants(&self, engine: &Engine, service: &str) -> Result<(), CredentialsError> {
         let key = |role, secret: &Secret| KeySpec {
             preset: Some((KeyId::random(clock::random()), secret.clone())),
             ..KeySpec::with_role(Tier::Enterprise, role)
@@ -198,7 +180,7 @@ impl Credentials {
                 public_key: engine.signer().public_key().to_string(),
             };
             let account = engine
-                .read(move |reader| query::tenants::one(reader, id))
+                .read(move |reader| query::tenants::get(reader, id))
                 .await;
             if account.map_err(EngineError::from)?.is_none() {
                 engine.execute(id, Caller::Node, command, 0).await?;
@@ -208,57 +190,57 @@ impl Credentials {
     }
 }
 
-/// How a node came to its first tenants.
+/// How the first tenants came to be.
 #[derive(Debug)]
-pub enum Founding {
-    /// It is new; these are its keys.
+pub enum Bootstrap {
+    /// This start created them.
     New(Credentials),
-    /// A founding that had been cut short is complete now; these are its keys.
+    /// This start completed one that crashed.
     Completed(Credentials),
-    /// It was cut short, and the file with the rest of the keys is gone: only tenant zero is there.
+    /// A start crashed, and the file with the other keys is gone: only tenant zero exists.
     Incomplete,
-    /// It was founded before.
+    /// They existed.
     Done,
 }
 
-/// Founds what is missing of a node's first tenants; `tenants` is how many it had at start.
-pub async fn first_start(
+/// Creates the first tenants as far as they are missing; `tenants` is their number at start.
+pub async fn bootstrap(
     engine: &Engine,
     data: &Path,
     service: &str,
     tenants: u64,
-) -> Result<Founding, CredentialsError> {
+) -> Result<Bootstrap, CredentialsError> {
     match tenants {
         0 => {
             let credentials = match Credentials::read(data)? {
-                Some(found) => found,
+                Some(credentials) => credentials,
                 None => {
-                    let made = Credentials::make();
-                    made.write(data)?;
-                    made
+                    let credentials = Credentials::generate();
+                    credentials.write(data)?;
+                    credentials
                 }
             };
-            credentials.found(engine, service).await?;
-            Ok(Founding::New(credentials))
+            credentials.create_tenants(engine, service).await?;
+            Ok(Bootstrap::New(credentials))
         }
-        1 if only_zero_was_founded(engine).await? => match Credentials::read(data)? {
+        1 if bootstrap_is_incomplete(engine).await? => match Credentials::read(data)? {
             Some(credentials) => {
-                credentials.found(engine, service).await?;
-                Ok(Founding::Completed(credentials))
+                credentials.create_tenants(engine, service).await?;
+                Ok(Bootstrap::Completed(credentials))
             }
-            None => Ok(Founding::Incomplete),
+            None => Ok(Bootstrap::Incomplete),
         },
-        _ => Ok(Founding::Done),
+        _ => Ok(Bootstrap::Done),
     }
 }
 
-/// True if tenant zero's founding is all there is: the start that made it did not get further.
-async fn only_zero_was_founded(engine: &Engine) -> Result<bool, CredentialsError> {
-    let look = |_: &Tenant, stamp: &Stamp| Ok(stamp.sequence);
-    let next = engine.inspect(TenantId::ZERO, Caller::Node, Scope::Admin, look);
+/// True if tenant zero has only its first entry: the start that created it crashed after that.
+async fn bootstrap_is_incomplete(engine: &Engine) -> Result<bool, CredentialsError> {
+    let next = |_: &Tenant, stamp: &Stamp| Ok(stamp.sequence);
+    let next = engine.inspect(TenantId::ZERO, Caller::Node, Scope::Admin, next);
     match next.await {
         Ok(next) => Ok(next == Sequence::FIRST.next()),
         Err(EngineError::Refused(Refusal::NotFound(_))) => Ok(false),
-        Err(stopped) => Err(stopped.into()),
+        Err(error) => Err(error.into()),
     }
 }

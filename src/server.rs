@@ -1,4 +1,4 @@
-//! The composition root: a configuration becomes a server that runs until a signal.
+//! The composition root: from a configuration to a server that runs until a signal.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::audit::Signer;
 use crate::config::{Config, ConfigError};
-use crate::credentials::{self, CredentialsError, Founding};
+use crate::credentials::{self, Bootstrap, CredentialsError};
 use crate::engine::Engine;
 use crate::http::{self, AppState};
 use crate::jobs::backup::Backups;
@@ -17,57 +17,48 @@ use crate::store::keyfile::{self, KeyFileError};
 use crate::store::{OpenError, ReadError, Store};
 use crate::telemetry::Metrics;
 
-/// How long a stop waits for a backup to notice.
-const CLEARING: Duration = Duration::from_secs(5);
+/// How long a shutdown waits for a cancelled backup.
+const BACKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A node that is open and serves.
+/// A running node.
 pub struct Server {
     address: SocketAddr,
     data: PathBuf,
-    founding: Founding,
+    bootstrap: Bootstrap,
     tenants: u64,
     decisions: u64,
     engine: Engine,
     backups: Backups,
-    patience: Duration,
-    http: http::Running,
+    shutdown: Duration,
+    http: http::HttpServer,
 }
 
-/// Why a node does not start.
+/// Why a node cannot start.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// It is set up in a way that cannot be.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The data directory cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The signing key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyFileError),
-    /// The first tenants could not be founded.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
-    /// What is stored cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The address cannot be had.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// The address.
         address: SocketAddr,
-        /// Why not.
         source: std::io::Error,
     },
-    /// The process cannot go on.
     #[error("{0}")]
     Io(#[from] std::io::Error),
 }
 
 impl Server {
-    /// Opens the data directory, founds what a first start founds, and begins to serve.
+    /// Opens the data directory, creates the first tenants if it is new, and starts to serve.
     ///
-    /// Has to run on an actix event loop; on return requests are answered.
+    /// Must run on an actix event loop.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let (address, service) = (config.listen()?, config.service()?);
         let (http, engine_config) = (config.http()?, config.engine()?);
@@ -83,11 +74,11 @@ impl Server {
         let decisions = intents::count(&store.reader())?;
         let engine = Engine::new(store, signer, engine_config)?;
 
-        let seat = engine.join_thread();
-        let founding = credentials::first_start(&engine, &data, &service, tenants).await?;
-        // From here on tenants live on the threads that serve.
+        let thread = engine.join_thread();
+        let bootstrap = credentials::bootstrap(&engine, &data, &service, tenants).await?;
+        // From here on tenants run on the worker threads.
         engine.passivate_all();
-        drop(seat);
+        drop(thread);
 
         let listen = |source| StartError::Listen { address, source };
         let listener = TcpListener::bind(address).map_err(listen)?;
@@ -103,63 +94,61 @@ impl Server {
         Ok(Self {
             address,
             data,
-            founding,
+            bootstrap,
             tenants,
             decisions,
             engine,
             backups,
-            patience: http.shutdown,
+            shutdown: http.shutdown,
             http: http::serve(listener, state, http)?,
         })
     }
 
-    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The data directory, absolute.
+    /// Absolute.
     pub fn data(&self) -> &std::path::Path {
         &self.data
     }
 
-    /// How it came to its first tenants.
-    pub fn founding(&self) -> &Founding {
-        &self.founding
+    pub fn bootstrap(&self) -> &Bootstrap {
+        &self.bootstrap
     }
 
-    /// Tenants and decisions it found.
-    pub fn found(&self) -> (u64, u64) {
+    /// Tenants and decisions in the store at start.
+    pub fn counts(&self) -> (u64, u64) {
         (self.tenants, self.decisions)
     }
 
-    /// Serves until `signal`, then lets nobody in, waits for those inside, and closes the store.
+    /// Serves until `signal`, then rejects new requests, waits for those in flight, and closes the store.
     pub async fn run_until(self, signal: impl Future<Output = ()>) -> Result<(), StartError> {
-        let sweep = actix::spawn({
+        let eviction = actix::spawn({
             let engine = self.engine.clone();
             async move { engine.passivate_idle().await }
         });
-        let making = actix::spawn({
+        let backup_schedule = actix::spawn({
             let backups = self.backups.clone();
-            async move { backups.keep_making().await }
+            async move { backups.run_schedule().await }
         });
         signal.await;
         self.backups.stop();
-        making.abort();
-        tracing::info!("stopping: requests under way are finished, new ones are refused");
-        let drained = tokio::time::timeout(self.patience, self.engine.drain()).await;
+        backup_schedule.abort();
+        tracing::info!("shutting down: waiting for requests in flight");
+        let drained = tokio::time::timeout(self.shutdown, self.engine.drain()).await;
         if drained.is_err() {
-            tracing::warn!("requests were still under way when the time for stopping ran out");
+            tracing::warn!("shutdown timeout: some requests are still in flight");
         }
         self.http.stop().await;
-        sweep.abort();
+        eviction.abort();
         let engine = self.engine;
         let closed = tokio::task::spawn_blocking(move || engine.close()).await;
-        if tokio::time::timeout(CLEARING, self.backups.rest())
+        if tokio::time::timeout(BACKUP_TIMEOUT, self.backups.wait_idle())
             .await
             .is_err()
         {
-            tracing::warn!("a backup that was cut short is left unfinished");
+            tracing::warn!("a cancelled backup was not removed");
         }
         closed
             .map_err(std::io::Error::other)?

@@ -1,4 +1,4 @@
-//! The audit log as it is read: every type of entry, in the order of the log.
+//! The audit log as it is read: entries of every type, in the order of the log.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,12 +9,13 @@ use super::parameters::Parameters;
 use super::problem::Problem;
 use crate::decide::Action;
 use crate::id::{DecisionId, IntentId, KeyId};
-use crate::query::audit::{Filter, Found};
+use crate::query::audit::{Filter, StoredEntry};
+use crate::tenant::facts;
 use crate::time::Timestamp;
 
-/// An entry as lists show it. Texts come from its opening; an erased one leaves nulls.
+/// An entry in a list. Texts are in its opening; they are null if it was erased.
 #[derive(Debug, Serialize)]
-pub struct Item {
+pub struct EntrySummary {
     decision_id: DecisionId,
     index: u64,
     #[serde(rename = "type")]
@@ -34,44 +35,43 @@ pub struct Item {
     signature: String,
 }
 
-impl Item {
-    /// Of what was found.
-    pub fn new(found: &Found) -> Self {
-        let entry = &found.parsed;
-        let field = |name| entry.field(name).cloned().unwrap_or(Value::Null);
-        let counterfactual = found
+impl From<&StoredEntry> for EntrySummary {
+    fn from(entry: &StoredEntry) -> Self {
+        let parsed = &entry.parsed;
+        let text = |part| entry.text(part).map(str::to_owned);
+        let counterfactual = entry
             .opening
             .as_ref()
-            .and_then(|opening| opening.part("counterfactual"));
+            .and_then(|opening| facts::COUNTERFACTUAL.value(opening).ok()?);
         Self {
-            decision_id: entry.decision_id,
-            index: entry.index,
-            kind: entry.kind.clone(),
-            deterministic_id: found.text("deterministic_id"),
-            timestamp: entry.at,
-            risk_score: field("risk_score"),
-            action: field("action"),
-            justification: found.text("justification"),
-            memory_success_rate: field("memory_success_rate"),
-            memory_weight: field("memory_weight"),
-            counterfactual: counterfactual.and_then(|bytes| serde_json::from_slice(bytes).ok()),
-            trace_id: field("trace_id"),
-            caller: entry.caller,
-            signing_key: entry.kid.to_string(),
-            leaf_hash: STANDARD.encode(crate::audit::leaf_hash(&found.entry)),
-            signature: STANDARD.encode(entry.signature),
+            decision_id: parsed.decision_id,
+            index: parsed.index,
+            kind: parsed.kind.clone(),
+            deterministic_id: text(facts::DETERMINISTIC_ID),
+            timestamp: parsed.at,
+            risk_score: facts::RISK_SCORE.json(parsed),
+            action: facts::ACTION.json(parsed),
+            justification: text(facts::JUSTIFICATION),
+            memory_success_rate: facts::MEMORY_SUCCESS_RATE.json(parsed),
+            memory_weight: facts::MEMORY_WEIGHT.json(parsed),
+            counterfactual,
+            trace_id: facts::TRACE_ID.json(parsed),
+            caller: parsed.caller,
+            signing_key: parsed.kid.to_string(),
+            leaf_hash: STANDARD.encode(crate::audit::leaf_hash(&entry.bytes)),
+            signature: STANDARD.encode(parsed.signature),
         }
     }
 }
 
-/// An entry with all there is to it: enough to check its signature, its leaf and its commitments.
+/// An entry with all that is needed to verify its signature, its leaf and its commitments.
 #[derive(Debug, Serialize)]
-pub struct Detail {
+pub struct EntryDetail {
     #[serde(flatten)]
-    item: Item,
+    summary: EntrySummary,
     /// The exact bytes, which are signed and hashed.
     entry: String,
-    /// What the commitments in it are over; null where it was erased, or there never was any.
+    /// Null if it was erased or the entry has no private part.
     opening: Option<OpeningView>,
 }
 
@@ -87,38 +87,35 @@ struct PartView {
     value: String,
 }
 
-impl Detail {
-    /// Of what was found.
-    pub fn new(found: &Found) -> Self {
-        let opening = found.opening.as_ref().map(|opening| OpeningView {
-            seed: STANDARD.encode(opening.seed()),
-            parts: opening
-                .commitments()
-                .map(|(name, _)| PartView {
-                    name: name.to_owned(),
-                    value: found.text(name).unwrap_or_default(),
-                })
-                .collect(),
+impl From<&StoredEntry> for EntryDetail {
+    fn from(entry: &StoredEntry) -> Self {
+        let opening = entry.opening.as_ref().map(|opening| {
+            let part = |(name, _): (&str, _)| PartView {
+                name: name.to_owned(),
+                value: String::from_utf8_lossy(opening.part(name).unwrap_or_default()).into_owned(),
+            };
+            OpeningView {
+                seed: STANDARD.encode(opening.seed()),
+                parts: opening.commitments().map(part).collect(),
+            }
         });
         Self {
-            item: Item::new(found),
-            entry: String::from_utf8_lossy(&found.entry).into_owned(),
+            summary: entry.into(),
+            entry: String::from_utf8_lossy(&entry.bytes).into_owned(),
             opening,
         }
     }
 }
 
-/// Reads the query parameters of the list.
-pub fn filter(parameters: &Parameters) -> Result<Filter, Problem> {
-    let id = parameters.get("deterministic_id").map(IntentId::parse);
-    let id = id.transpose();
-    Ok(Filter {
-        kind: parameters.get("type").map(str::to_owned),
-        action: parameters.enum_value("action", Action::parse)?,
-        requester: parameters.get("requester").map(str::to_owned),
-        deterministic_id: id
-            .map_err(|error| Problem::invalid(format!("`deterministic_id` {error}")))?,
-        from: parameters.moment("from")?,
-        to: parameters.moment("to")?,
-    })
+impl Filter {
+    pub fn read(parameters: &mut Parameters) -> Result<Self, Problem> {
+        Ok(Self {
+            kind: parameters.string("type").map(str::to_owned),
+            action: parameters.string_enum("action", Action::ALL, Action::as_str)?,
+            requester: parameters.string("requester").map(str::to_owned),
+            deterministic_id: parameters.from_str("deterministic_id", IntentId::parse)?,
+            from: parameters.timestamp("from")?,
+            to: parameters.timestamp("to")?,
+        })
+    }
 }

@@ -1,33 +1,32 @@
-//! Backups: what operators ask for, and what they are told.
+//! Backups: the request of an operator, and its response.
 
 use serde::Serialize;
 
 use super::json::{self, Fields};
 use super::problem::{Code, Problem};
 use crate::bounded::BoundedString;
-use crate::jobs::backup::{Made, Name, NotMade};
+use crate::jobs::backup::{BackupName, BackupRequestError, CompletedBackup};
 use crate::time::Timestamp;
 
-/// The body that asks for a backup; `{}` is one that is called by its time.
+/// The body that requests a backup.
 #[derive(Debug)]
-pub struct Wanted {
-    /// What it is to be called.
-    pub name: Option<Name>,
-    /// Where the caller believes that it will be.
+pub struct BackupRequest {
+    /// By default the time.
+    pub name: Option<BackupName>,
+    /// The directory in which the caller expects the backup.
     pub parent: Option<BoundedString<1, 4096>>,
-    /// Whether private keys are to be in it.
+    /// Whether it includes private keys.
     pub with_keys: bool,
 }
 
-/// Reads the body.
-pub fn wanted(bytes: &[u8]) -> Result<Wanted, Problem> {
+pub fn parse(bytes: &[u8]) -> Result<BackupRequest, Problem> {
     json::parse(bytes, |value| {
         let mut fields = Fields::of(value)?;
-        let name = fields.optional("name", json::parsed(Name::parse));
-        let parent = fields.optional("parent", json::text);
+        let name = fields.optional("name", json::from_str(BackupName::parse));
+        let parent = fields.optional("parent", json::string);
         let with_keys = fields.optional("with_keys", json::boolean);
         fields.finish(|| {
-            Some(Wanted {
+            Some(BackupRequest {
                 name,
                 parent,
                 with_keys: with_keys.unwrap_or(false),
@@ -36,9 +35,8 @@ pub fn wanted(bytes: &[u8]) -> Result<Wanted, Problem> {
     })
 }
 
-/// A backup that was just made.
 #[derive(Debug, Serialize)]
-pub struct Item {
+pub struct BackupView {
     name: String,
     path: String,
     made_at: Timestamp,
@@ -47,28 +45,30 @@ pub struct Item {
     bytes: u64,
 }
 
-impl From<Made> for Item {
-    fn from(made: Made) -> Self {
+impl From<CompletedBackup> for BackupView {
+    fn from(backup: CompletedBackup) -> Self {
         Self {
-            name: made.name,
-            path: made.path.display().to_string(),
-            made_at: made.at,
-            lsn: made.lsn,
-            tenants: made.tenants,
-            bytes: made.bytes,
+            name: backup.name,
+            path: backup.path.display().to_string(),
+            made_at: backup.at,
+            lsn: backup.lsn,
+            tenants: backup.tenants,
+            bytes: backup.bytes,
         }
     }
 }
 
-impl From<NotMade> for Problem {
-    fn from(why: NotMade) -> Self {
-        let code = match why {
-            NotMade::NoDirectory => Code::NotFound,
-            NotMade::Elsewhere { .. } | NotMade::Taken(_) => Code::IdempotencyConflict,
-            NotMade::Busy => Code::Overloaded,
-            NotMade::ShuttingDown => Code::ShuttingDown,
-            NotMade::Failed(_) => Code::StorageFull,
+impl From<BackupRequestError> for Problem {
+    fn from(error: BackupRequestError) -> Self {
+        let code = match error {
+            BackupRequestError::NotConfigured => Code::NotFound,
+            BackupRequestError::OtherDirectory { .. } | BackupRequestError::Exists(_) => {
+                Code::IdempotencyConflict
+            }
+            BackupRequestError::Busy => Code::Overloaded,
+            BackupRequestError::ShuttingDown => Code::ShuttingDown,
+            BackupRequestError::Failed(_) => Code::StorageFull,
         };
-        Self::new(code, why.to_string())
+        Self::new(code, error.to_string())
     }
 }

@@ -1,4 +1,4 @@
-//! What a tenant has learned, by category.
+//! What a tenant has learned of each category.
 
 use serde::Serialize;
 
@@ -7,9 +7,8 @@ use crate::decide::{Category, outcomes_needed, posterior};
 use crate::tenant::Tenant;
 use crate::time::Timestamp;
 
-/// One category.
 #[derive(Debug, Serialize)]
-pub struct Item {
+pub struct CategoryState {
     category: Category,
     alpha: f64,
     beta: f64,
@@ -24,13 +23,13 @@ pub struct Item {
     updated_at: Option<Timestamp>,
 }
 
-/// All five, in their order.
-pub fn items(tenant: &Tenant) -> Vec<Item> {
+/// All categories, in their order.
+pub fn list(tenant: &Tenant) -> Vec<CategoryState> {
     let settings = &tenant.rules().settings;
-    let item = |&category| {
+    let state = |&category| {
         let counts = tenant.learning().counts(category);
         let posterior = posterior(category, &counts, settings);
-        Item {
+        CategoryState {
             category,
             alpha: posterior.alpha,
             beta: posterior.beta,
@@ -45,5 +44,5 @@ pub fn items(tenant: &Tenant) -> Vec<Item> {
             updated_at: tenant.learning().updated_at(category),
         }
     };
-    Category::ALL.iter().map(item).collect()
+    Category::ALL.iter().map(state).collect()
 }

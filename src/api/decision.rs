@@ -1,13 +1,11 @@
-//! A decision as it is answered: when it is made, and every time it is asked for again.
+//! The response with a decision: when it is made, and at every replay.
 //!
-//! Both ways lead through [`View`], so a replay cannot differ from the first answer but in what the
-//! time has changed: standing, next and `replayed`.
+//! Both are rendered from a [`View`], so a replay differs from the first response only in what time
+//! has changed: standing, next and `replayed`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
-use serde_json::Value;
-use thiserror::Error;
 
 use super::intent;
 use crate::audit::Opening;
@@ -20,53 +18,42 @@ use crate::decide::settings::Enforcement;
 use crate::decide::{Action, Category};
 use crate::engine::Receipt;
 use crate::id::{DecisionId, IntentId};
-use crate::query::audit::Found;
+use crate::query::audit::StoredEntry;
 use crate::tenant::evaluate::DecidedIntent;
+use crate::tenant::facts::{self, PartError};
 use crate::tenant::standing::{Standing, State};
 use crate::time::Timestamp;
 
-/// How long a caller does well to wait before it looks for a verdict again.
-const WAIT_SECONDS: u64 = 30;
+/// How often to poll for a verdict, seconds.
+const POLL_SECONDS: u64 = 30;
 
-/// The entry of a decision, as answers show it.
+/// The audit entry of a decision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AuditView {
-    /// Its number in the log.
     pub index: u64,
-    /// Its leaf in the tree, base64.
+    /// Base64.
     pub leaf_hash: String,
-    /// The key it is signed with.
+    /// The signing key.
     pub key_id: String,
-    /// The signature, base64.
+    /// Base64.
     pub signature: String,
 }
 
-/// All that an answer is made from, wherever it came from.
+/// Everything that a response is rendered from.
 #[derive(Debug, Clone)]
 pub struct View {
-    /// The caller's id, or the one that was made for it.
     pub id: IntentId,
-    /// What was asked.
     pub intent: Intent,
-    /// What was decided.
     pub decision: Decision,
-    /// What would have got a better answer.
     pub counterfactual: Option<Counterfactual>,
-    /// When.
     pub at: Timestamp,
-    /// The trace it was a part of.
     pub trace_id: Option<String>,
-    /// Its entry; a dry run has none.
+    /// `None` for a dry run.
     pub entry: Option<(DecisionId, AuditView)>,
 }
 
-/// A stored decision cannot be shown: a part of its opening is missing or damaged.
-#[derive(Debug, Clone, Copy, Error)]
-#[error("the opening's part `{0}` cannot be read")]
-pub struct NotShown(pub &'static str);
-
 impl View {
-    /// Of a decision just made.
+    /// A decision that was just made.
     pub fn fresh(
         decided: DecidedIntent,
         receipt: Option<&Receipt>,
@@ -100,33 +87,31 @@ impl View {
         }
     }
 
-    /// Of a decision made before. Its text is in the opening, so an erased one cannot be shown.
-    pub fn stored(found: &Found, opening: &Opening) -> Result<Self, NotShown> {
-        let entry = &found.parsed;
-        let asked = part(opening, "intent")?;
-        let asked = intent::intent(&asked).map_err(|_| NotShown("intent"))?;
+    /// A decision that was made before, from its entry and opening.
+    pub fn stored(entry: &StoredEntry, opening: &Opening) -> Result<Self, PartError> {
+        let parsed = &entry.parsed;
+        let missing = || facts::INTENT.missing();
+        let intent = facts::INTENT.value(opening)?.ok_or_else(missing)?;
+        let intent = intent::intent(&intent).map_err(|_| missing())?;
         let audit = AuditView {
-            index: entry.index,
-            leaf_hash: STANDARD.encode(crate::audit::leaf_hash(&found.entry)),
-            key_id: entry.kid.to_string(),
-            signature: STANDARD.encode(entry.signature),
+            index: parsed.index,
+            leaf_hash: STANDARD.encode(crate::audit::leaf_hash(&entry.bytes)),
+            key_id: parsed.kid.to_string(),
+            signature: STANDARD.encode(parsed.signature),
         };
-        let trace_id = entry.field("trace_id").and_then(Value::as_str);
-        let counterfactual = opening.part("counterfactual");
         Ok(Self {
-            id: asked.id.ok_or(NotShown("intent"))?,
-            intent: asked.intent,
-            decision: part(opening, "decision")?,
-            counterfactual: counterfactual
-                .map(|_| part(opening, "counterfactual"))
-                .transpose()?,
-            at: entry.at,
-            trace_id: trace_id.map(str::to_owned),
-            entry: Some((entry.decision_id, audit)),
+            id: intent.id.ok_or_else(missing)?,
+            intent: intent.intent,
+            decision: facts::DECISION
+                .read(opening)?
+                .ok_or_else(|| facts::DECISION.missing())?,
+            counterfactual: facts::COUNTERFACTUAL.read(opening)?,
+            at: parsed.at,
+            trace_id: facts::TRACE_ID.read(parsed),
+            entry: Some((parsed.decision_id, audit)),
         })
     }
 
-    /// The answer, with the decision standing where it stands now.
     pub fn answer(&self, standing: Standing, replayed: bool) -> Answer<'_> {
         let decision = &self.decision;
         let review_id = self.entry.as_ref().map(|(id, _)| *id);
@@ -171,7 +156,7 @@ impl View {
         }
     }
 
-    /// The answer's first members and ids only (`Prefer: return=minimal`).
+    /// The first members and the ids only (`Prefer: return=minimal`).
     pub fn minimal(&self, standing: Standing, replayed: bool) -> Minimal<'_> {
         let Answer {
             action,
@@ -222,28 +207,18 @@ impl View {
             step,
             detail,
             href: review.map(|(id, _)| format!("/api/v1/reviews/{id}")),
-            retry_after_s: pending.then_some(WAIT_SECONDS),
+            retry_after_s: pending.then_some(POLL_SECONDS),
             expires_at: standing.expires_at.filter(|_| pending),
         }
     }
 }
 
-fn part<T: serde::de::DeserializeOwned>(
-    opening: &Opening,
-    name: &'static str,
-) -> Result<T, NotShown> {
-    let bytes = opening.part(name).ok_or(NotShown(name))?;
-    serde_json::from_slice(bytes).map_err(|_| NotShown(name))
-}
-
 crate::string_enum!(
     /// What the caller does next.
     Step {
-        /// Go ahead.
         Proceed = "proceed",
-        /// Do not.
         Stop = "stop",
-        /// A person decides; look again later.
+        /// A reviewer decides; poll.
         Wait = "wait",
         /// Apply `counterfactual.patch` and ask again.
         Change = "change",
@@ -266,7 +241,6 @@ pub struct Next {
     expires_at: Option<Timestamp>,
 }
 
-/// Where the decision stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StandingView {
     state: State,
@@ -276,7 +250,7 @@ pub struct StandingView {
 }
 
 impl StandingView {
-    /// Of the decision with this id; a pending one is reviewed under it.
+    /// A pending decision is reviewed under its own id.
     pub fn of(standing: Standing, decision: Option<DecisionId>) -> Self {
         let pending = standing.state == State::Pending;
         Self {
@@ -324,7 +298,7 @@ impl ContributionsView {
     }
 }
 
-/// The answer to an evaluation: the members that a caller acts on come first.
+/// The members that a caller acts on come first.
 #[derive(Debug, Serialize)]
 pub struct Answer<'a> {
     action: Action,
@@ -362,7 +336,6 @@ pub struct Answer<'a> {
     replayed: bool,
 }
 
-/// The short answer.
 #[derive(Debug, Serialize)]
 pub struct Minimal<'a> {
     action: Action,

@@ -1,13 +1,13 @@
-//! An intent as callers write it.
+//! An intent as callers send it.
 //!
-//! Reads everything that [`Intent`] serializes to, with or without `deterministic_id`: stored
-//! intents come back the same way.
+//! Everything that [`Intent`] serializes to can be parsed, with or without `deterministic_id`: stored
+//! intents are read the same way.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::panic))]
 
 use serde_json::Value;
 
-use super::json::{self, Fields, Invalid};
+use super::json::{self, Fields, ValidationError};
 use super::problem::Problem;
 use crate::decide::intent::{
     ChangeScope, ChangeSet, Context, Environment, Forecast, HallucinationSignals, Intent,
@@ -16,28 +16,28 @@ use crate::decide::intent::{
 use crate::id::IntentId;
 use crate::number::{Magnitude, Probability, Usd};
 
-/// An intent and what its caller calls it, if anything.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParsedIntent {
-    /// What is asked.
     pub intent: Intent,
     /// `deterministic_id`, or the `Idempotency-Key`.
     pub id: Option<IntentId>,
 }
 
-/// Reads the body of an evaluation and its `Idempotency-Key`, which is another way to say
+/// Parses the body of an evaluation. The header `Idempotency-Key` is the same as the member
 /// `deterministic_id`.
-pub fn evaluate(bytes: &[u8], idempotency_key: Option<&str>) -> Result<ParsedIntent, Problem> {
+pub fn parse(bytes: &[u8], idempotency_key: Option<&str>) -> Result<ParsedIntent, Problem> {
     let mut parsed = intent(&json::read(bytes)?)?;
     let Some(text) = idempotency_key else {
         return Ok(parsed);
     };
     let key = IntentId::parse(text)
-        .map_err(|error| Problem::invalid(format!("the `Idempotency-Key` header {error}")))?;
+        .map_err(|error| Problem::invalid(format!("header `Idempotency-Key` {error}")))?;
     match &parsed.id {
         Some(id) if *id != key => {
-            let message = format!("is not `{key}`, which the `Idempotency-Key` header says");
-            Err(Invalid::because(message).under("deterministic_id").into())
+            let message = format!("differs from the `Idempotency-Key` header, `{key}`");
+            Err(ValidationError::new(message)
+                .under("deterministic_id")
+                .into())
         }
         _ => {
             parsed.id = Some(key);
@@ -46,30 +46,33 @@ pub fn evaluate(bytes: &[u8], idempotency_key: Option<&str>) -> Result<ParsedInt
     }
 }
 
-/// Reads one intent. A kind that is not named is the one whose own fields are there.
+/// Parses one intent. Without `intent_type`, the type follows from the fields that only it has.
 pub fn intent(value: &Value) -> Result<ParsedIntent, Problem> {
     let mut fields = Fields::of(value)?;
-    let kind = match fields.take("intent_type") {
-        Some(word) => intent_type(word).map_err(|fault| fault.under("intent_type"))?,
-        None => intent_type_that_fits(&fields)?,
+    let intent_type = match fields.take("intent_type") {
+        Some(value) => intent_type(value).map_err(|error| error.under("intent_type"))?,
+        None => infer_intent_type(&fields)?,
     };
-    Ok(intent_of_type(kind, fields)?)
+    Ok(intent_of_type(intent_type, fields)?)
 }
 
-fn intent_of_type(kind: IntentType, mut fields: Fields<'_>) -> Result<ParsedIntent, Invalid> {
+fn intent_of_type(
+    intent_type: IntentType,
+    mut fields: Fields<'_>,
+) -> Result<ParsedIntent, ValidationError> {
     let environment = fields.required("environment", environment);
-    let requester = fields.required("requester", json::text);
+    let requester = fields.required("requester", json::string);
     let operation = json::string_enum(Operation::ALL, Operation::as_str);
     let operation = fields.optional("operation", operation);
-    let changed_fields = fields.optional("changed_fields", json::list(json::text));
+    let changed_fields = fields.optional("changed_fields", json::list(json::string));
     let change_set = fields.optional("change_set", change_set);
-    let id = fields.optional("deterministic_id", json::parsed(IntentId::parse));
+    let id = fields.optional("deterministic_id", json::from_str(IntentId::parse));
     let estimated_cost = fields.optional("estimated_cost", json::number(Usd::new));
-    let policy_violations = fields.optional("policy_violations", json::list(json::text));
+    let policy_violations = fields.optional("policy_violations", json::list(json::string));
     let provenance = fields.optional("provenance", json::object);
     let configuration = fields.optional("configuration", json::object);
     let context = fields.optional("context", context);
-    let ask = match kind {
+    let ask = match intent_type {
         IntentType::ProvisionResource => provision_resource(&mut fields),
         IntentType::GrantAccess => grant_access(&mut fields),
         IntentType::DeployConfig => deploy_config(&mut fields),
@@ -95,8 +98,8 @@ fn intent_of_type(kind: IntentType, mut fields: Fields<'_>) -> Result<ParsedInte
 fn provision_resource(fields: &mut Fields<'_>) -> Option<IntentKind> {
     let resource_type = json::string_enum(ResourceType::ALL, ResourceType::as_str);
     let resource_type = fields.required("resource_type", resource_type);
-    let region = fields.required("region", json::text);
-    let size = fields.required("size", json::text);
+    let region = fields.required("region", json::string);
+    let size = fields.required("size", json::string);
     Some(IntentKind::ProvisionResource {
         resource_type: resource_type?,
         region: region?,
@@ -105,11 +108,11 @@ fn provision_resource(fields: &mut Fields<'_>) -> Option<IntentKind> {
 }
 
 fn grant_access(fields: &mut Fields<'_>) -> Option<IntentKind> {
-    let principal = fields.required("principal", json::text);
+    let principal = fields.required("principal", json::string);
     let permission_level = json::string_enum(PermissionLevel::ALL, PermissionLevel::as_str);
     let permission_level = fields.required("permission_level", permission_level);
-    let resource_scope = fields.required("resource_scope", json::parsed(ResourceScope::new));
-    let justification = fields.optional("justification", json::text);
+    let resource_scope = fields.required("resource_scope", json::from_str(ResourceScope::new));
+    let justification = fields.optional("justification", json::string);
     Some(IntentKind::GrantAccess {
         principal: principal?,
         permission_level: permission_level?,
@@ -119,7 +122,7 @@ fn grant_access(fields: &mut Fields<'_>) -> Option<IntentKind> {
 }
 
 fn deploy_config(fields: &mut Fields<'_>) -> Option<IntentKind> {
-    let service_name = fields.required("service_name", json::text);
+    let service_name = fields.required("service_name", json::string);
     let change_scope = json::string_enum(ChangeScope::ALL, ChangeScope::as_str);
     let change_scope = fields.required("change_scope", change_scope);
     let deployment_target = fields.required("deployment_target", environment);
@@ -132,9 +135,9 @@ fn deploy_config(fields: &mut Fields<'_>) -> Option<IntentKind> {
     })
 }
 
-/// The fields that only this kind has.
-const fn own_fields(kind: IntentType) -> &'static [&'static str] {
-    match kind {
+/// The fields that only this type has.
+const fn own_fields(intent_type: IntentType) -> &'static [&'static str] {
+    match intent_type {
         IntentType::ProvisionResource => &["resource_type", "region", "size"],
         IntentType::GrantAccess => &[
             "principal",
@@ -151,37 +154,37 @@ const fn own_fields(kind: IntentType) -> &'static [&'static str] {
     }
 }
 
-fn intent_type_that_fits(fields: &Fields<'_>) -> Result<IntentType, Invalid> {
-    let has_some = |kind: IntentType| own_fields(kind).iter().any(|name| fields.has(name));
-    let kinds: Vec<_> = IntentType::ALL
+fn infer_intent_type(fields: &Fields<'_>) -> Result<IntentType, ValidationError> {
+    let has_some =
+        |intent_type: IntentType| own_fields(intent_type).iter().any(|name| fields.has(name));
+    let types: Vec<_> = IntentType::ALL
         .iter()
         .copied()
-        .filter(|&kind| has_some(kind))
+        .filter(|&intent_type| has_some(intent_type))
         .collect();
-    let message = match kinds.as_slice() {
-        [kind] => return Ok(*kind),
-        [] => "is required: no field tells the kind of intent",
-        _ => "is required: there are fields of more than one kind of intent",
+    let message = match types.as_slice() {
+        [intent_type] => return Ok(*intent_type),
+        [] => "is required: no field identifies the type",
+        _ => "is required: the fields belong to more than one type",
     };
-    Err(Invalid::because(message).under("intent_type"))
+    Err(ValidationError::new(message).under("intent_type"))
 }
 
-fn intent_type(value: &Value) -> Result<IntentType, Invalid> {
+fn intent_type(value: &Value) -> Result<IntentType, ValidationError> {
     json::string_enum(IntentType::ALL, IntentType::as_str)(value)
 }
 
-fn environment(value: &Value) -> Result<Environment, Invalid> {
+fn environment(value: &Value) -> Result<Environment, ValidationError> {
     json::string_enum(Environment::ALL, Environment::as_str)(value)
 }
 
-/// Reads a change set, of an intent or of a whole batch.
-pub fn change_set(value: &Value) -> Result<ChangeSet, Invalid> {
+pub fn change_set(value: &Value) -> Result<ChangeSet, ValidationError> {
     let mut fields = Fields::of(value)?;
-    let id = fields.required("id", json::text);
-    let url = fields.optional("url", json::text);
-    let revision = fields.optional("revision", json::text);
-    let intents = fields.optional("intents", json::whole(0..=u32::MAX));
-    let deletes = fields.optional("deletes", json::whole(0..=u32::MAX));
+    let id = fields.required("id", json::string);
+    let url = fields.optional("url", json::string);
+    let revision = fields.optional("revision", json::string);
+    let intents = fields.optional("intents", json::integer(0..=u32::MAX));
+    let deletes = fields.optional("deletes", json::integer(0..=u32::MAX));
     fields.finish(|| {
         Some(ChangeSet {
             id: id?,
@@ -193,7 +196,7 @@ pub fn change_set(value: &Value) -> Result<ChangeSet, Invalid> {
     })
 }
 
-fn context(value: &Value) -> Result<Context, Invalid> {
+fn context(value: &Value) -> Result<Context, ValidationError> {
     let share = json::number(Probability::new);
     let magnitude = json::number(Magnitude::new);
     let mut fields = Fields::of(value)?;
@@ -208,13 +211,13 @@ fn context(value: &Value) -> Result<Context, Invalid> {
             .optional("forecasts", json::list(forecast))
             .unwrap_or_default(),
         hallucination: fields.optional("hallucination", hallucination),
-        role: fields.optional("role", json::text),
-        hour: fields.optional("hour", json::whole(0..=23)),
+        role: fields.optional("role", json::string),
+        hour: fields.optional("hour", json::integer(0..=23)),
     };
     fields.finish(|| Some(context))
 }
 
-fn forecast(value: &Value) -> Result<Forecast, Invalid> {
+fn forecast(value: &Value) -> Result<Forecast, ValidationError> {
     let mut fields = Fields::of(value)?;
     let risk_level = fields.required(
         "risk_level",
@@ -229,7 +232,7 @@ fn forecast(value: &Value) -> Result<Forecast, Invalid> {
     })
 }
 
-fn hallucination(value: &Value) -> Result<HallucinationSignals, Invalid> {
+fn hallucination(value: &Value) -> Result<HallucinationSignals, ValidationError> {
     let lift = |value: f64| {
         if (-1.0..=1.0).contains(&value) {
             Ok(value)
@@ -311,8 +314,8 @@ mod tests {
                 "policy_violations": ["region not allowed"], "provenance": {"source": "ci"},
             }),
         ];
-        let kinds = bodies.map(|body| intent(&body).unwrap().intent.intent_type());
-        assert_eq!(kinds.as_slice(), IntentType::ALL);
+        let types = bodies.map(|body| intent(&body).unwrap().intent.intent_type());
+        assert_eq!(types.as_slice(), IntentType::ALL);
     }
 
     #[test]
@@ -327,7 +330,7 @@ mod tests {
         let named = with(grant(), json!({"deterministic_id": "a"}))
             .to_string()
             .into_bytes();
-        let id = |bytes: &[u8], key| evaluate(bytes, key).map(|parsed| parsed.id);
+        let id = |bytes: &[u8], key| parse(bytes, key).map(|parsed| parsed.id);
         let a = IntentId::parse("a").ok();
         assert_eq!(id(&bare, None), Ok(None));
         for (bytes, key) in [(&bare, Some("a")), (&named, None), (&named, Some("a"))] {
@@ -340,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_an_intent_is_told() {
+    fn every_error_of_an_intent_is_reported() {
         let bodies = [
             json!([]),
             json!({}),
@@ -348,7 +351,7 @@ mod tests {
             with(provision(), json!({"intent_type": "provision"})),
             with(provision(), json!({"intent_type": "grant_acess"})),
             with(provision(), json!({"principal": "alice"})),
-            // Only the errors of the kind that is named, or that fits.
+            // Only the errors of the type that is given or inferred.
             json!({"intent_type": "provision_resource"}),
             json!({"intent_type": "grant_access"}),
             json!({"intent_type": "deploy_config"}),
@@ -382,7 +385,7 @@ mod tests {
             with(grant(), json!({"policy_violations": [{}]})),
             with(grant(), json!({"provenance": [], "configuration": 1})),
             with(grant(), json!({"x".repeat(70): 1})),
-            // The world around.
+            // The context.
             with(grant(), json!({"context": 1})),
             with(
                 grant(),
@@ -400,7 +403,7 @@ mod tests {
                 grant(),
                 json!({"context": {"hallucination": {"evidence_lift": -1.1, "contradiction": 2}}}),
             ),
-            // Fields of one kind.
+            // Fields of one type.
             with(
                 provision(),
                 json!({"resource_type": "databse", "region": "", "size": 2}),
@@ -419,17 +422,17 @@ mod tests {
                 json!({"deployment_target": "live", "risk_level_hint": 1.01}),
             ),
         ];
-        let told = bodies.map(|body| {
+        let problems = bodies.map(|body| {
             let problem = intent(&body).unwrap_err();
             let document = serde_json::to_value(problem.document("r-1")).unwrap();
             json!({"body": body, "detail": document["detail"], "errors": document["errors"]})
         });
-        let text = serde_json::to_string_pretty(&told.as_slice()).unwrap() + "\n";
+        let text = serde_json::to_string_pretty(&problems.as_slice()).unwrap() + "\n";
         golden::check("api_intent_problems.json", &text);
     }
 
     #[test]
-    fn the_fields_of_each_kind_are_the_ones_it_reads() {
+    fn the_fields_of_each_type_are_the_ones_it_reads() {
         for &kind in IntentType::ALL {
             let members = own_fields(kind)
                 .iter()
@@ -443,13 +446,13 @@ mod tests {
         }
     }
 
-    fn a_text<const MIN: usize, const MAX: usize>() -> impl Strategy<Value = BoundedString<MIN, MAX>>
-    {
+    fn bounded_string<const MIN: usize, const MAX: usize>()
+    -> impl Strategy<Value = BoundedString<MIN, MAX>> {
         vec(any::<char>(), MIN..=MAX.min(MIN + 12))
             .prop_map(|text| BoundedString::new(text.into_iter().collect::<String>()).unwrap())
     }
 
-    fn few<T: std::fmt::Debug, const MAX: usize>(
+    fn bounded_vec<T: std::fmt::Debug, const MAX: usize>(
         item: impl Strategy<Value = T>,
     ) -> impl Strategy<Value = BoundedVec<T, MAX>> {
         vec(item, 0..4).prop_map(|items| BoundedVec::new(items).unwrap())
@@ -489,20 +492,25 @@ mod tests {
         vec((any::<String>(), value), 0..3).prop_map(|members| members.into_iter().collect())
     }
 
-    fn an_ask() -> impl Strategy<Value = IntentKind> {
+    fn ask() -> impl Strategy<Value = IntentKind> {
         prop_oneof![
-            (one_of(ResourceType::ALL), a_text(), a_text()).prop_map(
-                |(resource_type, region, size)| IntentKind::ProvisionResource {
-                    resource_type,
-                    region,
-                    size
-                }
-            ),
             (
-                a_text(),
+                one_of(ResourceType::ALL),
+                bounded_string(),
+                bounded_string()
+            )
+                .prop_map(|(resource_type, region, size)| {
+                    IntentKind::ProvisionResource {
+                        resource_type,
+                        region,
+                        size,
+                    }
+                }),
+            (
+                bounded_string(),
                 one_of(PermissionLevel::ALL),
                 "/\\PC{0,12}",
-                of(a_text())
+                of(bounded_string())
             )
                 .prop_map(|(principal, permission_level, scope, justification)| {
                     IntentKind::GrantAccess {
@@ -513,7 +521,7 @@ mod tests {
                     }
                 }),
             (
-                a_text(),
+                bounded_string(),
                 one_of(ChangeScope::ALL),
                 one_of(Environment::ALL),
                 of(share())
@@ -553,9 +561,9 @@ mod tests {
         );
         let told = (
             of(share()),
-            few(forecast),
+            bounded_vec(forecast),
             of(hallucination),
-            of(a_text()),
+            of(bounded_string()),
             of(0_u8..24),
         );
         (measured, told).prop_map(|(measured, told)| {
@@ -578,9 +586,9 @@ mod tests {
 
     fn a_change_set() -> impl Strategy<Value = ChangeSet> {
         (
-            a_text(),
-            of(a_text()),
-            of(a_text()),
+            bounded_string(),
+            of(bounded_string()),
+            of(bounded_string()),
             any::<Option<u32>>(),
             any::<Option<u32>>(),
         )
@@ -595,16 +603,16 @@ mod tests {
 
     fn an_intent() -> impl Strategy<Value = Intent> {
         let who = (
-            an_ask(),
+            ask(),
             one_of(Environment::ALL),
-            a_text(),
+            bounded_string(),
             of(one_of(Operation::ALL)),
         );
         let what = (
-            few(a_text()),
+            bounded_vec(bounded_string()),
             of(a_change_set()),
             of(0.0..1e9),
-            few(a_text()),
+            bounded_vec(bounded_string()),
         );
         (who, what, json_object(), json_object(), a_context()).prop_map(
             |(who, what, provenance, configuration, context)| {
@@ -640,9 +648,9 @@ mod tests {
                 members["deterministic_id"] = Value::from(id.as_str());
             }
             let bytes = serde_json_canonicalizer::to_vec(&members).unwrap();
-            prop_assert_eq!(evaluate(&bytes, None), Ok(ParsedIntent { intent: intent.clone(), id }));
+            prop_assert_eq!(parse(&bytes, None), Ok(ParsedIntent { intent: intent.clone(), id }));
             let bare = Intent { change_set: None, ..intent };
-            let parsed = evaluate(&bare.canonical(), None).unwrap();
+            let parsed = parse(&bare.canonical(), None).unwrap();
             prop_assert_eq!(parsed, ParsedIntent { intent: bare, id: None });
         }
     }

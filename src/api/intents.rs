@@ -1,23 +1,23 @@
-//! Intents as they are read: one with all there is to it, or many with what tells them apart.
+//! Intents as they are read: one with its decision and outcome, or a list.
 
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::decision::{Answer, StandingView};
+use super::decision::{Answer, StandingView, View};
 use super::parameters::Parameters;
 use super::problem::Problem;
 use crate::audit::Opening;
 use crate::decide::intent::{Environment, IntentType, Operation};
 use crate::decide::{Action, Category};
 use crate::id::{DecisionId, IntentId};
-use crate::query::intents::{Filter, Known, OutcomeFilter};
+use crate::query::intents::{Filter, IntentState, OutcomeFilter};
+use crate::tenant::facts::{self, PartError};
 use crate::tenant::outcome::NotLearned;
 use crate::time::Timestamp;
 
-/// One intent, whole.
 #[derive(Debug, Serialize)]
-pub struct Detail<'a> {
+pub struct IntentDetail<'a> {
     deterministic_id: &'a IntentId,
     decision_id: DecisionId,
     intent_type: IntentType,
@@ -32,7 +32,6 @@ pub struct Detail<'a> {
     outcome: Option<OutcomeView>,
 }
 
-/// How it turned out.
 #[derive(Debug, Serialize)]
 pub struct OutcomeView {
     outcome_id: u64,
@@ -45,18 +44,15 @@ pub struct OutcomeView {
 }
 
 impl OutcomeView {
-    /// Of what was found; the texts are in the outcome's own opening, if that is still there.
-    pub fn of(known: &Known, opening: Option<&Opening>) -> Option<Self> {
-        let (sequence, row) = known.outcome?;
-        let text = |name| {
-            let bytes = opening?.part(name)?;
-            Some(String::from_utf8_lossy(bytes).into_owned())
-        };
+    /// The intent's outcome; its texts are in `opening`, the outcome's own.
+    pub fn new(intent: &IntentState, opening: Option<&Opening>) -> Option<Self> {
+        let (sequence, row) = intent.outcome?;
+        let text = |part: facts::Part<String>| part.read(opening?).map(str::to_owned);
         Some(Self {
             outcome_id: sequence.get(),
             success: row.success,
-            recorded_by: text("recorded_by"),
-            notes: text("notes"),
+            recorded_by: text(facts::RECORDED_BY),
+            notes: text(facts::NOTES),
             recorded_at: row.recorded_at,
             learned: row.not_learned.is_none(),
             not_learned_because: row.not_learned,
@@ -64,41 +60,37 @@ impl OutcomeView {
     }
 }
 
-impl<'a> Detail<'a> {
-    /// The intent that `view` shows.
+impl<'a> IntentDetail<'a> {
     pub fn new(
-        view: &'a super::decision::View,
-        known: &Known,
+        view: &'a View,
+        intent: &IntentState,
         opening: &Opening,
         outcome: Option<OutcomeView>,
-    ) -> Result<Self, super::decision::NotShown> {
-        let missing = super::decision::NotShown("request");
-        let request = opening
-            .part("request")
-            .and_then(|bytes| std::str::from_utf8(bytes).ok());
-        let payload = request.and_then(|text| RawValue::from_string(text.trim().to_owned()).ok());
-        let standing = StandingView::of(known.standing, Some(known.decision_id));
+    ) -> Result<Self, PartError> {
+        let missing = || facts::REQUEST.missing();
+        let request = facts::REQUEST.text(opening)?.ok_or_else(missing)?;
+        let payload = RawValue::from_string(request.trim().to_owned()).map_err(|_| missing())?;
         Ok(Self {
             deterministic_id: &view.id,
-            decision_id: known.decision_id,
-            intent_type: known.row.intent_type,
-            environment: known.row.environment,
+            decision_id: intent.decision_id,
+            intent_type: intent.row.intent_type,
+            environment: intent.row.environment,
             created_at: view.at,
             evaluated_at: view.at,
             risk_score: view.decision.risk_score,
-            payload: payload.ok_or(missing)?,
+            payload,
             oss_payload: serde_json::from_slice(&view.intent.canonical())
                 .expect("canonical JSON is JSON"),
-            decision: view.answer(known.standing, true),
-            standing,
+            decision: view.answer(intent.standing, true),
+            standing: StandingView::of(intent.standing, Some(intent.decision_id)),
             outcome,
         })
     }
 }
 
-/// One of many.
+/// An intent in a list.
 #[derive(Debug, Serialize)]
-pub struct Item {
+pub struct IntentSummary {
     deterministic_id: Option<IntentId>,
     decision_id: DecisionId,
     intent_type: IntentType,
@@ -112,35 +104,40 @@ pub struct Item {
     created_at: Timestamp,
 }
 
-impl Item {
-    /// Of what was found; its id is in the opening, if that is still there.
-    pub fn new(known: &Known, opening: Option<&Opening>) -> Self {
-        let id = opening.and_then(|opening| opening.part("deterministic_id"));
-        let id = id.and_then(|bytes| std::str::from_utf8(bytes).ok());
+impl IntentSummary {
+    /// Its id is in the opening; it is null if that was erased.
+    pub fn new(intent: &IntentState, opening: Option<&Opening>) -> Self {
+        let id = opening.and_then(|opening| facts::DETERMINISTIC_ID.read(opening));
         Self {
             deterministic_id: id.and_then(|text| IntentId::parse(text).ok()),
-            decision_id: known.decision_id,
-            intent_type: known.row.intent_type,
-            environment: known.row.environment,
-            operation: known.row.operation,
-            category: known.row.category,
-            action: known.row.action,
-            risk_score: known.row.risk,
-            standing: StandingView::of(known.standing, Some(known.decision_id)),
-            outcome: known.row.outcome.map(|outcome| outcome.success),
-            created_at: known.row.created_at,
+            decision_id: intent.decision_id,
+            intent_type: intent.row.intent_type,
+            environment: intent.row.environment,
+            operation: intent.row.operation,
+            category: intent.row.category,
+            action: intent.row.action,
+            risk_score: intent.row.risk,
+            standing: StandingView::of(intent.standing, Some(intent.decision_id)),
+            outcome: intent.row.outcome.map(|outcome| outcome.success),
+            created_at: intent.row.created_at,
         }
     }
 }
 
-/// Reads the query parameters of the list.
-pub fn filter(parameters: &Parameters) -> Result<Filter, Problem> {
-    Ok(Filter {
-        environment: parameters.enum_value("environment", Environment::parse)?,
-        action: parameters.enum_value("action", Action::parse)?,
-        outcome: parameters.enum_value("outcome", OutcomeFilter::parse)?,
-        change_set: parameters.get("change_set").map(str::to_owned),
-        from: parameters.moment("from")?,
-        to: parameters.moment("to")?,
-    })
+impl Filter {
+    pub fn read(parameters: &mut Parameters) -> Result<Self, Problem> {
+        let outcomes = OutcomeFilter::ALL;
+        Ok(Self {
+            environment: parameters.string_enum(
+                "environment",
+                Environment::ALL,
+                Environment::as_str,
+            )?,
+            action: parameters.string_enum("action", Action::ALL, Action::as_str)?,
+            outcome: parameters.string_enum("outcome", outcomes, OutcomeFilter::as_str)?,
+            change_set: parameters.string("change_set").map(str::to_owned),
+            from: parameters.timestamp("from")?,
+            to: parameters.timestamp("to")?,
+        })
+    }
 }

@@ -1,22 +1,21 @@
-//! JSON in: a strict reader, and readers of fields that find every fault of a body at once.
+//! JSON in: a strict parser, and readers of fields that report every error of a body at once.
 //!
-//! What [`read`] lets through is JSON in which nothing is ambiguous: no key twice, no number that
-//! a double cannot hold, no more nesting than anybody needs. On top of it a shape is read with
-//! [`Fields`] and small reading functions, from a [`Value`] to a type that cannot be wrong:
+//! [`read`] accepts only JSON that is unambiguous: no duplicate key, no number that a double cannot
+//! hold, limited depth. Types are read from it with [`Fields`] and small functions:
 //!
 //! ```
-//! use arf::api::json::{self, Fields, Invalid};
-//! use arf::decide::intent::Text;
+//! use arf::api::json::{self, Fields, ValidationError};
+//! use arf::bounded::BoundedString;
 //!
 //! struct Outcome {
 //!     success: bool,
-//!     notes: Option<Text<0, 4096>>,
+//!     notes: Option<BoundedString<0, 4096>>,
 //! }
 //!
-//! fn outcome(value: &serde_json::Value) -> Result<Outcome, Invalid> {
+//! fn outcome(value: &serde_json::Value) -> Result<Outcome, ValidationError> {
 //!     let mut fields = Fields::of(value)?;
 //!     let success = fields.required("success", json::boolean);
-//!     let notes = fields.optional("notes", json::text);
+//!     let notes = fields.optional("notes", json::string);
 //!     fields.finish(|| Some(Outcome { success: success?, notes }))
 //! }
 //!
@@ -27,6 +26,7 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::panic))]
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
 
@@ -36,148 +36,148 @@ use serde_json::{Map, Value};
 use super::problem::{Code, FieldError, Problem};
 use crate::bounded::{BoundedString, BoundedVec};
 
-/// How many objects and lists may stand inside each other.
+/// Nesting of objects and arrays.
 pub const DEPTH_MAX: usize = 32;
-/// The largest magnitude of a number: every whole number up to it is a double (RFC 8785).
+/// The largest magnitude of a number: every integer up to it is a double (RFC 8785).
 pub const NUMBER_MAX: u64 = (1 << 53) - 1;
-/// How many faults of one body are told.
-const FAULTS_MAX: usize = 64;
-/// How much of a caller's own word is repeated to it.
-const ECHO_CHARS_MAX: usize = 64;
+/// Errors that are reported of one body.
+const ERRORS_MAX: usize = 64;
+/// Characters of a caller's own name that a message repeats.
+const QUOTE_CHARS_MAX: usize = 64;
 
-/// What is wrong with a body: at least one fault, each with its place.
+/// What is wrong with a body: at least one error, each with its JSON Pointer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Invalid(Vec<FieldError>);
+pub struct ValidationError(Vec<FieldError>);
 
-impl Invalid {
-    /// The value itself is wrong: it `message`, as in "must be a text".
-    pub fn because(message: impl Into<String>) -> Self {
+impl ValidationError {
+    /// An error of the value itself; `message` follows its pointer, as in "must be a string".
+    pub fn new(message: impl Into<String>) -> Self {
         Self(vec![FieldError {
             pointer: String::new(),
             message: message.into(),
         }])
     }
 
-    /// The same faults, seen from the value that holds this one as `token` (a name or a number).
+    /// Prefixes every pointer with `token`, the name or index of the value in its parent.
     pub fn under(mut self, token: impl Display) -> Self {
         let token = token.to_string().replace('~', "~0").replace('/', "~1");
-        for fault in &mut self.0 {
-            fault.pointer = format!("/{token}{}", fault.pointer);
+        for error in &mut self.0 {
+            error.pointer = format!("/{token}{}", error.pointer);
         }
         self
     }
 
-    /// The faults.
     pub fn into_errors(self) -> Vec<FieldError> {
         self.0
     }
 
-    fn join(&mut self, other: Self) {
-        let room = FAULTS_MAX.saturating_sub(self.0.len());
+    fn extend(&mut self, other: Self) {
+        let room = ERRORS_MAX.saturating_sub(self.0.len());
         self.0.extend(other.0.into_iter().take(room));
     }
 
     fn is_full(&self) -> bool {
-        self.0.len() >= FAULTS_MAX
+        self.0.len() >= ERRORS_MAX
     }
 }
 
-/// Reads a body into a shape.
+/// Parses a body and reads it with `read_value`.
 pub fn parse<T>(
     bytes: &[u8],
-    shape: impl FnOnce(&Value) -> Result<T, Invalid>,
+    read_value: impl FnOnce(&Value) -> Result<T, ValidationError>,
 ) -> Result<T, Problem> {
-    Ok(shape(&read(bytes)?)?)
+    Ok(read_value(&read(bytes)?)?)
 }
 
-/// Reads strict JSON. Numbers that are whole come out as integers however they were written, so
-/// that equal JSON (RFC 8785) is an equal [`Value`].
+/// Parses strict JSON. `1.0` and `1e0` become the integer 1, so that equal JSON (RFC 8785) is an equal
+/// [`Value`].
 pub fn read(bytes: &[u8]) -> Result<Value, Problem> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(Problem::new(Code::MalformedJson, "the body is empty"));
     }
-    let mut faults = Invalid(Vec::new());
+    let mut errors = ValidationError(Vec::new());
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let node = Node {
-        place: &Place::Whole,
+    let node = StrictValue {
+        path: &Path::Root,
         depth: 0,
-        faults: &mut faults,
+        errors: &mut errors,
     };
     let value = node
         .deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value))
         .map_err(not_json)?;
-    if faults.0.is_empty() {
+    if errors.0.is_empty() {
         Ok(value)
     } else {
-        Err(faults.into())
+        Err(errors.into())
     }
 }
 
 fn not_json(error: serde_json::Error) -> Problem {
     let message = error.to_string();
-    // `1e999` is JSON, and serde_json has no other sign of it than these words.
+    // `1e999` is JSON; serde_json distinguishes it by this message only.
     if message.starts_with("number out of range") {
-        Invalid::because(message).into()
+        ValidationError::new(message).into()
     } else {
         Problem::new(Code::MalformedJson, message)
     }
 }
 
-/// Where a value stands, told from the inside out; costs nothing until somebody asks.
-enum Place<'a> {
-    Whole,
-    Member(&'a Place<'a>, &'a str),
-    Item(&'a Place<'a>, usize),
+/// The path of a value, from the inside out: free until an error needs it.
+enum Path<'a> {
+    Root,
+    Member(&'a Path<'a>, &'a str),
+    Item(&'a Path<'a>, usize),
 }
 
-impl Place<'_> {
-    fn locate(&self, fault: Invalid) -> Invalid {
+impl Path<'_> {
+    fn locate(&self, error: ValidationError) -> ValidationError {
         match self {
-            Self::Whole => fault,
-            Self::Member(parent, name) => parent.locate(fault.under(name)),
-            Self::Item(parent, number) => parent.locate(fault.under(number)),
+            Self::Root => error,
+            Self::Member(parent, name) => parent.locate(error.under(name)),
+            Self::Item(parent, number) => parent.locate(error.under(number)),
         }
     }
 }
 
-/// Reads one value. Faults that leave the text JSON are noted, and reading goes on: a body that is
-/// not JSON at all is told so first.
-struct Node<'a> {
-    place: &'a Place<'a>,
-    /// How many objects and lists this value stands in.
+/// Visits one value. Errors in valid JSON are collected and parsing goes on, because malformed JSON is
+/// reported first.
+struct StrictValue<'a> {
+    path: &'a Path<'a>,
+    /// Objects and arrays around this value.
     depth: usize,
-    faults: &'a mut Invalid,
+    errors: &'a mut ValidationError,
 }
 
-impl Node<'_> {
-    fn fault(&mut self, place: &Place<'_>, message: impl Into<String>) {
-        if !self.faults.is_full() {
-            self.faults.join(place.locate(Invalid::because(message)));
+impl StrictValue<'_> {
+    fn error(&mut self, path: &Path<'_>, message: impl Into<String>) {
+        if !self.errors.is_full() {
+            self.errors
+                .extend(path.locate(ValidationError::new(message)));
         }
     }
 
     fn number_too_large(mut self) -> Value {
-        let place = self.place;
-        self.fault(place, format!("must not be beyond {NUMBER_MAX}"));
+        let path = self.path;
+        self.error(path, format!("must be from -{NUMBER_MAX} to {NUMBER_MAX}"));
         Value::Null
     }
 
-    /// True, and noted, if an object or list here is one too many.
-    fn too_deep(&mut self) -> bool {
+    /// Reports an error if an object or array here exceeds the depth.
+    fn is_too_deep(&mut self) -> bool {
         let deep = self.depth >= DEPTH_MAX;
         if deep {
-            let place = self.place;
-            self.fault(
-                place,
-                format!("must not be nested more than {DEPTH_MAX} deep"),
+            let path = self.path;
+            self.error(
+                path,
+                format!("must not be nested deeper than {DEPTH_MAX} levels"),
             );
         }
         deep
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Node<'_> {
+impl<'de> DeserializeSeed<'de> for StrictValue<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -185,7 +185,7 @@ impl<'de> DeserializeSeed<'de> for Node<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Node<'_> {
+impl<'de> Visitor<'de> for StrictValue<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -236,17 +236,17 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Value, A::Error> {
-        if self.too_deep() {
+        if self.is_too_deep() {
             while items.next_element::<IgnoredAny>()?.is_some() {}
             return Ok(Value::Null);
         }
         let mut list = Vec::new();
         loop {
-            let place = Place::Item(self.place, list.len());
-            let node = Node {
-                place: &place,
+            let path = Path::Item(self.path, list.len());
+            let node = StrictValue {
+                path: &path,
                 depth: self.depth + 1,
-                faults: self.faults,
+                errors: self.errors,
             };
             match items.next_element_seed(node)? {
                 Some(item) => list.push(item),
@@ -256,21 +256,21 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<Value, A::Error> {
-        if self.too_deep() {
+        if self.is_too_deep() {
             while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
             return Ok(Value::Null);
         }
         let mut object = Map::new();
         while let Some(name) = members.next_key::<String>()? {
-            let place = Place::Member(self.place, &name);
-            let node = Node {
-                place: &place,
+            let path = Path::Member(self.path, &name);
+            let node = StrictValue {
+                path: &path,
                 depth: self.depth + 1,
-                faults: self.faults,
+                errors: self.errors,
             };
             let value = members.next_value_seed(node)?;
             if object.contains_key(&name) {
-                self.fault(&place, "must not be given twice");
+                self.error(&path, "duplicate key");
             } else {
                 object.insert(name, value);
             }
@@ -279,34 +279,32 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 }
 
-/// The members of an object, taken by name. Faults are collected, so that a caller is told all of
-/// them; a member that is null counts as absent.
+/// The members of an object, read by name. Errors are collected, so that all are reported; a member
+/// that is null counts as absent.
 pub struct Fields<'v> {
     object: &'v Map<String, Value>,
     known: Vec<&'static str>,
-    faults: Invalid,
+    errors: ValidationError,
 }
 
 impl<'v> Fields<'v> {
-    /// The members of `value`, which must be an object.
-    pub fn of(value: &'v Value) -> Result<Self, Invalid> {
+    pub fn of(value: &'v Value) -> Result<Self, ValidationError> {
         let object = value
             .as_object()
-            .ok_or_else(|| Invalid::because("must be an object"))?;
+            .ok_or_else(|| ValidationError::new("must be an object"))?;
         Ok(Self {
             object,
             known: Vec::new(),
-            faults: Invalid(Vec::new()),
+            errors: ValidationError(Vec::new()),
         })
     }
 
-    /// The member with this name, unread.
+    /// Takes a member without reading it.
     pub fn take(&mut self, name: &'static str) -> Option<&'v Value> {
         self.known.push(name);
         present(self.object, name)
     }
 
-    /// True if there is a member with this name. It stays to be taken.
     pub fn has(&self, name: &str) -> bool {
         present(self.object, name).is_some()
     }
@@ -315,40 +313,41 @@ impl<'v> Fields<'v> {
     pub fn optional<T>(
         &mut self,
         name: &'static str,
-        read: impl FnOnce(&'v Value) -> Result<T, Invalid>,
+        read: impl FnOnce(&'v Value) -> Result<T, ValidationError>,
     ) -> Option<T> {
         let value = self.take(name)?;
         read(value)
-            .map_err(|fault| self.faults.join(fault.under(name)))
+            .map_err(|error| self.errors.extend(error.under(name)))
             .ok()
     }
 
-    /// Reads a member that must be there. None stands for a fault that [`Self::finish`] tells.
+    /// Reads a required member. `None` stands for an error that [`Self::finish`] returns.
     pub fn required<T>(
         &mut self,
         name: &'static str,
-        read: impl FnOnce(&'v Value) -> Result<T, Invalid>,
+        read: impl FnOnce(&'v Value) -> Result<T, ValidationError>,
     ) -> Option<T> {
         if !self.has(name) {
-            self.faults
-                .join(Invalid::because("is required").under(name));
+            self.errors
+                .extend(ValidationError::new("is required").under(name));
         }
         self.optional(name, read)
     }
 
-    /// Refuses members that nobody took, and builds the whole if there is no fault at all. `build`
-    /// gives None only where something required is missing.
-    pub fn finish<T>(mut self, build: impl FnOnce() -> Option<T>) -> Result<T, Invalid> {
+    /// Rejects members that were not read, and builds the value if there is no error. `build` returns
+    /// `None` only where a required member is missing.
+    pub fn finish<T>(mut self, build: impl FnOnce() -> Option<T>) -> Result<T, ValidationError> {
         for (name, value) in self.object {
-            if !value.is_null() && !self.known.contains(&name.as_str()) && !self.faults.is_full() {
-                let message = format!("unknown field {}{}", quoted(name), hint(name, &self.known));
-                self.faults.join(Invalid::because(message).under(name));
+            if !value.is_null() && !self.known.contains(&name.as_str()) && !self.errors.is_full() {
+                let message = unknown("field", name, &self.known);
+                self.errors
+                    .extend(ValidationError::new(message).under(name));
             }
         }
-        if self.faults.0.is_empty() {
-            Ok(build().expect("what is required was read, or there is a fault"))
+        if self.errors.0.is_empty() {
+            Ok(build().expect("a missing required member is an error"))
         } else {
-            Err(self.faults)
+            Err(self.errors)
         }
     }
 }
@@ -357,138 +356,171 @@ fn present<'v>(object: &'v Map<String, Value>, name: &str) -> Option<&'v Value> 
     object.get(name).filter(|value| !value.is_null())
 }
 
-/// Reads true or false.
-pub fn boolean(value: &Value) -> Result<bool, Invalid> {
+pub fn boolean(value: &Value) -> Result<bool, ValidationError> {
     value
         .as_bool()
-        .ok_or_else(|| Invalid::because("must be true or false"))
+        .ok_or_else(|| ValidationError::new("must be a boolean"))
 }
 
-/// Reads a text of `MIN` to `MAX` characters.
-pub fn text<const MIN: usize, const MAX: usize>(
+/// Reads a string of `MIN` to `MAX` characters.
+pub fn string<const MIN: usize, const MAX: usize>(
     value: &Value,
-) -> Result<BoundedString<MIN, MAX>, Invalid> {
-    BoundedString::new(string(value)?).map_err(|error| Invalid::because(error.to_string()))
+) -> Result<BoundedString<MIN, MAX>, ValidationError> {
+    BoundedString::new(as_str(value)?).map_err(|error| ValidationError::new(error.to_string()))
 }
 
-/// Reads an object that is kept as it is.
-pub fn object(value: &Value) -> Result<Map<String, Value>, Invalid> {
+/// Reads an object as it is.
+pub fn object(value: &Value) -> Result<Map<String, Value>, ValidationError> {
     value
         .as_object()
         .cloned()
-        .ok_or_else(|| Invalid::because("must be an object"))
+        .ok_or_else(|| ValidationError::new("must be an object"))
 }
 
-/// Reads a text that `parse` understands: an id, a scope, a time.
-pub fn parsed<'v, T, E: Display>(
+/// Reads a string with `parse`: an id, a time.
+pub fn from_str<'v, T, E: Display>(
     parse: impl Fn(&'v str) -> Result<T, E>,
-) -> impl Fn(&'v Value) -> Result<T, Invalid> {
-    move |value| parse(string(value)?).map_err(|error| Invalid::because(error.to_string()))
+) -> impl Fn(&'v Value) -> Result<T, ValidationError> {
+    move |value| parse(as_str(value)?).map_err(|error| ValidationError::new(error.to_string()))
 }
 
-/// Reads a number that `make` lets pass, such as a probability.
+/// Reads a number with `new`, such as a probability.
 pub fn number<T, E: Display>(
-    make: impl Fn(f64) -> Result<T, E>,
-) -> impl Fn(&Value) -> Result<T, Invalid> {
+    new: impl Fn(f64) -> Result<T, E>,
+) -> impl Fn(&Value) -> Result<T, ValidationError> {
     move |value| {
         let number = value
             .as_f64()
-            .ok_or_else(|| Invalid::because("must be a number"))?;
-        make(number).map_err(|error| Invalid::because(error.to_string()))
+            .ok_or_else(|| ValidationError::new("must be a number"))?;
+        new(number).map_err(|error| ValidationError::new(error.to_string()))
     }
 }
 
-/// Reads a whole number within a range.
-pub fn whole<T: TryFrom<u64> + PartialOrd + Display>(
+/// Reads an integer within a range.
+pub fn integer<T: TryFrom<u64> + PartialOrd + Display>(
     range: RangeInclusive<T>,
-) -> impl Fn(&Value) -> Result<T, Invalid> {
+) -> impl Fn(&Value) -> Result<T, ValidationError> {
     move |value| {
         let number = value.as_u64().and_then(|number| T::try_from(number).ok());
         number
             .filter(|number| range.contains(number))
             .ok_or_else(|| {
                 let (low, high) = (range.start(), range.end());
-                Invalid::because(format!("must be a whole number from {low} to {high}"))
+                ValidationError::new(format!("must be an integer from {low} to {high}"))
             })
     }
 }
 
-/// Reads one of a closed vocabulary: `json::string_enum(Environment::ALL, Environment::as_str)`.
+/// Reads a string enum: `json::string_enum(Environment::ALL, Environment::as_str)`.
 pub fn string_enum<T: Copy>(
     all: &'static [T],
-    word: impl Fn(T) -> &'static str,
-) -> impl Fn(&Value) -> Result<T, Invalid> {
+    as_str: impl Fn(T) -> &'static str,
+) -> impl Fn(&Value) -> Result<T, ValidationError> {
     move |value| {
-        let said = value.as_str();
+        let given = value.as_str();
         all.iter()
             .copied()
-            .find(|&one| Some(word(one)) == said)
+            .find(|&one| Some(as_str(one)) == given)
             .ok_or_else(|| {
-                let words: Vec<_> = all.iter().map(|&one| word(one)).collect();
-                let hint = said.map(|said| hint(said, &words)).unwrap_or_default();
-                Invalid::because(format!("must be one of `{}`{hint}", words.join("`, `")))
+                let known: Vec<_> = all.iter().map(|&one| as_str(one)).collect();
+                ValidationError::new(must_be_one_of(given.unwrap_or_default(), &known))
             })
     }
 }
 
-/// Reads a list of at most `MAX` things.
+/// Reads an array of at most `MAX` items.
 pub fn list<'v, T, const MAX: usize>(
-    item: impl Fn(&'v Value) -> Result<T, Invalid>,
-) -> impl Fn(&'v Value) -> Result<BoundedVec<T, MAX>, Invalid> {
+    item: impl Fn(&'v Value) -> Result<T, ValidationError>,
+) -> impl Fn(&'v Value) -> Result<BoundedVec<T, MAX>, ValidationError> {
     move |value| {
         let values = value
             .as_array()
-            .ok_or_else(|| Invalid::because("must be a list"))?;
-        let mut faults = Invalid(Vec::new());
+            .ok_or_else(|| ValidationError::new("must be an array"))?;
+        let mut errors = ValidationError(Vec::new());
         let mut items = Vec::new();
-        // One more than fits is enough to know that they do not.
+        // One item more than `MAX` is enough for the error.
         for (number, value) in values.iter().enumerate().take(MAX + 1) {
             match item(value) {
                 Ok(item) => items.push(item),
-                Err(fault) => faults.join(fault.under(number)),
+                Err(error) => errors.extend(error.under(number)),
             }
         }
-        let items = BoundedVec::new(items).map_err(|error| Invalid::because(error.to_string()))?;
-        if faults.0.is_empty() {
+        let items =
+            BoundedVec::new(items).map_err(|error| ValidationError::new(error.to_string()))?;
+        if errors.0.is_empty() {
             Ok(items)
         } else {
-            Err(faults)
+            Err(errors)
         }
     }
 }
 
-fn string(value: &Value) -> Result<&str, Invalid> {
+/// Reads an object with the caller's own keys, at most `MAX` of them. A member that is null counts as
+/// absent.
+pub fn map<'v, K: Ord, V, E: Display, const MAX: usize>(
+    key: impl Fn(&'v str) -> Result<K, E>,
+    value: impl Fn(&'v Value) -> Result<V, ValidationError>,
+) -> impl Fn(&'v Value) -> Result<BTreeMap<K, V>, ValidationError> {
+    move |object| {
+        let object = object
+            .as_object()
+            .ok_or_else(|| ValidationError::new("must be an object"))?;
+        if object.len() > MAX {
+            let message = format!("must have at most {MAX} members");
+            return Err(ValidationError::new(message));
+        }
+        let (mut map, mut errors) = (BTreeMap::new(), ValidationError(Vec::new()));
+        for (name, member) in object.iter().filter(|(_, member)| !member.is_null()) {
+            let key = key(name).map_err(|error| ValidationError::new(format!("key {error}")));
+            match key.and_then(|key| Ok((key, value(member)?))) {
+                Ok((key, value)) => drop(map.insert(key, value)),
+                Err(error) => errors.extend(error.under(name)),
+            }
+        }
+        if errors.0.is_empty() {
+            Ok(map)
+        } else {
+            Err(errors)
+        }
+    }
+}
+
+fn as_str(value: &Value) -> Result<&str, ValidationError> {
     value
         .as_str()
-        .ok_or_else(|| Invalid::because("must be a text"))
+        .ok_or_else(|| ValidationError::new("must be a string"))
 }
 
-/// A query parameter that nobody reads: a misspelt one must not go unnoticed.
-pub fn unknown_parameter(name: &str, known: &[&'static str]) -> Problem {
-    Problem::invalid(format!(
-        "unknown parameter {}{}",
-        quoted(name),
-        hint(name, known)
-    ))
+/// `unknown <what> <name>`, with the known name that is most like it.
+pub(super) fn unknown(what: &str, name: &str, known: &[&'static str]) -> String {
+    format!("unknown {what} {}{}", quoted(name), hint(name, known))
 }
 
-/// `; did you mean …?`, if one of the known words is near.
-fn hint(said: &str, known: &[&'static str]) -> String {
-    if said.chars().count() > ECHO_CHARS_MAX {
+pub(super) fn must_be_one_of(given: &str, known: &[&'static str]) -> String {
+    format!(
+        "must be one of `{}`{}",
+        known.join("`, `"),
+        hint(given, known)
+    )
+}
+
+/// `; did you mean …?`, if one of the known names is like `given`.
+fn hint(given: &str, known: &[&'static str]) -> String {
+    if given.chars().count() > QUOTE_CHARS_MAX {
         return String::new();
     }
-    let distance = |word: &str| strsim::damerau_levenshtein(&said.to_lowercase(), word);
-    let nearest = known.iter().map(|word| (distance(word), word)).min();
+    let distance = |name: &str| strsim::damerau_levenshtein(&given.to_lowercase(), name);
+    let nearest = known.iter().map(|name| (distance(name), name)).min();
     match nearest {
-        Some((distance, word)) if distance <= word.len().div_ceil(4) => {
-            format!("; did you mean `{word}`?")
+        Some((distance, name)) if distance <= name.len().div_ceil(4) => {
+            format!("; did you mean `{name}`?")
         }
         _ => String::new(),
     }
 }
 
 fn quoted(name: &str) -> String {
-    match name.char_indices().nth(ECHO_CHARS_MAX) {
+    match name.char_indices().nth(QUOTE_CHARS_MAX) {
         None => format!("`{name}`"),
         Some((end, _)) => format!("`{}…`", name.get(..end).unwrap_or_default()),
     }
@@ -501,12 +533,14 @@ mod tests {
 
     use super::*;
 
+    const BEYOND: &str = "must be from -9007199254740991 to 9007199254740991";
+
     fn nested(depth: usize) -> String {
         "[".repeat(depth) + &"]".repeat(depth)
     }
 
     #[test]
-    fn what_is_not_json_is_told_with_its_place() {
+    fn malformed_json_is_reported_with_its_position() {
         let bad: &[(&[u8], &str)] = &[
             (b"", "the body is empty"),
             (b" \n", "the body is empty"),
@@ -521,7 +555,7 @@ mod tests {
                 "unexpected end of hex escape at line 1 column 8",
             ),
             (b"{'a': 1}", "key must be a string at line 1 column 2"),
-            // Not JSON outweighs what is wrong with the JSON before it.
+            // Malformed JSON is reported before errors in the JSON that precedes it.
             (
                 b"{\"a\": 1, \"a\": 2",
                 "EOF while parsing an object at line 1 column 15",
@@ -537,51 +571,39 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ambiguous_is_refused_where_it_stands() {
+    fn ambiguous_json_is_rejected_with_its_pointer() {
         let deep = "/0".repeat(32);
         let bad = [
-            (
-                r#"{"a": {"b/c": 1, "b/c": 1}}"#,
-                "/a/b~1c",
-                "must not be given twice",
-            ),
-            (
-                r#"{"~": [0, 9007199254740992]}"#,
-                "/~0/1",
-                "must not be beyond 9007199254740991",
-            ),
-            (
-                "[-9007199254740992]",
-                "/0",
-                "must not be beyond 9007199254740991",
-            ),
-            (
-                "9007199254740992.0",
-                "",
-                "must not be beyond 9007199254740991",
-            ),
-            ("1e300", "", "must not be beyond 9007199254740991"),
+            (r#"{"a": {"b/c": 1, "b/c": 1}}"#, "/a/b~1c", "duplicate key"),
+            (r#"{"~": [0, 9007199254740992]}"#, "/~0/1", BEYOND),
+            ("[-9007199254740992]", "/0", BEYOND),
+            ("9007199254740992.0", "", BEYOND),
+            ("1e300", "", BEYOND),
             ("1e999", "", "number out of range at line 1 column 5"),
-            (&nested(33), &deep, "must not be nested more than 32 deep"),
+            (
+                &nested(33),
+                &deep,
+                "must not be nested deeper than 32 levels",
+            ),
             (
                 &nested(10_000),
                 &deep,
-                "must not be nested more than 32 deep",
+                "must not be nested deeper than 32 levels",
             ),
         ];
         for (text, pointer, message) in bad {
             let problem = read(text.as_bytes()).unwrap_err();
             assert_eq!(problem.code, Code::InvalidRequest, "{text}");
-            let fault = FieldError {
+            let error = FieldError {
                 pointer: pointer.into(),
                 message: message.into(),
             };
-            assert_eq!(problem.errors, [fault], "{text}");
+            assert_eq!(problem.errors, [error], "{text}");
         }
     }
 
     #[test]
-    fn the_largest_that_is_allowed_is_read() {
+    fn the_limits_themselves_are_accepted() {
         assert!(read(nested(32).as_bytes()).is_ok());
         let numbers = read(b"[9007199254740991, -9007199254740991, 1.0, -0.0, 1e2, 0.5]");
         let expected = json!([9007199254740991_u64, -9007199254740991_i64, 1, 0, 100, 0.5]);
@@ -589,26 +611,28 @@ mod tests {
     }
 
     #[test]
-    fn a_body_full_of_faults_is_answered_shortly() {
+    fn the_number_of_errors_is_limited() {
         let body = format!("[{}1e300]", "1e300,".repeat(100_000));
-        assert_eq!(read(body.as_bytes()).unwrap_err().errors.len(), FAULTS_MAX);
+        assert_eq!(read(body.as_bytes()).unwrap_err().errors.len(), ERRORS_MAX);
         let members: Map<_, _> = (0..1_000)
             .map(|n| (format!("{n:0>999}"), json!(1)))
             .collect();
-        let fault = Fields::of(&Value::from(members))
+        let error = Fields::of(&Value::from(members))
             .unwrap()
             .finish(|| Some(()))
             .unwrap_err();
-        assert_eq!(fault.into_errors().len(), FAULTS_MAX);
+        assert_eq!(error.into_errors().len(), ERRORS_MAX);
     }
 
     #[test]
-    fn every_fault_of_a_body_is_told_at_once() {
-        fn outcome(value: &Value) -> Result<(bool, Option<BoundedString<0, 4>>, u8), Invalid> {
+    fn every_error_of_a_body_is_reported_at_once() {
+        fn outcome(
+            value: &Value,
+        ) -> Result<(bool, Option<BoundedString<0, 4>>, u8), ValidationError> {
             let mut fields = Fields::of(value)?;
             let success = fields.required("success", boolean);
-            let notes = fields.optional("notes", text::<0, 4>);
-            let hour = fields.required("hour", whole(0..=23));
+            let notes = fields.optional("notes", string::<0, 4>);
+            let hour = fields.required("hour", integer(0..=23));
             fields.finish(|| Some((success?, notes, hour?)))
         }
         let good = parse(
@@ -621,22 +645,55 @@ mod tests {
             outcome,
         );
         let problem = problem.unwrap_err();
-        let told = problem
+        let reported = problem
             .errors
             .iter()
             .map(|e| (e.pointer.as_str(), e.message.as_str()));
         let expected = [
             ("/success", "is required"),
             ("/notes", "must have 0 to 4 characters"),
-            ("/hour", "must be a whole number from 0 to 23"),
+            ("/hour", "must be an integer from 0 to 23"),
             ("/succes", "unknown field `succes`; did you mean `success`?"),
         ];
-        assert_eq!(told.collect::<Vec<_>>(), expected);
+        assert_eq!(reported.collect::<Vec<_>>(), expected);
         assert_eq!(problem.detail, "/success: is required (`errors` has more)");
         assert_eq!(
             parse(b"[]", outcome).unwrap_err().detail,
             "the body: must be an object"
         );
+    }
+
+    #[test]
+    fn a_map_has_the_callers_own_keys() {
+        type Label = (BoundedString<1, 4>, BoundedString<0, 4>);
+        fn labels(value: Value) -> Result<Vec<Label>, ValidationError> {
+            let labels = map::<_, _, _, 2>(BoundedString::new, string)(&value)?;
+            Ok(labels.into_iter().collect())
+        }
+        let label = |key, value| {
+            (
+                BoundedString::new(key).unwrap(),
+                BoundedString::new(value).unwrap(),
+            )
+        };
+        assert_eq!(
+            labels(json!({"b": "2", "a/b": "1"})),
+            Ok(vec![label("a/b", "1"), label("b", "2")])
+        );
+        assert_eq!(labels(json!({"a": null})), Ok(Vec::new()));
+        let error = |value| labels(value).unwrap_err().into_errors().remove(0);
+        assert_eq!(error(json!({"a/b": 1})).pointer, "/a~1b");
+        for (value, message) in [
+            (json!({"a": 1}), "must be a string"),
+            (json!({"too long": ""}), "key must have 1 to 4 characters"),
+            (
+                json!({"a": "", "b": "", "c": ""}),
+                "must have at most 2 members",
+            ),
+            (json!([]), "must be an object"),
+        ] {
+            assert_eq!(error(value).message, message);
+        }
     }
 
     proptest! {

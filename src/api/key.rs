@@ -1,9 +1,9 @@
-//! Keys: what operators ask for, and what they see. A secret is shown once.
+//! Keys: creation, and how they are shown. A secret is shown once.
 
 use serde::Serialize;
 use serde_json::Value;
 
-use super::json::{self, Fields, Invalid};
+use super::json::{self, Fields, ValidationError};
 use super::problem::Problem;
 use crate::decide::intent::{Environment, IntentType};
 use crate::id::KeyId;
@@ -13,21 +13,20 @@ use crate::tenant::key::{IssuedKey, KeyRow, KeySpec, Rights, Role, Scope, Scopes
 use crate::tenant::usage::Tier;
 use crate::time::Timestamp;
 
-/// Reads the body that asks for a key.
-pub fn create(bytes: &[u8]) -> Result<KeySpec, Problem> {
+pub fn parse(bytes: &[u8]) -> Result<KeySpec, Problem> {
     json::parse(bytes, |value| {
         let mut fields = Fields::of(value)?;
         let tier = fields.required("tier", json::string_enum(Tier::ALL, Tier::as_str));
         let role = fields.optional("role", json::string_enum(Role::ALL, Role::as_str));
         let scopes = fields.optional("scopes", scopes);
-        let name = fields.optional("name", json::text);
-        let owner = fields.optional("owner", json::text);
-        let expires_at = fields.optional("expires_at", json::parsed(moment));
+        let name = fields.optional("name", json::string);
+        let owner = fields.optional("owner", json::string);
+        let expires_at = fields.optional("expires_at", json::from_str(timestamp));
         let claims = fields.optional("claims", claims);
         let rights = match (role, scopes) {
             (Some(_), Some(_)) => {
                 return Err(
-                    Invalid::because("stands for scopes: give one or the other").under("role")
+                    ValidationError::new("conflicts with `scopes`: set one of them").under("role"),
                 );
             }
             (None, Some(scopes)) => Rights::Scopes(scopes),
@@ -47,30 +46,30 @@ pub fn create(bytes: &[u8]) -> Result<KeySpec, Problem> {
     })
 }
 
-fn scopes(value: &Value) -> Result<Scopes, Invalid> {
-    // `read` is what every key may do; nobody has to ask for it.
-    let given: Vec<Scope> = Scope::ALL
+fn scopes(value: &Value) -> Result<Scopes, ValidationError> {
+    // Every key may read: the scope is implied.
+    let grantable: Vec<Scope> = Scope::ALL
         .iter()
         .copied()
         .filter(|scope| *scope != Scope::Read)
         .collect();
     let one = |value: &Value| {
         let scope = json::string_enum(Scope::ALL, Scope::as_str)(value)?;
-        if given.contains(&scope) {
+        if grantable.contains(&scope) {
             Ok(scope)
         } else {
-            Err(Invalid::because("is not given"))
+            Err(ValidationError::new("cannot be granted: every key has it"))
         }
     };
     let scopes = json::list::<_, 16>(one)(value)?;
     Ok(Scopes::of(scopes.as_slice()))
 }
 
-fn claims(value: &Value) -> Result<Claims, Invalid> {
+fn claims(value: &Value) -> Result<Claims, ValidationError> {
     let mut fields = Fields::of(value)?;
     let environment = json::string_enum(Environment::ALL, Environment::as_str);
     let environments = fields.optional("environments", json::list::<_, 4>(environment));
-    let requesters = fields.optional("requesters", json::list::<_, 64>(json::text::<1, 256>));
+    let requesters = fields.optional("requesters", json::list::<_, 64>(json::string::<1, 256>));
     let intent_type = json::string_enum(IntentType::ALL, IntentType::as_str);
     let intent_types = fields.optional("intent_types", json::list::<_, 3>(intent_type));
     fields.finish(|| {
@@ -83,19 +82,19 @@ fn claims(value: &Value) -> Result<Claims, Invalid> {
     })
 }
 
-fn moment(text: &str) -> Result<Timestamp, &'static str> {
-    Timestamp::parse(text).ok_or("must be a time, as `2027-01-31T00:00:00Z` (RFC 3339)")
+fn timestamp(text: &str) -> Result<Timestamp, &'static str> {
+    Timestamp::parse(text).ok_or("must be an RFC 3339 timestamp, such as `2027-01-31T00:00:00Z`")
 }
 
-/// A key that was just made, with its secret.
+/// A new key with its secret.
 #[derive(Debug, Serialize)]
-pub struct Made {
+pub struct CreatedKey {
     key_id: KeyId,
     role: Option<Role>,
     key: String,
 }
 
-impl From<&IssuedKey> for Made {
+impl From<&IssuedKey> for CreatedKey {
     fn from(granted: &IssuedKey) -> Self {
         Self {
             key_id: granted.key_id,
@@ -105,9 +104,9 @@ impl From<&IssuedKey> for Made {
     }
 }
 
-/// A key as lists show it.
+/// A key in a list.
 #[derive(Debug, Serialize)]
-pub struct Item {
+pub struct KeySummary {
     key_id: KeyId,
     name: Option<String>,
     owner: Option<String>,
@@ -121,18 +120,18 @@ pub struct Item {
     is_active: bool,
 }
 
-/// The keys of a tenant, oldest first. `last_used_at` is when a key last paid for an evaluation.
-pub fn items(tenant: &Tenant) -> Vec<Item> {
+/// The keys of a tenant, oldest first. `last_used_at` is when a key last made an evaluation.
+pub fn list(tenant: &Tenant) -> Vec<KeySummary> {
     tenant
         .keys()
         .all()
         .into_iter()
-        .map(|row| Item::of(row, tenant))
+        .map(|row| KeySummary::new(row, tenant))
         .collect()
 }
 
-impl Item {
-    fn of(row: &KeyRow, tenant: &Tenant) -> Self {
+impl KeySummary {
+    fn new(row: &KeyRow, tenant: &Tenant) -> Self {
         Self {
             key_id: row.key_id,
             name: row.name.clone(),

@@ -1,8 +1,8 @@
-//! The contract in JSON: what callers send, read strictly and once, and what they get.
+//! The contract in JSON: requests, parsed strictly and once, and responses.
 //!
-//! One file for each resource, shared by every edge (HTTP, command line). Reading ends in a type that
-//! cannot be wrong, or in a [`Problem`](problem::Problem) that names every fault. Answers are structs
-//! whose members stand in the order of the contract.
+//! One file for each resource, shared by every edge (HTTP, command line). Parsing ends in a valid value
+//! or in a [`Problem`](problem::Problem) that names every error. Responses are structs whose members
+//! are in the order of the contract.
 //!
 //! Must not know: actix, disks, where a request came from.
 

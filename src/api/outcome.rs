@@ -1,23 +1,23 @@
-//! Outcomes in and out.
+//! Outcomes: the report, and its response.
 
 use serde::Serialize;
 
-use super::json::{self, Fields, Invalid};
+use super::json::{self, Fields, ValidationError};
 use super::problem::Problem;
 use crate::bounded::BoundedString;
 use crate::decide::Category;
 use crate::id::IntentId;
 use crate::tenant::outcome::{NotLearned, RecordOutcome, RecordedOutcome};
 
-/// Reads a report and its `Idempotency-Key`, which is another way to say `idempotency_key`.
-pub fn record(bytes: &[u8], header: Option<&str>) -> Result<RecordOutcome, Problem> {
+/// Parses a report. The header `Idempotency-Key` is the same as the member `idempotency_key`.
+pub fn parse(bytes: &[u8], header: Option<&str>) -> Result<RecordOutcome, Problem> {
     let mut outcome = json::parse(bytes, |value| {
         let mut fields = Fields::of(value)?;
-        let id = fields.required("deterministic_id", json::parsed(IntentId::parse));
+        let id = fields.required("deterministic_id", json::from_str(IntentId::parse));
         let success = fields.required("success", json::boolean);
-        let recorded_by = fields.optional("recorded_by", json::text);
-        let notes = fields.optional("notes", json::text);
-        let idempotency_key = fields.optional("idempotency_key", json::text);
+        let recorded_by = fields.optional("recorded_by", json::string);
+        let notes = fields.optional("notes", json::string);
+        let idempotency_key = fields.optional("idempotency_key", json::string);
         fields.finish(|| {
             Some(RecordOutcome {
                 id: id?,
@@ -32,20 +32,21 @@ pub fn record(bytes: &[u8], header: Option<&str>) -> Result<RecordOutcome, Probl
         return Ok(outcome);
     };
     let key = BoundedString::new(text)
-        .map_err(|error| Problem::invalid(format!("the `Idempotency-Key` header {error}")))?;
+        .map_err(|error| Problem::invalid(format!("header `Idempotency-Key` {error}")))?;
     if outcome
         .idempotency_key
         .as_ref()
         .is_some_and(|other| *other != key)
     {
-        let message = "is not what the `Idempotency-Key` header says";
-        return Err(Invalid::because(message).under("idempotency_key").into());
+        let message = "differs from the `Idempotency-Key` header";
+        return Err(ValidationError::new(message)
+            .under("idempotency_key")
+            .into());
     }
     outcome.idempotency_key = Some(key);
     Ok(outcome)
 }
 
-/// The answer to a report.
 #[derive(Debug, Serialize)]
 pub struct Answer {
     message: &'static str,
@@ -60,7 +61,6 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// What came of the report on `id`.
     pub fn new(id: IntentId, recorded: &RecordedOutcome) -> Self {
         Self {
             message: "Outcome recorded",

@@ -4,22 +4,28 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 
-use super::problem::Problem;
 use crate::id::{Sequence, TenantId};
 
-/// Items of a page where the caller names no number.
-const LIMIT_DEFAULT: usize = 100;
-/// Items of a page at most.
+pub const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1_000;
 
-/// A place in a list that a cursor can stand for.
+/// A position in a list that a cursor stands for.
 pub trait Cursor: Sized {
     /// Where a list begins.
     const START: Self;
-    /// The place as bytes.
     fn to_bytes(&self) -> Vec<u8>;
-    /// The place that these bytes are.
     fn from_bytes(bytes: &[u8]) -> Option<Self>;
+
+    fn encode(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.to_bytes())
+    }
+
+    fn decode(text: &str) -> Result<Self, &'static str> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok();
+        bytes
+            .and_then(|bytes| Self::from_bytes(&bytes))
+            .ok_or("must be the `next_cursor` of a page of this list")
+    }
 }
 
 impl Cursor for Sequence {
@@ -46,56 +52,40 @@ impl Cursor for TenantId {
     }
 }
 
-/// Which page is asked for: `limit` items from the place `from` on.
+/// Which page: at most `limit` items from `from` on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page<C> {
-    /// The first place that may be on it.
     pub from: C,
-    /// How many items at most.
     pub limit: usize,
 }
 
-impl<C: Cursor> Page<C> {
-    /// Reads the two query parameters.
-    pub fn parse(limit: Option<&str>, cursor: Option<&str>) -> Result<Self, Problem> {
-        let limit = match limit {
-            None => LIMIT_DEFAULT,
-            Some(text) => text
-                .parse()
-                .ok()
-                .filter(|limit| (1..=LIMIT_MAX).contains(limit))
-                .ok_or_else(|| Problem::invalid("`limit` must be a whole number from 1 to 1000"))?,
-        };
-        let from = match cursor {
-            None => C::START,
-            Some(text) => URL_SAFE_NO_PAD
-                .decode(text)
-                .ok()
-                .and_then(|bytes| C::from_bytes(&bytes))
-                .ok_or_else(|| Problem::invalid("`cursor` must be one that a list answered"))?,
-        };
-        Ok(Self { from, limit })
-    }
+/// Reads the parameter `limit`.
+pub fn limit(text: &str) -> Result<usize, String> {
+    let limit = text.parse().ok();
+    limit
+        .filter(|limit| (1..=LIMIT_MAX).contains(limit))
+        .ok_or_else(|| format!("must be an integer from 1 to {LIMIT_MAX}"))
 }
 
 /// One page.
 #[derive(Debug, Serialize)]
 pub struct List<T> {
-    /// What is on it.
     items: Vec<T>,
-    /// What to ask for the next one with; absent at the end.
+    /// Absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
 }
 
 impl<T> List<T> {
-    /// A page after which `next`, if any, is the first place to look at.
+    /// A page; the next one begins at `next`.
     pub fn new<C: Cursor>(items: Vec<T>, next: Option<C>) -> Self {
-        let next_cursor = next.map(|next| URL_SAFE_NO_PAD.encode(next.to_bytes()));
-        Self { items, next_cursor }
+        Self {
+            items,
+            next_cursor: next.map(|next| next.encode()),
+        }
     }
 
-    /// Everything there is.
+    /// A list of one page.
     pub fn whole(items: Vec<T>) -> Self {
         Self::new(items, None::<Sequence>)
     }
@@ -106,20 +96,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_comes_back_as_the_place_it_stands_for() {
+    fn a_cursor_is_decoded_to_the_position_it_stands_for() {
         let list = List::new(vec![1], Some(Sequence::new(77)));
-        let page = Page::parse(Some("5"), list.next_cursor.as_deref()).unwrap();
-        assert_eq!(
-            page,
-            Page {
-                from: Sequence::new(77),
-                limit: 5
-            }
-        );
-        assert_eq!(Page::<Sequence>::parse(None, None).unwrap().limit, 100);
-        for (limit, cursor) in [(Some("0"), None), (Some("1001"), None), (None, Some("??"))] {
-            assert!(Page::<Sequence>::parse(limit, cursor).is_err());
+        let cursor = list.next_cursor.unwrap();
+        assert_eq!(Sequence::decode(&cursor), Ok(Sequence::new(77)));
+        assert!(TenantId::decode(&cursor).is_err());
+        assert!(Sequence::decode("??").is_err());
+    }
+
+    #[test]
+    fn a_limit_is_in_its_range() {
+        assert_eq!((limit("1"), limit("1000")), (Ok(1), Ok(1_000)));
+        for bad in ["0", "1001", "-1", "x", ""] {
+            assert!(limit(bad).is_err(), "{bad}");
         }
-        assert!(Page::<TenantId>::parse(None, list.next_cursor.as_deref()).is_err());
     }
 }

@@ -1,110 +1,161 @@
-//! Query parameters: each read once, and none ignored, so that a misspelt filter cannot let all pass.
-
-use std::collections::HashMap;
+//! Query parameters: each is read at most once and none is ignored, so a misspelled filter is an error.
 
 use super::json;
-use super::page::{Cursor, Page};
+use super::page::{self, Cursor, Page};
 use super::problem::Problem;
 use crate::time::Timestamp;
 
 /// The parameters of one request.
 #[derive(Debug)]
-pub struct Parameters(HashMap<String, String>);
+pub struct Parameters {
+    given: Vec<(String, String)>,
+    known: Vec<&'static str>,
+}
 
 impl Parameters {
-    /// The parameters of a route that knows these. One that is given twice is ambiguous, and refused.
-    pub fn new(given: Vec<(String, String)>, known: &[&'static str]) -> Result<Self, Problem> {
-        let mut parameters = HashMap::new();
-        for (name, value) in given {
-            if !known.contains(&name.as_str()) {
-                return Err(json::unknown_parameter(&name, known));
-            }
-            if parameters.insert(name.clone(), value).is_some() {
-                return Err(Problem::invalid(format!(
-                    "`{name}` must not be given twice"
-                )));
-            }
+    /// Reads the parameters with `read`, and rejects those that it does not ask for.
+    pub fn read<T>(
+        given: Vec<(String, String)>,
+        read: impl FnOnce(&mut Self) -> Result<T, Problem>,
+    ) -> Result<T, Problem> {
+        let mut names: Vec<_> = given.iter().map(|(name, _)| name).collect();
+        names.sort_unstable();
+        if let Some(name) = names
+            .windows(2)
+            .find_map(|two| (two[0] == two[1]).then_some(two[0]))
+        {
+            return Err(Problem::invalid(format!("duplicate parameter `{name}`")));
         }
-        Ok(Self(parameters))
+        let known = Vec::new();
+        let mut parameters = Self { given, known };
+        let value = read(&mut parameters)?;
+        let Self { given, known } = parameters;
+        match given
+            .iter()
+            .find(|(name, _)| !known.contains(&name.as_str()))
+        {
+            Some((name, _)) => Err(Problem::invalid(json::unknown("parameter", name, &known))),
+            None => Ok(value),
+        }
     }
 
-    /// The text of one.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+    pub fn string(&mut self, name: &'static str) -> Option<&str> {
+        self.known.push(name);
+        let given = self.given.iter().find(|(given, _)| given == name);
+        given.map(|(_, value)| value.as_str())
     }
 
-    /// One of a closed vocabulary.
-    pub fn enum_value<T>(
-        &self,
-        name: &str,
-        read: impl Fn(&str) -> Option<T>,
+    /// An id or the like. The error of `parse` follows the name in a sentence.
+    pub fn from_str<T, E: std::fmt::Display>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Result<Option<T>, Problem> {
-        let read = |text| {
-            read(text).ok_or_else(|| Problem::invalid(format!("`{name}` has no value `{text}`")))
-        };
-        self.get(name).map(read).transpose()
+        let value = self.string(name).map(parse).transpose();
+        value.map_err(|error| Problem::invalid(format!("`{name}` {error}")))
     }
 
-    /// A time.
-    pub fn moment(&self, name: &str) -> Result<Option<Timestamp>, Problem> {
-        self.enum_value(name, Timestamp::parse)
-            .map_err(|_| Problem::invalid(format!("`{name}` must be an RFC 3339 time")))
+    pub fn string_enum<T: Copy>(
+        &mut self,
+        name: &'static str,
+        all: &[T],
+        as_str: impl Fn(T) -> &'static str,
+    ) -> Result<Option<T>, Problem> {
+        self.from_str(name, |given| {
+            let value = all.iter().copied().find(|&value| as_str(value) == given);
+            value.ok_or_else(|| {
+                let known: Vec<_> = all.iter().map(|&value| as_str(value)).collect();
+                json::must_be_one_of(given, &known)
+            })
+        })
     }
 
-    /// True, false, or absent, which is false.
-    pub fn flag(&self, name: &str) -> Result<bool, Problem> {
-        match self.get(name) {
-            None | Some("false") => Ok(false),
-            Some("true" | "") => Ok(true),
-            Some(_) => Err(Problem::invalid(format!("`{name}` must be true or false"))),
-        }
+    pub fn timestamp(&mut self, name: &'static str) -> Result<Option<Timestamp>, Problem> {
+        let message = "must be an RFC 3339 timestamp, such as `2027-01-31T00:00:00Z`";
+        self.from_str(name, |text| Timestamp::parse(text).ok_or(message))
     }
 
-    /// Which page is asked for: `limit` and `cursor`.
-    pub fn page<C: Cursor>(&self) -> Result<Page<C>, Problem> {
-        Page::parse(self.get("limit"), self.get("cursor"))
+    /// False if absent.
+    pub fn flag(&mut self, name: &'static str) -> Result<bool, Problem> {
+        let flag = self.from_str(name, |text| match text {
+            "false" => Ok(false),
+            "true" | "" => Ok(true),
+            _ => Err("must be true or false"),
+        });
+        Ok(flag?.unwrap_or(false))
+    }
+
+    /// `limit` and `cursor`.
+    pub fn page<C: Cursor>(&mut self) -> Result<Page<C>, Problem> {
+        let limit = self.from_str("limit", page::limit)?;
+        let from = self.from_str("cursor", C::decode)?;
+        Ok(Page {
+            limit: limit.unwrap_or(page::LIMIT_DEFAULT),
+            from: from.unwrap_or(C::START),
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::Action;
     use crate::id::Sequence;
 
-    fn parameters(given: &[(&str, &str)]) -> Result<Parameters, Problem> {
+    type Read = (Option<Action>, Option<Timestamp>, bool, Page<Sequence>);
+
+    fn read(given: &[(&str, &str)]) -> Result<Read, String> {
         let given = given
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_string()));
-        Parameters::new(
-            given.collect(),
-            &["action", "from", "dry_run", "limit", "cursor"],
-        )
+        let read = Parameters::read(given.collect(), |parameters| {
+            Ok((
+                parameters.string_enum("action", Action::ALL, Action::as_str)?,
+                parameters.timestamp("from")?,
+                parameters.flag("dry_run")?,
+                parameters.page()?,
+            ))
+        });
+        read.map_err(|problem| problem.detail)
     }
 
     #[test]
-    fn a_misspelt_parameter_is_told() {
-        let problem = parameters(&[("acton", "deny")]).unwrap_err();
+    fn what_is_given_is_read() {
+        let given = [
+            ("from", "2026-01-01T00:00:00Z"),
+            ("dry_run", ""),
+            ("action", "deny"),
+        ];
+        let (action, from, dry_run, page) = read(&given).unwrap();
         assert_eq!(
-            problem.detail,
-            "unknown parameter `acton`; did you mean `action`?"
+            (action, from.is_some(), dry_run),
+            (Some(Action::Deny), true, true)
         );
+        assert_eq!(page.limit, 100);
+        assert!(!read(&[]).unwrap().2);
     }
 
     #[test]
-    fn a_parameter_given_twice_is_refused() {
-        assert!(parameters(&[("dry_run", "true"), ("dry_run", "false")]).is_err());
-    }
-
-    #[test]
-    fn values_are_read_or_refused() {
-        let good = parameters(&[("from", "2026-01-01T00:00:00Z"), ("dry_run", "")]).unwrap();
-        assert!(good.moment("from").unwrap().is_some() && good.flag("dry_run").unwrap());
-        assert!(!good.flag("action").unwrap() && good.page::<Sequence>().is_ok());
-        let bad = parameters(&[("from", "today"), ("dry_run", "no"), ("action", "x")]).unwrap();
-        assert!(bad.moment("from").is_err() && bad.flag("dry_run").is_err());
-        assert!(
-            bad.enum_value("action", crate::decide::Action::parse)
-                .is_err()
-        );
+    fn what_is_wrong_is_reported() {
+        let twice = [("dry_run", "true"), ("dry_run", "false")];
+        let cases: [(&[(&str, &str)], &str); 5] = [
+            (
+                &[("acton", "deny")],
+                "unknown parameter `acton`; did you mean `action`?",
+            ),
+            (&twice, "duplicate parameter `dry_run`"),
+            (
+                &[("action", "denyy")],
+                "`action` must be one of `approve`, `deny`, `escalate`; did you mean `deny`?",
+            ),
+            (
+                &[("from", "today")],
+                "`from` must be an RFC 3339 timestamp, such as `2027-01-31T00:00:00Z`",
+            ),
+            (&[("dry_run", "no")], "`dry_run` must be true or false"),
+        ];
+        for (given, message) in cases {
+            assert_eq!(read(given).unwrap_err(), message);
+        }
     }
 }

@@ -1,73 +1,60 @@
-//! What went wrong, as a caller reads it: problem documents (RFC 9457).
+//! Errors as callers read them: problem documents (RFC 9457).
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Serialize;
 use serde_json::Value;
 use thiserror::Error;
 
-use super::json::Invalid;
+use super::json::ValidationError;
 use crate::string_enum;
 
 /// The content type of a problem document.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
 string_enum!(
-    /// What kind of thing went wrong. The words are part of the contract.
+    /// The kind of problem. The strings are part of the contract.
     Code {
-        /// The body is not JSON.
         MalformedJson = "malformed_json",
-        /// No key, or none that is known.
+        /// The key is missing, unknown, revoked or expired.
         Unauthenticated = "unauthenticated",
-        /// The key's scopes do not allow this.
+        /// The key lacks the scope.
         Forbidden = "forbidden",
         /// The key's claims do not allow this intent.
         ClaimNotAllowed = "claim_not_allowed",
-        /// There is no such thing for this caller.
+        /// There is no such thing, or this caller may not know of it.
         NotFound = "not_found",
-        /// The id was used for something else.
+        /// The id was used for another request.
         IdempotencyConflict = "idempotency_conflict",
-        /// The other outcome is recorded already.
         OutcomeConflict = "outcome_conflict",
-        /// The review has ended another way.
         ReviewConflict = "review_conflict",
-        /// What was asked for has been erased.
         Redacted = "redacted",
-        /// What was asked for has lapsed.
         Expired = "expired",
-        /// The thing is not the one that `If-Match` names.
+        /// `If-Match` names another version.
         PreconditionFailed = "precondition_failed",
-        /// The body is too long.
         PayloadTooLarge = "payload_too_large",
-        /// The body is not declared to be JSON.
         UnsupportedMediaType = "unsupported_media_type",
-        /// The body is JSON, but does not say what it must.
+        /// The body is valid JSON and not a valid request.
         InvalidRequest = "invalid_request",
-        /// The month's decisions are used up.
         QuotaExceeded = "quota_exceeded",
-        /// Too many requests a second.
+        /// Too many requests per second.
         RateLimited = "rate_limited",
-        /// Too many commands of the tenant wait.
         TenantBusy = "tenant_busy",
-        /// Too much waits in the whole node.
         Overloaded = "overloaded",
-        /// A row of the tenant is damaged.
         TenantCorrupt = "tenant_corrupt",
-        /// The tenant is being loaded again after a fault.
+        /// The tenant is loaded again after a fault; the request may have been applied.
         TenantReloading = "tenant_reloading",
-        /// The tables are being rebuilt from the log.
         Rebuilding = "rebuilding",
-        /// The server stops.
         ShuttingDown = "shutting_down",
-        /// The time ran out; nothing was begun.
+        /// The request did not start in time.
         DeadlineExceeded = "deadline_exceeded",
-        /// The disk is full.
         StorageFull = "storage_full",
     }
 );
 
 impl Code {
-    /// The HTTP status. No other place decides one for a problem.
+    /// The HTTP status: this is the only place that chooses one.
     pub const fn status(self) -> u16 {
         match self {
             Self::MalformedJson => 400,
@@ -91,27 +78,27 @@ impl Code {
         }
     }
 
-    /// The problem in a few words, the same for each of its kind.
+    /// The same for every problem with this code.
     pub const fn title(self) -> &'static str {
         match self {
-            Self::MalformedJson => "The body is not JSON",
+            Self::MalformedJson => "The body is not valid JSON",
             Self::Unauthenticated => "A valid API key is required",
             Self::Forbidden => "The key does not allow this",
             Self::ClaimNotAllowed => "The key's claims do not allow this intent",
             Self::NotFound => "Not found",
             Self::IdempotencyConflict => "The id was used for another request",
-            Self::OutcomeConflict => "The other outcome is recorded already",
-            Self::ReviewConflict => "The review has ended another way",
-            Self::Redacted => "Erased",
-            Self::Expired => "Expired",
-            Self::PreconditionFailed => "Changed since it was read",
+            Self::OutcomeConflict => "Another outcome is already recorded",
+            Self::ReviewConflict => "The review is already closed",
+            Self::Redacted => "The content was erased",
+            Self::Expired => "The resource has expired",
+            Self::PreconditionFailed => "The resource has changed",
             Self::PayloadTooLarge => "The body is too large",
             Self::UnsupportedMediaType => "The body must be application/json",
-            Self::InvalidRequest => "The request is not valid",
-            Self::QuotaExceeded => "The month's quota is used up",
+            Self::InvalidRequest => "The request is invalid",
+            Self::QuotaExceeded => "The monthly quota is exhausted",
             Self::RateLimited => "Too many requests",
-            Self::TenantBusy => "Too many requests of this tenant are waiting",
-            Self::Overloaded => "Too many requests are waiting",
+            Self::TenantBusy => "Too many requests of this tenant are in flight",
+            Self::Overloaded => "Too many requests are in flight",
             Self::TenantCorrupt => "The tenant's data is damaged",
             Self::TenantReloading => "The tenant is being reloaded",
             Self::Rebuilding => "The tables are being rebuilt",
@@ -121,8 +108,7 @@ impl Code {
         }
     }
 
-    /// How long a caller does well to wait where nothing more exact is known; every 429 and 503
-    /// says so.
+    /// Seconds to wait where nothing more exact is known. Every 429 and 503 has it.
     const fn retry_after_s(self) -> Option<u64> {
         match self {
             Self::RateLimited | Self::TenantBusy | Self::Overloaded | Self::TenantReloading => {
@@ -151,32 +137,40 @@ impl Code {
     }
 }
 
-/// One thing that is wrong with a body.
+/// One error in a body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FieldError {
-    /// Where: a JSON Pointer (RFC 6901), empty for the whole body.
+    /// A JSON Pointer (RFC 6901), empty for the whole body.
     pub pointer: String,
-    /// What, in words that follow the pointer in a sentence.
+    /// Follows the pointer in a sentence, as in "must be a string".
     pub message: String,
 }
 
-/// Why a request was not done.
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pointer, message } = self;
+        if pointer.is_empty() {
+            write!(f, "the body: {message}")
+        } else {
+            write!(f, "{pointer}: {message}")
+        }
+    }
+}
+
+/// Why a request failed.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[error("{detail}")]
 pub struct Problem {
-    /// What kind of thing went wrong.
     pub code: Code,
-    /// What went wrong this time, for people.
+    /// What went wrong this time, for humans.
     pub detail: String,
-    /// What is wrong with the body, if that is the problem.
     pub errors: Vec<FieldError>,
-    /// Seconds after which asking again makes sense: the `Retry-After` header.
+    /// Seconds: the `Retry-After` header.
     pub retry_after_s: Option<u64>,
     members: BTreeMap<&'static str, Value>,
 }
 
 impl Problem {
-    /// A problem of this kind.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
             code,
@@ -187,51 +181,45 @@ impl Problem {
         }
     }
 
-    /// The body is JSON, or there is none, but the request does not say what it must.
     pub fn invalid(detail: impl Into<String>) -> Self {
         Self::new(Code::InvalidRequest, detail)
     }
 
-    /// The value at `pointer` could be read but not accepted.
+    /// The value at `pointer` was parsed and is not acceptable.
     pub fn at(pointer: &str, message: &str) -> Self {
         let error = FieldError {
             pointer: pointer.to_owned(),
             message: message.to_owned(),
         };
-        let place = if pointer.is_empty() {
-            "the request"
-        } else {
-            pointer
+        let detail = match pointer {
+            "" => message.to_owned(),
+            _ => error.to_string(),
         };
         Self {
             errors: vec![error],
-            ..Self::invalid(format!("{place}: {message}"))
+            ..Self::invalid(detail)
         }
     }
 
-    /// There is no `what` for this caller.
     pub fn not_found(what: &str) -> Self {
         Self::new(Code::NotFound, format!("there is no {what}"))
     }
 
-    /// The same, to be tried again after so many seconds.
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after_s = Some(seconds);
         self
     }
 
-    /// The same with a member of its own, such as `resets_at`.
+    /// Adds an extension member, such as `resets_at`.
     pub fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
         self.members.insert(name, value.into());
         self
     }
 
-    /// The HTTP status.
     pub const fn status(&self) -> u16 {
         self.code.status()
     }
 
-    /// The document that answers the request with this id.
     pub fn document<'a>(&'a self, request_id: &'a str) -> Document<'a> {
         Document {
             kind: format!("/guides/problems#{}", self.code),
@@ -246,30 +234,18 @@ impl Problem {
         }
     }
 
-    /// The bytes of that document.
     pub fn to_json(&self, request_id: &str) -> Vec<u8> {
-        serde_json::to_vec(&self.document(request_id)).expect("a document is texts and numbers")
+        serde_json::to_vec(&self.document(request_id)).expect("a document is JSON")
     }
 }
 
-impl From<Invalid> for Problem {
-    fn from(invalid: Invalid) -> Self {
-        let errors = invalid.into_errors();
+impl From<ValidationError> for Problem {
+    fn from(error: ValidationError) -> Self {
+        let errors = error.into_errors();
         let detail = match errors.as_slice() {
-            [] => String::from("the request is not valid"),
-            [FieldError { pointer, message }, rest @ ..] => {
-                let place = if pointer.is_empty() {
-                    "the body"
-                } else {
-                    pointer
-                };
-                let others = if rest.is_empty() {
-                    ""
-                } else {
-                    " (`errors` has more)"
-                };
-                format!("{place}: {message}{others}")
-            }
+            [] => String::from("the request is invalid"),
+            [error] => error.to_string(),
+            [error, ..] => format!("{error} (`errors` has more)"),
         };
         Self {
             errors,
@@ -278,7 +254,7 @@ impl From<Invalid> for Problem {
     }
 }
 
-/// A problem as it is sent. Its members stand in the order of the contract.
+/// A problem document. Its members are in the order of the contract.
 #[derive(Debug, Serialize)]
 pub struct Document<'a> {
     #[serde(rename = "type")]
@@ -316,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn every_429_and_503_says_when_to_come_back_and_nothing_else_does() {
+    fn only_429_and_503_have_retry_after() {
         for &code in Code::ALL {
             let says = Problem::new(code, "").retry_after_s.is_some();
             assert_eq!(says, matches!(code.status(), 429 | 503), "{code}");
@@ -330,7 +306,7 @@ mod tests {
             .retry_after(7);
         let document: Value = serde_json::from_slice(&problem.to_json("r-1")).unwrap();
         let expected = serde_json::json!({
-            "type": "/guides/problems#quota_exceeded", "title": "The month's quota is used up",
+            "type": "/guides/problems#quota_exceeded", "title": "The monthly quota is exhausted",
             "status": 429, "detail": "used up", "code": "quota_exceeded", "request_id": "r-1",
             "retry_after_s": 7, "resets_at": "2026-01-01T00:00:00.000000Z",
         });

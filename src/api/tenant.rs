@@ -1,9 +1,9 @@
-//! Tenants: what operators found, and what they see.
+//! Tenants: creation, and how they are shown.
 
 use serde::Serialize;
 
 use super::json::{self, Fields};
-use super::key::Made;
+use super::key::CreatedKey;
 use super::problem::Problem;
 use crate::bounded::BoundedString;
 use crate::id::TenantId;
@@ -12,31 +12,26 @@ use crate::tenant::lifecycle::AccountRow;
 use crate::tenant::usage::Tier;
 use crate::time::Timestamp;
 
-/// The body that founds a tenant.
 #[derive(Debug)]
 pub struct NewTenant {
-    /// Its name.
     pub name: BoundedString<1, 256>,
-    /// Its tier.
     pub tier: Tier,
-    /// By whom.
     pub created_by: Option<BoundedString<1, 128>>,
 }
 
 impl NewTenant {
-    /// The keys it is founded with: one for its pipelines.
+    /// Its first keys: one for its pipelines.
     pub fn keys(&self) -> Vec<KeySpec> {
         vec![KeySpec::with_role(self.tier, Role::Ci)]
     }
 }
 
-/// Reads the body that founds a tenant.
-pub fn create(bytes: &[u8]) -> Result<NewTenant, Problem> {
+pub fn parse(bytes: &[u8]) -> Result<NewTenant, Problem> {
     json::parse(bytes, |value| {
         let mut fields = Fields::of(value)?;
-        let name = fields.required("name", json::text);
+        let name = fields.required("name", json::string);
         let tier = fields.required("tier", json::string_enum(Tier::ALL, Tier::as_str));
-        let created_by = fields.optional("created_by", json::text);
+        let created_by = fields.optional("created_by", json::string);
         fields.finish(|| {
             Some(NewTenant {
                 name: name?,
@@ -47,26 +42,25 @@ pub fn create(bytes: &[u8]) -> Result<NewTenant, Problem> {
     })
 }
 
-/// A tenant that was just founded, with its first keys' secrets.
+/// A new tenant with the secrets of its first keys.
 #[derive(Debug, Serialize)]
-pub struct Founded {
+pub struct CreatedTenant {
     tenant_id: TenantId,
-    keys: Vec<Made>,
+    keys: Vec<CreatedKey>,
 }
 
-impl Founded {
-    /// The answer.
+impl CreatedTenant {
     pub fn new(tenant_id: TenantId, granted: &[IssuedKey]) -> Self {
         Self {
             tenant_id,
-            keys: granted.iter().map(Made::from).collect(),
+            keys: granted.iter().map(CreatedKey::from).collect(),
         }
     }
 }
 
-/// A tenant as lists show it.
+/// A tenant in a list.
 #[derive(Debug, Serialize)]
-pub struct Item {
+pub struct TenantSummary {
     tenant_id: TenantId,
     name: String,
     tier: Tier,
@@ -76,9 +70,8 @@ pub struct Item {
     log: String,
 }
 
-impl Item {
-    /// Of this account.
-    pub fn of(tenant_id: TenantId, account: &AccountRow) -> Self {
+impl TenantSummary {
+    pub fn new(tenant_id: TenantId, account: &AccountRow) -> Self {
         Self {
             tenant_id,
             name: account.name.clone(),

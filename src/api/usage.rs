@@ -1,4 +1,4 @@
-//! What a key has used of its quota this month.
+//! The usage of a key's monthly quota.
 
 use serde::Serialize;
 
@@ -8,15 +8,14 @@ use crate::tenant::key::KeyRow;
 use crate::tenant::usage::Tier;
 use crate::time::Timestamp;
 
-/// One key of many.
 #[derive(Debug, Serialize)]
-pub struct OfKey {
+pub struct KeyUsage {
     key_id: KeyId,
     #[serde(flatten)]
     usage: Usage,
 }
 
-/// This month's usage; `limit` and `remaining` are null where there is no limit.
+/// This month's usage; `limit` and `remaining` are null if the tier has no limit.
 #[derive(Debug, Serialize)]
 pub struct Usage {
     tier: Tier,
@@ -27,18 +26,17 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Of every key of `tenant`, at `at`.
-    pub fn of_keys(tenant: &Tenant, at: Timestamp) -> Vec<OfKey> {
+    /// The usage of every key of `tenant`.
+    pub fn list(tenant: &Tenant, at: Timestamp) -> Vec<KeyUsage> {
         let keys = tenant.keys().all().into_iter();
-        keys.map(|key| OfKey {
+        keys.map(|key| KeyUsage {
             key_id: key.key_id,
-            usage: Self::of(key, tenant, at),
+            usage: Self::new(key, tenant, at),
         })
         .collect()
     }
 
-    /// Of `key`, at `at`.
-    pub fn of(key: &KeyRow, tenant: &Tenant, at: Timestamp) -> Self {
+    pub fn new(key: &KeyRow, tenant: &Tenant, at: Timestamp) -> Self {
         let (limit, month) = (key.tier.limit(), at.month());
         let used = tenant.usage().used(key.key_id, month);
         Self {

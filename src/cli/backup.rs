@@ -102,7 +102,7 @@ impl Args {
         let key = match self.remote.key()? {
             Some(key) => key,
             None => {
-                let kept = credentials::kept(&self.data);
+                let kept = credentials::read_keys(&self.data);
                 let kept = kept.map_err(|why| CliError::new(Exit::Config, why))?;
                 let kept = kept
                     .ok_or_else(|| self.in_use("set ARF_SERVER, and ARF_KEY to an operator key"))?;

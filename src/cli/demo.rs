@@ -150,7 +150,7 @@ impl Demo {
 
     async fn evaluate(&self, ask: &Value) -> Result<(IntentId, Decision), CliError> {
         let request = ask.to_string().into_bytes();
-        let ParsedIntent { intent, id } = intent::evaluate(&request, None).map_err(failed)?;
+        let ParsedIntent { intent, id } = intent::parse(&request, None).map_err(failed)?;
         let meta = RequestMeta {
             at: clock::now(),
             trace_id: None,

@@ -414,7 +414,7 @@ impl Findings {
     fn credentials(&mut self, data: &Path, rows: Option<&Rows>) {
         const WHAT: &str = "credentials";
         let file = credentials::FILE;
-        let kept = match credentials::kept(data) {
+        let kept = match credentials::read_keys(data) {
             Ok(Some(kept)) => kept,
             Ok(None) => {
                 return self.fine(

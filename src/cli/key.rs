@@ -112,7 +112,8 @@ impl Show {
             let progress = format!("{}: there is no such {what}", file.display());
             CliError::new(Exit::Config, progress)
         };
-        let kept = credentials::kept(&self.data).map_err(|why| CliError::new(Exit::Config, why))?;
+        let kept =
+            credentials::read_keys(&self.data).map_err(|why| CliError::new(Exit::Config, why))?;
         let kept = kept.ok_or_else(|| absent("file"))?;
         let secret = match self.which {
             Which::Operator => Some(kept.operator_key),

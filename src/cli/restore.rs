@@ -77,7 +77,7 @@ pub fn run(args: &Args) -> CliResult {
         None
     } else {
         // The file comes first: a key that is good and that nobody has would be of no use.
-        Some(credentials::make_operator_key(&dir).map_err(failed)?)
+        Some(credentials::write_operator_key(&dir).map_err(failed)?)
     };
     let public_key = signer.public_key().to_string();
     let tenants = logs.len();

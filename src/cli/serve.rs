@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::exit::{CliError, CliResult, Exit};
 use super::output::print;
 use crate::config::{Config, ConfigError};
-use crate::credentials::{self, Credentials, CredentialsError, Founding};
+use crate::credentials::{self, Bootstrap, Credentials, CredentialsError};
 use crate::server::{Server, StartError};
 use crate::store::OpenError;
 use crate::telemetry;
@@ -57,7 +57,7 @@ pub fn run(args: &Args) -> CliResult {
 fn result(error: StartError) -> CliError {
     let exit = match &error {
         StartError::Config(_) | StartError::Key(_) => Exit::Config,
-        StartError::Credentials(CredentialsError::Founding(_)) => Exit::Failed,
+        StartError::Credentials(CredentialsError::Bootstrap(_)) => Exit::Failed,
         StartError::Credentials(CredentialsError::File(_) | CredentialsError::Malformed { .. }) => {
             Exit::Config
         }
@@ -110,22 +110,22 @@ impl Args {
 
     fn greeting(&self, server: &Server) -> String {
         let (data, address) = (server.data().display(), server.address());
-        let state = match server.founding() {
-            Founding::New(credentials) => {
+        let state = match server.bootstrap() {
+            Bootstrap::New(credentials) => {
                 let first = self.introduction(credentials, server);
                 format!("NEW data directory {data} (first start)\n{first}")
             }
-            Founding::Completed(credentials) => {
+            Bootstrap::Completed(credentials) => {
                 let first = self.introduction(credentials, server);
                 format!("NEW data directory {data} (an earlier first start was cut short)\n{first}")
             }
-            Founding::Incomplete => format!(
+            Bootstrap::Incomplete => format!(
                 "opened {data}: an earlier first start was cut short and {} is gone; only tenant \
                  zero is there, and nobody has its key. Start with an empty directory instead.\n",
                 credentials::FILE
             ),
-            Founding::Done => {
-                let (tenants, decisions) = server.found();
+            Bootstrap::Done => {
+                let (tenants, decisions) = server.counts();
                 let noun = |count, one: &str| {
                     let plural = if count == 1 { "" } else { "s" };
                     format!("{} {one}{plural}", thousands(count))

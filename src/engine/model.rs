@@ -411,7 +411,7 @@ fn command(ask: Ask) -> Evaluate {
         body["change_set"] = json!({"id": format!("set-{set}")});
     }
     let request = serde_json::to_vec(&body).unwrap();
-    let parsed = intent::evaluate(&request, None).unwrap();
+    let parsed = intent::parse(&request, None).unwrap();
     let meta = RequestMeta {
         at: clock::now(),
         trace_id: None,
@@ -464,7 +464,7 @@ impl Node {
     fn stored(&self, tenant: u8, at: u64) -> Value {
         let read = self
             .engine()
-            .read(move |reader| audit::one(reader, tenant_id(tenant), Sequence::new(at)));
+            .read(move |reader| audit::get(reader, tenant_id(tenant), Sequence::new(at)));
         let found = self
             .run(read)
             .unwrap()

@@ -1,72 +1,65 @@
-//! The audit log, to read.
+//! The audit log.
 
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::reply::{answer, json};
+use super::reply::{json, respond};
 use super::{AppState, auth, parameters};
-use crate::api::audit::{Detail, Item, filter};
+use crate::api::audit::{EntryDetail, EntrySummary};
 use crate::api::page::{List, Page};
 use crate::api::problem::Problem;
 use crate::id::DecisionId;
-use crate::query::{QueryError, audit as query, intents};
+use crate::query::audit::{self, Filter};
+use crate::query::{QueryError, intents};
 use crate::stamp::Stamp;
 use crate::tenant::Tenant;
 use crate::tenant::key::Scope;
 
 /// `GET /api/v1/audit`
 pub async fn list(state: Data<AppState>, http: HttpRequest) -> HttpResponse {
-    const KNOWN: &[&str] = &[
-        "from",
-        "to",
-        "type",
-        "action",
-        "requester",
-        "deterministic_id",
-        "limit",
-        "cursor",
-    ];
-    answer(&http, async {
+    respond(&http, async {
         let principal = auth::authorize(&state, &http, Scope::AuditRead)?;
-        let parameters = parameters::read(&http, KNOWN)?;
-        let Page { from, limit } = parameters.page()?;
-        let filter = filter(&parameters)?;
+        let (Page { from, limit }, filter) = parameters::read(&http, |parameters| {
+            Ok((parameters.page()?, Filter::read(parameters)?))
+        })?;
         let (tenant, id) = (principal.tenant, filter.deterministic_id.clone());
-        // Waits, besides, until all that was answered before is there to be read.
-        let look = move |tenant: &Tenant, stamp: &Stamp| {
-            Ok(id.and_then(|id| intents::by_id(tenant, &id, stamp.at)))
+        // An inspection also waits until everything that was acknowledged before can be read.
+        let decision_id = move |tenant: &Tenant, stamp: &Stamp| {
+            let intent = id.and_then(|id| intents::get(tenant, &id, stamp.at));
+            Ok(intent.map(|intent| intent.decision_id))
         };
         let about = state
             .engine
-            .inspect(tenant, principal.caller(), Scope::AuditRead, look);
-        let about = about.await?.map(|known| known.decision_id);
-        let read = state.engine.read(move |reader| {
-            let (found, next) = query::list(reader, tenant, &filter, about, from, limit)?;
-            Ok::<_, QueryError>((found.iter().map(Item::new).collect(), next))
+            .inspect(tenant, principal.caller(), Scope::AuditRead, decision_id)
+            .await?;
+        let page = state.engine.read(move |reader| {
+            let (entries, next) = audit::list(reader, tenant, &filter, about, from, limit)?;
+            let items = entries.iter().map(EntrySummary::from).collect();
+            Ok::<_, QueryError>(List::new(items, next))
         });
-        let (items, next) = read.await?;
-        json(&List::new(items, next))
+        json(&page.await?)
     })
     .await
 }
 
 /// `GET /api/v1/audit/{decision_id}`
-pub async fn one(state: Data<AppState>, http: HttpRequest, path: Path<String>) -> HttpResponse {
-    answer(&http, async {
+pub async fn get(state: Data<AppState>, http: HttpRequest, path: Path<String>) -> HttpResponse {
+    respond(&http, async {
         let principal = auth::authorize(&state, &http, Scope::AuditRead)?;
         parameters::none(&http)?;
-        let no_such = || Problem::not_found("audit entry");
-        let id = DecisionId::parse(&path).map_err(|_| no_such())?;
+        let not_found = || Problem::not_found("audit entry");
+        let id = DecisionId::parse(&path).map_err(|_| not_found())?;
         let tenant = principal.tenant;
-        let look = move |tenant: &Tenant, _: &Stamp| Ok(tenant.sequence_of(id));
+        let sequence = move |tenant: &Tenant, _: &Stamp| Ok(tenant.sequence_of(id));
         let sequence = state
             .engine
-            .inspect(tenant, principal.caller(), Scope::AuditRead, look);
-        let sequence = sequence.await?.ok_or_else(no_such)?;
-        let found = state
+            .inspect(tenant, principal.caller(), Scope::AuditRead, sequence);
+        let sequence = sequence.await?.ok_or_else(not_found)?;
+        let entry = state
             .engine
-            .read(move |reader| query::one(reader, tenant, sequence));
-        json(&Detail::new(&found.await?.ok_or_else(no_such)?))
+            .read(move |reader| audit::get(reader, tenant, sequence));
+        let entry = entry.await?.ok_or_else(not_found)?;
+        json(&EntryDetail::from(&entry))
     })
     .await
 }

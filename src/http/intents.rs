@@ -1,31 +1,32 @@
-//! Intents: have one evaluated, look at one, list them.
+//! Intents: evaluate, get, list.
 
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::reply::{Answer, Failure, answer, json};
+use super::reply::{Failure, Reply, json, respond};
 use super::{AppState, auth, body, header, parameters, trace};
-use crate::api::decision::{NotShown, View};
+use crate::api::decision::View;
 use crate::api::intent::{self, ParsedIntent};
-use crate::api::intents::{Detail, Item, OutcomeView, filter};
+use crate::api::intents::{IntentDetail, IntentSummary, OutcomeView};
 use crate::api::page::{List, Page};
 use crate::api::problem::Problem;
 use crate::engine::directory::Principal;
 use crate::engine::{Unavailable, clock};
 use crate::id::{IntentId, Sequence, TenantId};
-use crate::query::intents::{self as query, Known};
+use crate::query::intents::{self as query, Filter, IntentState};
 use crate::query::{QueryError, audit};
 use crate::stamp::Stamp;
 use crate::tenant::Tenant;
 use crate::tenant::evaluate::{self, Evaluate, Evaluation, RequestMeta};
+use crate::tenant::facts::PartError;
 use crate::tenant::key::Scope;
 use crate::tenant::standing::Standing;
 
-/// How an answer is wanted.
+/// `Prefer: return=…`
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
-    Whole,
+enum Representation {
+    Full,
     Minimal,
 }
 
@@ -39,29 +40,34 @@ pub async fn evaluate(state: Data<AppState>, http: HttpRequest, payload: Payload
     };
     let handler = async {
         let principal = auth::authorize(&state, &http, Scope::Decide)?;
-        let parameters = parameters::read(&http, &["dry_run"])?;
+        let dry_run = parameters::read(&http, |parameters| parameters.flag("dry_run"))?;
         let request = body::read(&http, payload).await?;
         let key = header::text(&http, "idempotency-key")?;
-        let ParsedIntent { intent, id } = intent::evaluate(&request, key)?;
+        let ParsedIntent { intent, id } = intent::parse(&request, key)?;
         let ask = Evaluate::new(intent, id, request, meta);
-        let form = match header::prefers_minimal(&http) {
-            true => Form::Minimal,
-            false => Form::Whole,
+        let representation = match header::prefers_minimal(&http) {
+            true => Representation::Minimal,
+            false => Representation::Full,
         };
-        if parameters.flag("dry_run")? {
-            dry_run(&state, principal, ask, form).await
+        if dry_run {
+            self::dry_run(&state, principal, ask, representation).await
         } else {
-            decide(&state, principal, ask, form).await
+            decide(&state, principal, ask, representation).await
         }
     };
-    let response = answer(&http, handler).await;
+    let response = respond(&http, handler).await;
     if response.status().is_success() {
         state.metrics.scored(watch.elapsed());
     }
     response
 }
 
-async fn decide(state: &AppState, principal: Principal, ask: Evaluate, form: Form) -> Answer {
+async fn decide(
+    state: &AppState,
+    principal: Principal,
+    ask: Evaluate,
+    representation: Representation,
+) -> Reply {
     let (trace_id, bytes) = (ask.trace_id(), ask.bytes());
     let committed = state
         .engine
@@ -72,31 +78,49 @@ async fn decide(state: &AppState, principal: Principal, ask: Evaluate, form: For
             state.metrics.decided(&decided.decision, committed.planning);
             let standing = decided.standing;
             let view = View::fresh(*decided, committed.receipt.as_ref(), trace_id);
-            render(&view, standing, false, form)
+            render(&view, standing, false, representation)
         }
         Evaluation::Replayed { decided, standing } => {
             let view = stored(state, principal.tenant, decided).await?;
-            render(&view, standing, true, form)
+            render(&view, standing, true, representation)
         }
     }
 }
 
-/// The same decision on the same evidence, and nothing written.
-async fn dry_run(state: &AppState, principal: Principal, ask: Evaluate, form: Form) -> Answer {
+/// The decision that a request would get; nothing is written.
+async fn dry_run(
+    state: &AppState,
+    principal: Principal,
+    ask: Evaluate,
+    representation: Representation,
+) -> Reply {
     let trace_id = ask.trace_id();
-    let look = move |tenant: &Tenant, stamp: &Stamp| evaluate::dry_run(ask, tenant, stamp);
-    let decided = state
-        .engine
-        .inspect(principal.tenant, principal.caller(), Scope::Decide, look);
+    let decision = move |tenant: &Tenant, stamp: &Stamp| evaluate::dry_run(ask, tenant, stamp);
+    let decided = state.engine.inspect(
+        principal.tenant,
+        principal.caller(),
+        Scope::Decide,
+        decision,
+    );
     let decided = decided.await?;
     let standing = decided.standing;
-    render(&View::fresh(decided, None, trace_id), standing, false, form)
+    render(
+        &View::fresh(decided, None, trace_id),
+        standing,
+        false,
+        representation,
+    )
 }
 
-fn render(view: &View, standing: Standing, replayed: bool, form: Form) -> Answer {
-    match form {
-        Form::Whole => json(&view.answer(standing, replayed)),
-        Form::Minimal => {
+fn render(
+    view: &View,
+    standing: Standing,
+    replayed: bool,
+    representation: Representation,
+) -> Reply {
+    match representation {
+        Representation::Full => json(&view.answer(standing, replayed)),
+        Representation::Minimal => {
             let mut response = json(&view.minimal(standing, replayed))?;
             let name = HeaderName::from_static("preference-applied");
             let applied = HeaderValue::from_static("return=minimal");
@@ -110,88 +134,77 @@ fn render(view: &View, standing: Standing, replayed: bool, form: Form) -> Answer
 async fn stored(state: &AppState, tenant: TenantId, sequence: Sequence) -> Result<View, Failure> {
     let read = state
         .engine
-        .read(move |reader| audit::one(reader, tenant, sequence));
-    let found = read.await?.ok_or(Unavailable::TenantCorrupt)?;
-    let opening = found.opening.as_ref().ok_or_else(missing)?;
-    View::stored(&found, opening).map_err(|why| damaged(tenant, sequence, why))
+        .read(move |reader| audit::get(reader, tenant, sequence));
+    let entry = read.await?.ok_or(Unavailable::TenantCorrupt)?;
+    let opening = entry.opening.as_ref().ok_or_else(lost)?;
+    View::stored(&entry, opening).map_err(|error| damaged(tenant, sequence, error))
 }
 
-/// Nothing erases openings yet: one that is not there was lost, and nobody is told otherwise.
-fn missing() -> Failure {
+/// Openings cannot be erased yet, so a missing one is damage.
+fn lost() -> Failure {
     Unavailable::TenantCorrupt.into()
 }
 
-fn damaged(tenant: TenantId, sequence: Sequence, why: NotShown) -> Failure {
-    tracing::error!(%tenant, %sequence, "a stored decision cannot be shown: {why}");
+fn damaged(tenant: TenantId, sequence: Sequence, error: PartError) -> Failure {
+    tracing::error!(%tenant, %sequence, "stored decision is damaged: {error}");
     Unavailable::TenantCorrupt.into()
 }
 
 /// `GET /api/v1/intents/{deterministic_id}`
-pub async fn one(state: Data<AppState>, http: HttpRequest, path: Path<String>) -> HttpResponse {
-    answer(&http, async {
+pub async fn get(state: Data<AppState>, http: HttpRequest, path: Path<String>) -> HttpResponse {
+    respond(&http, async {
         let principal = auth::authorize(&state, &http, Scope::Read)?;
         parameters::none(&http)?;
-        let no_such = || Problem::not_found("intent");
-        let id = IntentId::parse(&path).map_err(|_| no_such())?;
+        let not_found = || Problem::not_found("intent");
+        let id = IntentId::parse(&path).map_err(|_| not_found())?;
         let tenant = principal.tenant;
-        let look = move |tenant: &Tenant, stamp: &Stamp| Ok(query::by_id(tenant, &id, stamp.at));
-        let known = state
+        let intent = move |tenant: &Tenant, stamp: &Stamp| Ok(query::get(tenant, &id, stamp.at));
+        let intent = state
             .engine
-            .inspect(tenant, principal.caller(), Scope::Read, look);
-        let known = known.await?.ok_or_else(no_such)?;
+            .inspect(tenant, principal.caller(), Scope::Read, intent);
+        let intent = intent.await?.ok_or_else(not_found)?;
         let read = state.engine.read(move |reader| {
-            let decision = audit::one(reader, tenant, known.sequence)?;
-            let outcome = known
+            let decision = audit::get(reader, tenant, intent.sequence)?;
+            let outcome = intent
                 .outcome
                 .map(|(at, _)| query::opening(reader, tenant, at));
             Ok::<_, QueryError>((decision, outcome.transpose()?.flatten()))
         });
         let (decision, outcome) = read.await?;
         let decision = decision.ok_or(Unavailable::TenantCorrupt)?;
-        let opening = decision.opening.as_ref().ok_or_else(missing)?;
-        let damaged = |why| damaged(tenant, known.sequence, why);
+        let opening = decision.opening.as_ref().ok_or_else(lost)?;
+        let damaged = |error| damaged(tenant, intent.sequence, error);
         let view = View::stored(&decision, opening).map_err(damaged)?;
-        let outcome = OutcomeView::of(&known, outcome.as_ref());
-        json(&Detail::new(&view, &known, opening, outcome).map_err(damaged)?)
+        let outcome = OutcomeView::new(&intent, outcome.as_ref());
+        json(&IntentDetail::new(&view, &intent, opening, outcome).map_err(damaged)?)
     })
     .await
 }
 
 /// `GET /api/v1/intents`
 pub async fn list(state: Data<AppState>, http: HttpRequest) -> HttpResponse {
-    const KNOWN: &[&str] = &[
-        "environment",
-        "action",
-        "outcome",
-        "change_set",
-        "from",
-        "to",
-        "limit",
-        "cursor",
-    ];
-    answer(&http, async {
+    respond(&http, async {
         let principal = auth::authorize(&state, &http, Scope::Read)?;
-        let parameters = parameters::read(&http, KNOWN)?;
-        let Page { from, limit } = parameters.page()?;
-        let (tenant, filter) = (principal.tenant, filter(&parameters)?);
-        let look = move |tenant: &Tenant, stamp: &Stamp| {
+        let (Page { from, limit }, filter) = parameters::read(&http, |parameters| {
+            Ok((parameters.page()?, Filter::read(parameters)?))
+        })?;
+        let tenant = principal.tenant;
+        let page = move |tenant: &Tenant, stamp: &Stamp| {
             Ok(query::list(tenant, &filter, from, limit, stamp.at))
         };
-        let known = state
+        let page = state
             .engine
-            .inspect(tenant, principal.caller(), Scope::Read, look);
-        let (known, next) = known.await?;
-        let read = state.engine.read(move |reader| {
-            let item = |known: &Known| {
-                let opening = query::opening(reader, tenant, known.sequence)?;
-                Ok(Item::new(known, opening.as_ref()))
+            .inspect(tenant, principal.caller(), Scope::Read, page);
+        let (intents, next) = page.await?;
+        let items = state.engine.read(move |reader| {
+            let item = |intent: &IntentState| {
+                let opening = query::opening(reader, tenant, intent.sequence)?;
+                Ok(IntentSummary::new(intent, opening.as_ref()))
             };
-            known
-                .iter()
-                .map(item)
-                .collect::<Result<Vec<_>, QueryError>>()
+            let items = intents.iter().map(item);
+            items.collect::<Result<Vec<_>, QueryError>>()
         });
-        json(&List::new(read.await?, next))
+        json(&List::new(items.await?, next))
     })
     .await
 }

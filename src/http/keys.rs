@@ -3,9 +3,9 @@
 use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::reply::{Failure, answer, created, json};
+use super::reply::{Failure, created, json, respond};
 use super::{AppState, auth, body, parameters, tenants};
-use crate::api::key;
+use crate::api::key::{self, CreatedKey};
 use crate::api::page::List;
 use crate::api::problem::Problem;
 use crate::id::KeyId;
@@ -18,30 +18,30 @@ pub async fn create(
     path: Path<String>,
     payload: Payload,
 ) -> HttpResponse {
-    answer(&http, async {
+    respond(&http, async {
         let principal = auth::authorize(&state, &http, Scope::Admin)?;
         parameters::none(&http)?;
         let tenant = tenants::id(&path)?;
         let body = body::read(&http, payload).await?;
-        let command = CreateKey(key::create(&body)?);
-        let made = state
+        let command = CreateKey(key::parse(&body)?);
+        let issued = state
             .engine
             .execute(tenant, principal.caller(), command, body.len());
-        created(&key::Made::from(&made.await?.reply))
+        created(&CreatedKey::from(&issued.await?.reply))
     })
     .await
 }
 
 /// `GET /api/v1/admin/tenants/{tenant_id}/keys`
 pub async fn list(state: Data<AppState>, http: HttpRequest, path: Path<String>) -> HttpResponse {
-    answer(&http, async {
+    respond(&http, async {
         let principal = auth::authorize(&state, &http, Scope::Admin)?;
         parameters::none(&http)?;
         let tenant = tenants::id(&path)?;
-        let look = |tenant: &_, _: &_| Ok(key::items(tenant));
+        let keys = |tenant: &_, _: &_| Ok(key::list(tenant));
         let keys = state
             .engine
-            .inspect(tenant, principal.caller(), Scope::Admin, look);
+            .inspect(tenant, principal.caller(), Scope::Admin, keys);
         json(&List::whole(keys.await?))
     })
     .await
@@ -53,7 +53,7 @@ pub async fn revoke(
     http: HttpRequest,
     path: Path<(String, String)>,
 ) -> HttpResponse {
-    answer(&http, async {
+    respond(&http, async {
         let principal = auth::authorize(&state, &http, Scope::Admin)?;
         parameters::none(&http)?;
         let (tenant, key) = (tenants::id(&path.0)?, id(&path.1)?);
@@ -72,14 +72,14 @@ pub async fn rotate(
     http: HttpRequest,
     path: Path<(String, String)>,
 ) -> HttpResponse {
-    answer(&http, async {
+    respond(&http, async {
         let principal = auth::authorize(&state, &http, Scope::Admin)?;
         parameters::none(&http)?;
         let (tenant, key) = (tenants::id(&path.0)?, id(&path.1)?);
         let rotated = state
             .engine
             .execute(tenant, principal.caller(), RotateKey(key), 0);
-        json(&key::Made::from(&rotated.await?.reply))
+        json(&CreatedKey::from(&rotated.await?.reply))
     })
     .await
 }

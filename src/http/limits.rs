@@ -1,58 +1,61 @@
-//! What clients may take of the node: connections, requests at once, memory for bodies, and time.
+//! Limits on clients: connections, requests in flight, memory for bodies, and time.
 //!
-//! Who runs the node is answered whatever the load: behind the last connection there are some more,
-//! on which only the operations' routes are answered, once, and everything else is refused at once;
-//! and those routes take no place anywhere else.
+//! Operators are answered under any load: beyond the last connection there is a reserve, on which only
+//! health, readiness and metrics are answered, once, and every other request is rejected; and those
+//! routes count against no limit.
 //!
-//! A connection on which nothing is done for as long as an idle one is kept is cut, whatever it is
-//! doing: idling, sending the head of a request byte by byte, or leaving an answer unread. (The server
-//! beneath times the first head of a connection and its idling, and nothing else: neither a connection
-//! without a first byte, nor the beginning of HTTP/2.) When the node stops they are cut at once.
+//! A connection without progress is closed after the idle timeout, whatever it does: idle, send a
+//! request head byte by byte, or leave a response unread. A response that the server has not produced
+//! yet is progress. (actix times the first head of a connection and keep-alive, and nothing else:
+//! neither a connection without a first byte, nor the beginning of HTTP/2.) At shutdown the timeout is
+//! short.
 
 use std::collections::HashMap;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_web::Error;
-use actix_web::body::{EitherBody, MessageBody};
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
 use actix_web::http::ConnectionType;
 use actix_web::middleware::Next;
 use actix_web::rt::net;
-use actix_web::web::Data;
+use actix_web::web::{Bytes, Data};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::sync::watch;
 
-use super::AppState;
-use super::reply::refuse;
+use super::reply::error;
+use super::{AppState, ROUTES};
 use crate::api::problem::{Code, Problem};
 use crate::engine::clock::{self, Stopwatch};
 
-/// Connections behind the last, for those who run the node.
+/// Connections beyond the limit, for operators.
 const RESERVE: usize = 64;
-/// Requests at once: more than come by HTTP/1, one a connection, where nobody multiplies them.
-const REQUESTS: usize = 8_192;
-/// What the bodies that are being read may take together, bytes.
-const BODIES: usize = 64 << 20;
+/// Requests in flight: above the number of connections, so that only HTTP/2 streams can reach it.
+const REQUESTS_MAX: usize = 8_192;
+/// Memory for the bodies that are being read, bytes.
+const BODY_BYTES_MAX: usize = 64 << 20;
 
-/// How long a connection on which nothing is done is kept when the node stops.
-const STOPPING: Duration = Duration::from_secs(2);
+/// The idle timeout at shutdown.
+const SHUTDOWN_IDLE: Duration = Duration::from_secs(2);
 
-/// What is taken at the moment, by all threads that serve.
+/// The limits, shared by all worker threads.
 #[derive(Debug, Clone)]
-pub struct Limits(Arc<Taken>);
+pub struct Limits(Arc<State>);
 
 #[derive(Debug)]
-struct Taken {
+struct State {
     connections_max: usize,
     idle: Duration,
     stopping: watch::Sender<bool>,
     open: Mutex<Open>,
-    requests: AtomicUsize,
-    bodies: AtomicUsize,
+    requests: Arc<AtomicUsize>,
+    body_bytes: Arc<AtomicUsize>,
 }
 
 #[derive(Debug, Default)]
@@ -63,204 +66,242 @@ struct Open {
 
 #[derive(Debug)]
 struct Connection {
-    /// The same socket, to cut it by; none if the system has no more of them.
+    /// A duplicate, to close the connection with; `None` if the system has no more descriptors.
     socket: Option<TcpStream>,
-    /// There were as many as there may be when it came.
+    /// It was opened beyond the limit.
     reserve: bool,
-    /// Requests on it that are being handled.
-    inside: AtomicUsize,
-    /// When the last of them came or was answered.
-    last: Mutex<Stopwatch>,
+    /// Requests that the server is working on.
+    busy: AtomicUsize,
+    last_progress: Mutex<Stopwatch>,
 }
 
 impl Connection {
-    fn touch(&self) {
-        *lock(&self.last) = clock::stopwatch();
+    fn progress(&self) {
+        *lock(&self.last_progress) = clock::stopwatch();
+    }
+
+    fn is_idle(&self, timeout: Duration) -> bool {
+        self.busy.load(Ordering::Relaxed) == 0 && lock(&self.last_progress).elapsed() >= timeout
     }
 }
 
-/// A connection's place; given back when the connection ends.
-struct Place {
+/// Removes the connection from the open ones when dropped.
+struct ConnectionGuard {
     limits: Limits,
     number: u64,
     connection: Arc<Connection>,
 }
 
-impl Drop for Place {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         lock(&self.limits.0.open).connections.remove(&self.number);
     }
 }
 
-/// A request that is being handled.
-struct Inside<'a>(Option<&'a Connection>);
+/// A request in flight: from its head to the end of its response's body. The connection is busy while
+/// the server works on the response, and not while the client has yet to read it.
+struct InFlight {
+    connection: Option<Arc<Connection>>,
+    busy: bool,
+    _request: Reservation,
+}
 
-impl<'a> Inside<'a> {
-    fn of(connection: Option<&'a Connection>) -> Self {
-        if let Some(connection) = connection {
-            connection.inside.fetch_add(1, Ordering::Relaxed);
-            connection.touch();
+impl InFlight {
+    fn new(connection: Option<Arc<Connection>>, request: Reservation) -> Self {
+        let mut guard = Self {
+            connection,
+            busy: false,
+            _request: request,
+        };
+        guard.set_busy(true);
+        guard
+    }
+
+    fn set_busy(&mut self, busy: bool) {
+        if let Some(connection) = self.connection.as_ref().filter(|_| self.busy != busy) {
+            connection.progress();
+            match busy {
+                true => connection.busy.fetch_add(1, Ordering::Relaxed),
+                false => connection.busy.fetch_sub(1, Ordering::Relaxed),
+            };
         }
-        Self(connection)
+        self.busy = busy;
     }
 }
 
-impl Drop for Inside<'_> {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        if let Some(connection) = self.0 {
-            connection.touch();
-            connection.inside.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.set_busy(false);
     }
 }
 
-/// So much of one of the totals; given back when dropped.
-pub struct Share<'a> {
-    total: &'a AtomicUsize,
+/// A response body whose request is in flight until the body is dropped.
+pub struct InFlightBody {
+    body: BoxBody,
+    guard: InFlight,
+}
+
+impl MessageBody for InFlightBody {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let chunk = Pin::new(&mut self.body).poll_next(context);
+        self.guard.set_busy(chunk.is_pending());
+        chunk
+    }
+}
+
+/// An amount of a total, returned when dropped.
+pub struct Reservation {
+    total: Arc<AtomicUsize>,
     max: usize,
-    taken: usize,
+    amount: usize,
 }
 
-impl<'a> Share<'a> {
-    fn of(total: &'a AtomicUsize, max: usize) -> Self {
-        let taken = 0;
-        Self { total, max, taken }
+impl Reservation {
+    fn new(total: &Arc<AtomicUsize>, max: usize) -> Self {
+        Self {
+            total: total.clone(),
+            max,
+            amount: 0,
+        }
     }
 
-    /// Takes more; false if there is no more.
+    /// Reserves more; false, and nothing is reserved, if the total would exceed its maximum.
     pub fn grow(&mut self, by: usize) -> bool {
-        let before = self.total.fetch_add(by, Ordering::Relaxed);
-        self.taken += by;
-        before + by <= self.max
+        let grown = |total: usize| total.checked_add(by).filter(|total| *total <= self.max);
+        let granted = self
+            .total
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown)
+            .is_ok();
+        if granted {
+            self.amount += by;
+        }
+        granted
     }
 }
 
-impl Drop for Share<'_> {
+impl Drop for Reservation {
     fn drop(&mut self) {
-        self.total.fetch_sub(self.taken, Ordering::Relaxed);
+        self.total.fetch_sub(self.amount, Ordering::Relaxed);
     }
 }
 
-/// Descriptors that everything but connections may need: segments, tables, event loops.
+/// Descriptors for everything but connections: segments, tables, event loops.
 const OTHER_FILES: u64 = 256;
 
-/// As many of these connections as the system gives descriptors for, two each: they are asked for, as
-/// the usual limit of 1,024 is there for programs that know no better.
+/// At most `connections`, as the limit of open files allows at two descriptors each. Raises the soft
+/// limit, because its usual 1,024 is meant for programs that use `select`.
 fn affordable(connections: usize) -> usize {
     let wanted = 2 * (connections + RESERVE) as u64 + OTHER_FILES;
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current.is_some_and(|current| current < wanted) {
-        let raised = limit.maximum.map_or(wanted, |most| most.min(wanted));
+        let raised = limit.maximum.map_or(wanted, |max| max.min(wanted));
         limit.current = limit.current.map(|current| current.max(raised));
         if let Err(error) = setrlimit(Resource::Nofile, limit) {
-            tracing::warn!(%error, "the limit of open files cannot be raised");
+            tracing::warn!(%error, "cannot raise the limit of open files");
         }
     }
-    let Some(current) = getrlimit(Resource::Nofile)
-        .current
-        .filter(|it| *it < wanted)
-    else {
+    let current = getrlimit(Resource::Nofile).current;
+    let Some(current) = current.filter(|current| *current < wanted) else {
         return connections;
     };
-    let fewer = current.saturating_sub(OTHER_FILES) / 2;
-    let fewer = usize::try_from(fewer)
-        .unwrap_or(usize::MAX)
-        .saturating_sub(RESERVE);
-    let fewer = fewer.clamp(1, connections);
+    let affordable = usize::try_from(current.saturating_sub(OTHER_FILES) / 2);
+    let affordable = affordable.unwrap_or(usize::MAX).saturating_sub(RESERVE);
+    let affordable = affordable.clamp(1, connections);
     tracing::warn!(
-        connections = fewer,
+        connections = affordable,
         open_files = current,
-        "fewer connections than configured"
+        "the limit of open files allows fewer connections than configured"
     );
-    fewer
+    affordable
 }
 
 impl Limits {
-    /// So many connections, or as many as the system allows, each cut once nothing was done on it for
-    /// `idle`.
+    /// `connections` at once, or fewer if the system allows fewer; each is closed after `idle` without
+    /// progress.
     pub fn new(connections: usize, idle: Duration) -> Self {
-        Self(Arc::new(Taken {
+        Self(Arc::new(State {
             connections_max: affordable(connections),
             idle,
             stopping: watch::Sender::new(false),
             open: Mutex::default(),
-            requests: AtomicUsize::new(0),
-            bodies: AtomicUsize::new(0),
+            requests: Arc::default(),
+            body_bytes: Arc::default(),
         }))
     }
 
-    /// Connections that one thread may have, if it has all of them.
+    /// All connections with the reserve: one thread may have all of them.
     pub fn connections(&self) -> usize {
         self.0.connections_max + RESERVE
     }
 
-    /// What a body that is being read takes.
-    pub fn body(&self) -> Share<'_> {
-        Share::of(&self.0.bodies, BODIES)
+    /// Memory for a body that is being read.
+    pub fn body(&self) -> Reservation {
+        Reservation::new(&self.0.body_bytes, BODY_BYTES_MAX)
     }
 
-    /// A connection came.
-    pub fn connected(&self, io: &net::TcpStream, extensions: &mut Extensions) {
+    /// Tracks a new connection for as long as `extensions`, its own, exist.
+    pub fn track(&self, io: &net::TcpStream, extensions: &mut Extensions) {
         let socket = io.as_fd().try_clone_to_owned().ok();
         let mut open = lock(&self.0.open);
         let connection = Arc::new(Connection {
             socket: socket.map(TcpStream::from),
             reserve: open.connections.len() >= self.0.connections_max,
-            inside: AtomicUsize::new(0),
-            last: Mutex::new(clock::stopwatch()),
+            busy: AtomicUsize::new(0),
+            last_progress: Mutex::new(clock::stopwatch()),
         });
         let number = open.next;
         open.next += 1;
         open.connections.insert(number, connection.clone());
-        extensions.insert(Place {
+        extensions.insert(ConnectionGuard {
             limits: self.clone(),
             number,
             connection,
         });
     }
 
-    /// Waits for a connection's first byte; false if it does not come in time, or the node stops.
-    pub async fn spoke(&self, io: &net::TcpStream, patience: Duration) -> bool {
+    /// Waits for a connection's first byte; false on timeout or shutdown.
+    pub async fn first_byte(&self, io: &net::TcpStream, timeout: Duration) -> bool {
         tokio::select! {
-            ready = tokio::time::timeout(patience, io.readable()) => matches!(ready, Ok(Ok(()))),
+            ready = tokio::time::timeout(timeout, io.readable()) => matches!(ready, Ok(Ok(()))),
             () = self.clone().stopping() => false,
         }
     }
 
-    /// The node stops: who does nothing is not waited for.
+    /// From now on the idle timeout is short.
     pub fn stop(&self) {
         self.0.stopping.send_replace(true);
     }
 
-    /// Ends when the node stops.
+    /// Resolves at [`Self::stop`].
     pub async fn stopping(self) {
-        // It is never closed while this holds it.
-        let _ = self
-            .0
-            .stopping
-            .subscribe()
-            .wait_for(|stopping| *stopping)
-            .await;
+        let mut stopping = self.0.stopping.subscribe();
+        // The sender is not dropped while `self` holds it.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
     }
 
-    /// Cuts connections on which nothing is done, again and again; never ends.
-    pub async fn cut(self) {
+    /// Closes idle connections, forever.
+    pub async fn close_idle(self) {
         let every = (self.0.idle / 8).clamp(Duration::from_millis(20), Duration::from_secs(1));
         loop {
             tokio::time::sleep(every).await;
-            let patience = if *self.0.stopping.borrow() {
-                self.0.idle.min(STOPPING)
-            } else {
-                self.0.idle
+            let timeout = match *self.0.stopping.borrow() {
+                true => self.0.idle.min(SHUTDOWN_IDLE),
+                false => self.0.idle,
             };
             for connection in lock(&self.0.open).connections.values() {
-                let idle = lock(&connection.last).elapsed() >= patience;
-                if idle && connection.inside.load(Ordering::Relaxed) == 0 {
-                    // It may have ended by itself.
-                    let _ = connection
-                        .socket
-                        .as_ref()
-                        .map(|it| it.shutdown(Shutdown::Both));
+                let socket = connection.socket.as_ref();
+                if let Some(socket) = socket.filter(|_| connection.is_idle(timeout)) {
+                    // Fails only if the peer has closed it already.
+                    let _ = socket.shutdown(Shutdown::Both);
                 }
             }
         }
@@ -268,47 +309,151 @@ impl Limits {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What it holds is whole at every unlock: a panic elsewhere cannot have torn it.
+    // The value is consistent at every unlock, so a panic elsewhere cannot have torn it.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The layer that lets requests in, or refuses them before anything of them is looked at.
-pub async fn admit<B: MessageBody>(
+/// Routes for operators, which count against no limit.
+fn is_operation(path: &str) -> bool {
+    let mut routes = ROUTES
+        .iter()
+        .filter(|(_, route)| !route.starts_with("/api/"));
+    routes.any(|(_, route)| *route == path)
+}
+
+/// The middleware that admits a request, or rejects it before it is read.
+pub async fn admit(
     request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-    let place = request.request().conn_data::<Place>();
-    let connection = place.map(|place| place.connection.clone());
-    let _inside = Inside::of(connection.as_deref());
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse<InFlightBody>, Error> {
+    let guard = request.request().conn_data::<ConnectionGuard>();
+    let connection = guard.map(|guard| guard.connection.clone());
     let reserve = connection
         .as_ref()
         .is_some_and(|connection| connection.reserve);
     let state = request.app_data::<Data<AppState>>().cloned();
-    let limits = request.app_data::<Data<Limits>>().cloned();
-    let operation = ["/health", "/livez", "/readyz", "/metrics"].contains(&request.path());
-
-    let mut share = limits
-        .as_ref()
-        .map(|limits| Share::of(&limits.0.requests, REQUESTS));
-    let full = share
-        .as_mut()
-        .is_some_and(|share| !operation && !share.grow(1));
-    let mut response = if !operation && (reserve || full) {
-        let what = if reserve {
-            "connections"
-        } else {
-            "requests under way"
-        };
-        let problem = Problem::new(Code::Overloaded, format!("the node has too many {what}"));
-        let refused = refuse(request.request(), &problem);
-        request.into_response(refused).map_into_right_body()
-    } else {
-        next.call(request).await?.map_into_left_body()
+    let limits = request.app_data::<Data<Limits>>();
+    let limits = limits.expect("every server has limits");
+    let mut reservation = Reservation::new(&limits.0.requests, REQUESTS_MAX);
+    let limited = !is_operation(request.path());
+    let rejected = match limited {
+        true if reserve => Some("the server has too many connections"),
+        true if !reservation.grow(1) => Some("the server has too many requests in flight"),
+        _ => None,
     };
-    // On a connection of the reserve, and when the node stops, nothing more is asked.
+    let in_flight = InFlight::new(connection, reservation);
+    let mut response = match rejected {
+        Some(detail) => {
+            let problem = Problem::new(Code::Overloaded, detail);
+            let response = error(request.request(), &problem);
+            request.into_response(response)
+        }
+        None => next.call(request).await?,
+    };
+    // The reserve answers one request per connection; at shutdown every connection is closed.
     if reserve || state.is_some_and(|state| state.engine.is_stopping()) {
         let head = response.response_mut().head_mut();
         head.set_connection_type(ConnectionType::Close);
     }
-    Ok(response)
+    Ok(response.map_body(|_, body| InFlightBody {
+        body,
+        guard: in_flight,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn a_rejected_reservation_is_not_counted() {
+        let total = Arc::default();
+        let mut first = Reservation::new(&total, 100);
+        let mut second = Reservation::new(&total, 100);
+        assert!(first.grow(60));
+        assert!(!second.grow(41) && !second.grow(usize::MAX));
+        assert!(second.grow(40), "what was rejected takes no room");
+        drop(second);
+        assert!(first.grow(40));
+        drop(first);
+        assert_eq!(total.load(Ordering::Relaxed), 0);
+    }
+
+    /// A body of chunks, which is pending where there is `None`.
+    struct Chunks(Vec<Option<&'static str>>);
+
+    impl MessageBody for Chunks {
+        type Error = Infallible;
+
+        fn size(&self) -> BodySize {
+            BodySize::Stream
+        }
+
+        fn poll_next(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Bytes, Infallible>>> {
+            match self.0.pop() {
+                Some(Some(chunk)) => Poll::Ready(Some(Ok(Bytes::from_static(chunk.as_bytes())))),
+                Some(None) => Poll::Pending,
+                None => Poll::Ready(None),
+            }
+        }
+    }
+
+    #[test]
+    fn a_request_is_in_flight_until_its_body_ends_and_idle_while_it_is_unread() {
+        let requests = Arc::default();
+        let mut request = Reservation::new(&requests, 1);
+        assert!(request.grow(1));
+        let connection = Arc::new(Connection {
+            socket: None,
+            reserve: false,
+            busy: AtomicUsize::new(0),
+            last_progress: Mutex::new(clock::stopwatch()),
+        });
+        let idle = || connection.is_idle(Duration::ZERO);
+        assert!(idle());
+        let mut body = Box::pin(InFlightBody {
+            body: BoxBody::new(Chunks(vec![None, Some("b"), None, Some("a")])),
+            guard: InFlight::new(Some(connection.clone()), request),
+        });
+        assert!(!idle(), "the server works on the response head");
+        let mut poll = || {
+            body.as_mut()
+                .poll_next(&mut Context::from_waker(Waker::noop()))
+        };
+        for expected in ["a", "b"] {
+            assert!(matches!(poll(), Poll::Ready(Some(Ok(chunk))) if chunk == expected));
+            assert!(idle(), "the client has yet to read the chunk");
+            assert!(poll().is_pending());
+            assert!(!idle(), "the server works on the next chunk");
+        }
+        assert!(matches!(poll(), Poll::Ready(None)));
+        assert!(idle());
+        assert_eq!(requests.load(Ordering::Relaxed), 1);
+        drop(body);
+        assert!(idle());
+        assert_eq!(requests.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_connection_is_idle_only_after_the_timeout() {
+        let connection = Connection {
+            socket: None,
+            reserve: false,
+            busy: AtomicUsize::new(0),
+            last_progress: Mutex::new(clock::stopwatch()),
+        };
+        assert!(!connection.is_idle(Duration::from_secs(3_600)));
+    }
+
+    #[test]
+    fn operations_are_the_routes_outside_of_the_api() {
+        assert!(is_operation("/readyz") && is_operation("/metrics"));
+        assert!(!is_operation("/api/v1/intents") && !is_operation("/other"));
+    }
 }

@@ -1,4 +1,4 @@
-//! For those who run the node: is it alive, is it ready, what does it count. No key needed.
+//! Health, readiness and metrics. No key needed.
 
 use actix_web::web::Data;
 use actix_web::{HttpResponse, http::StatusCode};
@@ -11,22 +11,22 @@ pub async fn health() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "ok"}))
 }
 
-/// `GET /livez`: the process answers.
+/// `GET /livez`: the process responds.
 pub async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "alive"}))
 }
 
-/// `GET /readyz`: the log is recovered, the tables stand, writes are taken, and the node is not
-/// about to stop.
+/// `GET /readyz`: the log is recovered, the tables are open, writes are accepted, and the node is not
+/// shutting down.
 pub async fn ready(state: Data<AppState>) -> HttpResponse {
     let health = state.engine.health();
-    let (status, word) = match (state.engine.is_stopping(), health.writable) {
+    let (status, state) = match (state.engine.is_stopping(), health.writable) {
         (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
         (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "read_only"),
         (false, true) => (StatusCode::OK, "ready"),
     };
     HttpResponse::build(status).json(json!({
-        "status": word,
+        "status": state,
         "durable": health.store.durable.get(),
         "applied": health.store.applied.get(),
         "lag_bytes": health.store.memtable_bytes,

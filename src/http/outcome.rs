@@ -3,18 +3,18 @@
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::reply::{answer, json};
+use super::reply::{json, respond};
 use super::{AppState, auth, body, header, parameters};
 use crate::api::outcome;
 use crate::tenant::key::Scope;
 
 /// `POST /api/v1/intents/outcome`
 pub async fn record(state: Data<AppState>, http: HttpRequest, payload: Payload) -> HttpResponse {
-    answer(&http, async {
+    respond(&http, async {
         let principal = auth::authorize(&state, &http, Scope::Outcome)?;
         parameters::none(&http)?;
         let body = body::read(&http, payload).await?;
-        let report = outcome::record(&body, header::text(&http, "idempotency-key")?)?;
+        let report = outcome::parse(&body, header::text(&http, "idempotency-key")?)?;
         let id = report.id.clone();
         let recorded =
             state

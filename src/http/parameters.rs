@@ -5,14 +5,17 @@ use actix_web::{HttpRequest, web};
 use crate::api::parameters::Parameters;
 use crate::api::problem::Problem;
 
-/// The parameters, of which the route knows these.
-pub fn read(http: &HttpRequest, known: &[&'static str]) -> Result<Parameters, Problem> {
+/// Reads the parameters with `read`, and rejects those that it does not ask for.
+pub fn read<T>(
+    http: &HttpRequest,
+    read: impl FnOnce(&mut Parameters) -> Result<T, Problem>,
+) -> Result<T, Problem> {
     let given = web::Query::<Vec<(String, String)>>::from_query(http.query_string());
-    let given = given.map_err(|error| Problem::invalid(format!("the query string: {error}")))?;
-    Parameters::new(given.into_inner(), known)
+    let given = given.map_err(|error| Problem::invalid(format!("query string: {error}")))?;
+    Parameters::read(given.into_inner(), read)
 }
 
-/// Refuses every parameter: the route knows none.
+/// Rejects every parameter.
 pub fn none(http: &HttpRequest) -> Result<(), Problem> {
-    read(http, &[]).map(drop)
+    read(http, |_| Ok(()))
 }

@@ -1,4 +1,4 @@
-//! Answers: JSON, or a problem document. The one place where a status leaves this server.
+//! Responses: JSON, or a problem document.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ContentType, RETRY_AFTER};
@@ -10,7 +10,7 @@ use crate::api::engine_error;
 use crate::api::problem::{Code, MEDIA_TYPE, Problem};
 use crate::engine::{EngineError, Unavailable, clock};
 
-/// Why a handler ends without an answer of its own.
+/// The problem that a handler fails with.
 #[derive(Debug)]
 pub struct Failure(Problem);
 
@@ -27,41 +27,40 @@ impl From<EngineError> for Failure {
 }
 
 impl From<Unavailable> for Failure {
-    fn from(why: Unavailable) -> Self {
-        Self(why.into())
+    fn from(error: Unavailable) -> Self {
+        Self(error.into())
     }
 }
 
-/// What a handler comes to.
-pub type Answer = Result<HttpResponse, Failure>;
+pub type Reply = Result<HttpResponse, Failure>;
 
-/// Runs a handler to its answer or its problem.
-pub async fn answer(http: &HttpRequest, handler: impl Future<Output = Answer>) -> HttpResponse {
+/// Runs a handler; its error becomes a problem document.
+pub async fn respond(http: &HttpRequest, handler: impl Future<Output = Reply>) -> HttpResponse {
     match handler.await {
         Ok(response) => response,
-        Err(Failure(problem)) => refuse(http, &problem),
+        Err(Failure(problem)) => error(http, &problem),
     }
 }
 
-/// 200 with this.
-pub fn json<T: Serialize>(value: &T) -> Answer {
+/// 200
+pub fn json<T: Serialize>(value: &T) -> Reply {
     Ok(body(StatusCode::OK, value))
 }
 
-/// 201 with this.
-pub fn created<T: Serialize>(value: &T) -> Answer {
+/// 201
+pub fn created<T: Serialize>(value: &T) -> Reply {
     Ok(body(StatusCode::CREATED, value))
 }
 
 fn body<T: Serialize>(status: StatusCode, value: &T) -> HttpResponse {
-    let bytes = serde_json::to_vec(value).expect("an answer is texts and finite numbers");
+    let bytes = serde_json::to_vec(value).expect("a response is JSON");
     HttpResponse::build(status)
         .content_type(ContentType::json())
         .body(bytes)
 }
 
-/// The problem, as the answer to this request.
-pub fn refuse(http: &HttpRequest, problem: &Problem) -> HttpResponse {
+/// The problem document that answers this request.
+pub fn error(http: &HttpRequest, problem: &Problem) -> HttpResponse {
     let status =
         StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = HttpResponse::build(status);
@@ -72,8 +71,8 @@ pub fn refuse(http: &HttpRequest, problem: &Problem) -> HttpResponse {
     if problem.code == Code::Unauthenticated {
         response.insert_header(("WWW-Authenticate", "Bearer"));
     }
-    // The rest of a body that nobody will read is not worth keeping the connection for; and a stop
-    // waits for connections, also for one whose client does not tire of asking.
+    // After `PayloadTooLarge` the rest of the body would have to be read first. A shutdown waits for
+    // open connections, so a client that retries on one must not keep it.
     if matches!(problem.code, Code::PayloadTooLarge | Code::ShuttingDown) {
         response.force_close();
     }

@@ -3,11 +3,11 @@
 use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::reply::{Failure, answer, created, json};
+use super::reply::{Failure, created, json, respond};
 use super::{AppState, auth, body, parameters};
 use crate::api::page::{List, Page};
 use crate::api::problem::Problem;
-use crate::api::tenant::{self, Founded, Item};
+use crate::api::tenant::{self, CreatedTenant, TenantSummary};
 use crate::engine::clock;
 use crate::id::TenantId;
 use crate::query::tenants as query;
@@ -15,12 +15,12 @@ use crate::tenant::key::Scope;
 use crate::tenant::lifecycle::FoundTenant;
 
 /// `POST /api/v1/admin/tenants`
-pub async fn found(state: Data<AppState>, http: HttpRequest, payload: Payload) -> HttpResponse {
-    answer(&http, async {
+pub async fn create(state: Data<AppState>, http: HttpRequest, payload: Payload) -> HttpResponse {
+    respond(&http, async {
         let principal = auth::authorize(&state, &http, Scope::Admin)?;
         parameters::none(&http)?;
         let body = body::read(&http, payload).await?;
-        let new = tenant::create(&body)?;
+        let new = tenant::parse(&body)?;
         let id = TenantId::random(clock::random());
         let command = FoundTenant {
             keys: new.keys(),
@@ -31,50 +31,50 @@ pub async fn found(state: Data<AppState>, http: HttpRequest, payload: Payload) -
             service: state.service.clone(),
             public_key: state.engine.signer().public_key().to_string(),
         };
-        let founded = state
+        let created_tenant = state
             .engine
             .execute(id, principal.caller(), command, body.len());
-        created(&Founded::new(id, &founded.await?.reply))
+        created(&CreatedTenant::new(id, &created_tenant.await?.reply))
     })
     .await
 }
 
 /// `GET /api/v1/admin/tenants`
 pub async fn list(state: Data<AppState>, http: HttpRequest) -> HttpResponse {
-    answer(&http, async {
+    respond(&http, async {
         auth::authorize(&state, &http, Scope::Admin)?;
-        let parameters = parameters::read(&http, &["limit", "cursor"])?;
-        let Page { from, limit } = parameters.page()?;
+        let Page { from, limit } = parameters::read(&http, |parameters| parameters.page())?;
         let read = state
             .engine
             .read(move |reader| query::list(reader, from, limit));
-        let (found, next) = read.await?;
-        let items = found.iter().map(|(id, account)| Item::of(*id, account));
+        let (tenants, next) = read.await?;
+        let items = tenants
+            .iter()
+            .map(|(id, account)| TenantSummary::new(*id, account));
         json(&List::new(items.collect(), next))
     })
     .await
 }
 
 /// `GET /api/v1/admin/tenants/{tenant_id}`
-pub async fn one(state: Data<AppState>, http: HttpRequest, path: Path<String>) -> HttpResponse {
-    answer(&http, async {
+pub async fn get(state: Data<AppState>, http: HttpRequest, path: Path<String>) -> HttpResponse {
+    respond(&http, async {
         auth::authorize(&state, &http, Scope::Admin)?;
         parameters::none(&http)?;
         let id = id(&path)?;
         let account = state
             .engine
-            .read(move |reader| query::one(reader, id))
+            .read(move |reader| query::get(reader, id))
             .await?;
-        json(&Item::of(id, &account.ok_or_else(no_such_tenant)?))
+        json(&TenantSummary::new(id, &account.ok_or_else(not_found)?))
     })
     .await
 }
 
-/// The tenant that a path names.
 pub fn id(text: &str) -> Result<TenantId, Failure> {
-    TenantId::parse(text).map_err(|_| no_such_tenant().into())
+    TenantId::parse(text).map_err(|_| not_found().into())
 }
 
-fn no_such_tenant() -> Problem {
+fn not_found() -> Problem {
     Problem::not_found("tenant")
 }

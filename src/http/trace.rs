@@ -1,4 +1,4 @@
-//! Every request has an id and leaves one line in the log.
+//! Request ids, trace ids, and one log line for each request.
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -10,18 +10,17 @@ use crate::engine::clock;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The id of a request: the caller's, or one made for it.
+/// The caller's `X-Request-Id`, or a new one.
 #[derive(Clone)]
 struct RequestId(String);
 
-/// The id of this request.
 pub fn request_id(http: &HttpRequest) -> String {
     http.extensions()
         .get::<RequestId>()
         .map_or_else(String::new, |id| id.0.clone())
 }
 
-/// The trace that this request is a part of (W3C `traceparent`): 32 hexadecimal digits.
+/// The trace id in `traceparent` (W3C): 32 hexadecimal digits.
 pub fn trace_id(http: &HttpRequest) -> Option<String> {
     let header = http.headers().get("traceparent")?.to_str().ok()?;
     let mut fields = header.split('-');
@@ -37,12 +36,12 @@ pub fn trace_id(http: &HttpRequest) -> Option<String> {
     good.then(|| trace.to_owned())
 }
 
-/// The outermost layer: gives the request its id, and the log its line.
-pub async fn request(
+/// The outermost middleware.
+pub async fn trace(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let id = given(&request).unwrap_or_else(|| {
+    let id = caller_id(&request).unwrap_or_else(|| {
         uuid::Builder::from_random_bytes(clock::random())
             .into_uuid()
             .to_string()
@@ -67,8 +66,8 @@ pub async fn request(
     Ok(response)
 }
 
-/// The caller's own id, if it is short and plain enough to be repeated.
-fn given(request: &ServiceRequest) -> Option<String> {
+/// The caller's own id, if it is short visible ASCII.
+fn caller_id(request: &ServiceRequest) -> Option<String> {
     let text = request.headers().get(REQUEST_ID)?.to_str().ok()?;
     let plain = (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
     plain.then(|| text.to_owned())

@@ -1,9 +1,9 @@
-//! What keys have used of their quotas.
+//! Usage of the keys' quotas.
 
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::reply::{answer, json};
+use super::reply::{json, respond};
 use super::{AppState, auth, parameters, tenants};
 use crate::api::page::List;
 use crate::api::usage::Usage;
@@ -12,14 +12,14 @@ use crate::tenant::Tenant;
 use crate::tenant::command::Refusal;
 use crate::tenant::key::Scope;
 
-/// `GET /api/v1/usage`: the asking key's own.
-pub async fn own(state: Data<AppState>, http: HttpRequest) -> HttpResponse {
-    answer(&http, async {
+/// `GET /api/v1/usage`: of the caller's key.
+pub async fn get(state: Data<AppState>, http: HttpRequest) -> HttpResponse {
+    respond(&http, async {
         let principal = auth::authorize(&state, &http, Scope::Read)?;
         parameters::none(&http)?;
-        let look = move |tenant: &Tenant, stamp: &Stamp| {
+        let usage = move |tenant: &Tenant, stamp: &Stamp| {
             let key = tenant.keys().active(principal.key, stamp.at);
-            Ok(Usage::of(
+            Ok(Usage::new(
                 key.ok_or(Refusal::Unauthenticated)?,
                 tenant,
                 stamp.at,
@@ -27,26 +27,22 @@ pub async fn own(state: Data<AppState>, http: HttpRequest) -> HttpResponse {
         };
         let usage = state
             .engine
-            .inspect(principal.tenant, principal.caller(), Scope::Read, look);
+            .inspect(principal.tenant, principal.caller(), Scope::Read, usage);
         json(&usage.await?)
     })
     .await
 }
 
 /// `GET /api/v1/admin/tenants/{tenant_id}/usage`: of every key.
-pub async fn of_tenant(
-    state: Data<AppState>,
-    http: HttpRequest,
-    path: Path<String>,
-) -> HttpResponse {
-    answer(&http, async {
+pub async fn list(state: Data<AppState>, http: HttpRequest, path: Path<String>) -> HttpResponse {
+    respond(&http, async {
         let principal = auth::authorize(&state, &http, Scope::Admin)?;
         parameters::none(&http)?;
         let tenant = tenants::id(&path)?;
-        let look = |tenant: &Tenant, stamp: &Stamp| Ok(Usage::of_keys(tenant, stamp.at));
+        let usage = |tenant: &Tenant, stamp: &Stamp| Ok(Usage::list(tenant, stamp.at));
         let usage = state
             .engine
-            .inspect(tenant, principal.caller(), Scope::Admin, look);
+            .inspect(tenant, principal.caller(), Scope::Admin, usage);
         json(&List::whole(usage.await?))
     })
     .await

@@ -1,7 +1,7 @@
-//! Backups of the running node: when an operator asks, and every so often.
+//! Backups of the running node: on request and on a schedule.
 //!
-//! One at a time, and only directly below `backup.dir`. Those that it makes by itself are called by
-//! their time; of these, and of nothing else there, the oldest are removed.
+//! One at a time, and only directly below `backup.dir`. A scheduled backup is named by its time; of
+//! these, and of nothing else in the directory, the oldest are removed.
 
 use std::io;
 use std::path::PathBuf;
@@ -18,23 +18,23 @@ use crate::store::{self, BackupError};
 use crate::telemetry::Metrics;
 use crate::time::Timestamp;
 
-/// The private files that a backup takes along if it is told to.
+/// The private files that a backup includes on request.
 pub const SECRETS: &[&str] = &[SIGNING_KEY, credentials::FILE];
-/// How long to wait after a failure before it is tried again.
-const AGAIN: Duration = Duration::from_secs(600);
+/// Delay before a failed scheduled backup is retried.
+const RETRY_DELAY: Duration = Duration::from_secs(600);
 
-/// Where and when backups are made.
+/// Where backups are written, and the schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// The directory that they are made in, absolute.
+    /// Absolute.
     pub dir: PathBuf,
-    /// How often one is made; `None` for only when an operator asks.
+    /// `None` for backups on request only.
     pub every: Option<Duration>,
-    /// How many of those that were made by themselves are kept.
+    /// Scheduled backups that are retained.
     pub keep: usize,
 }
 
-/// Makes backups. Clones are the same.
+/// Creates backups. Clones share one state.
 #[derive(Debug, Clone)]
 pub struct Backups {
     engine: Engine,
@@ -44,56 +44,41 @@ pub struct Backups {
     stopping: Arc<watch::Sender<bool>>,
 }
 
-/// A backup that was just made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Made {
-    /// What it is called.
+pub struct CompletedBackup {
     pub name: String,
-    /// Where it is.
     pub path: PathBuf,
-    /// When it was begun; everything that was acknowledged before is in it.
+    /// Everything that was acknowledged before is in it.
     pub at: Timestamp,
     /// The last record in it.
     pub lsn: u64,
-    /// How many tenants are in it.
     pub tenants: u64,
-    /// How long it is.
     pub bytes: u64,
 }
 
-/// Why no backup was made.
+/// Why no backup was created.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum NotMade {
-    /// The node was not told where to.
-    #[error("the server has no `backup.dir`")]
-    NoDirectory,
-    /// It is wanted elsewhere.
-    #[error("backups of this server go to {}", dir.display())]
-    Elsewhere {
-        /// Where they go.
-        dir: PathBuf,
-    },
-    /// Something of this name is there.
+pub enum BackupRequestError {
+    #[error("backups are not configured: set `backup.dir`")]
+    NotConfigured,
+    #[error("this server writes backups to {}", dir.display())]
+    OtherDirectory { dir: PathBuf },
     #[error("{0}")]
-    Taken(String),
-    /// Another one is being made.
-    #[error("another backup is being made")]
+    Exists(String),
+    #[error("another backup is in progress")]
     Busy,
-    /// The node is going down.
-    #[error("the node is shutting down")]
+    #[error("the server is shutting down")]
     ShuttingDown,
-    /// It was begun, and failed.
-    #[error("the backup failed: {0}")]
+    #[error("backup failed: {0}")]
     Failed(String),
 }
 
-/// The name of one component of a path that cannot lead anywhere else, nor be taken for what is half
-/// made or half removed.
+/// One path component that cannot escape `backup.dir` and is not the name of an unfinished or
+/// half-removed backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Name(String);
+pub struct BackupName(String);
 
-impl Name {
-    /// Checks it.
+impl BackupName {
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         let ends = [".new", ".old"].iter().any(|end| text.ends_with(end));
@@ -105,20 +90,20 @@ impl Name {
             Ok(Self(text.to_owned()))
         } else {
             Err(
-                "must be one name: 1 to 100 of a-z, A-Z, 0-9, `.`, `_`, `-`, not beginning with `.` or \
-                 `-`, not ending in .new or .old",
+                "must be 1 to 100 characters of a-z, A-Z, 0-9, `.`, `_` and `-`, must not start with `.` \
+                 or `-` and must not end in `.new` or `.old`",
             )
         }
     }
 
-    /// The name of a backup that is made by itself: its time, as `20261124T093000Z`.
-    fn of(at: Timestamp) -> Self {
+    /// The name of a scheduled backup: its time, as `20261124T093000Z`.
+    fn from_time(at: Timestamp) -> Self {
         let text: String = at.to_string().chars().take(19).collect();
         Self(text.replace(['-', ':'], "") + "Z")
     }
 
-    /// Whether it looks like one that [`Name::of`] makes.
-    fn is_of_a_time(text: &str) -> bool {
+    /// True if [`Self::from_time`] makes such names.
+    fn is_time(text: &str) -> bool {
         text.len() == 16
             && text.bytes().enumerate().all(|(at, byte)| match at {
                 8 => byte == b'T',
@@ -129,7 +114,7 @@ impl Name {
 }
 
 impl Backups {
-    /// Of this engine; `None` for a node that was not told where to.
+    /// Without a `plan` every request is rejected.
     pub fn new(engine: Engine, metrics: Metrics, plan: Option<Plan>) -> Self {
         Self {
             engine,
@@ -140,36 +125,41 @@ impl Backups {
         }
     }
 
-    /// Makes one, called `name` or by its time, with the private keys in it if so told. `parent` is
-    /// where the caller believes that it will be.
-    pub async fn make(
+    /// Creates a backup, named by its time by default. `parent` is the directory in which the caller
+    /// expects it.
+    pub async fn create(
         &self,
-        name: Option<Name>,
+        name: Option<BackupName>,
         parent: Option<&str>,
         with_keys: bool,
-    ) -> Result<Made, NotMade> {
-        let plan = self.plan.as_deref().ok_or(NotMade::NoDirectory)?;
+    ) -> Result<CompletedBackup, BackupRequestError> {
+        let plan = self
+            .plan
+            .as_deref()
+            .ok_or(BackupRequestError::NotConfigured)?;
         if parent.is_some_and(|parent| plan.dir.to_str() != Some(parent)) {
-            return Err(NotMade::Elsewhere {
+            return Err(BackupRequestError::OtherDirectory {
                 dir: plan.dir.clone(),
             });
         }
-        let alone = self.busy.clone().try_lock_owned();
-        let alone = alone.map_err(|_| NotMade::Busy)?;
-        let Name(name) = name.unwrap_or_else(|| Name::of(clock::now()));
+        let guard = self.busy.clone().try_lock_owned();
+        let guard = guard.map_err(|_| BackupRequestError::Busy)?;
+        let BackupName(name) = name.unwrap_or_else(|| BackupName::from_time(clock::now()));
         let path = plan.dir.join(&name);
         let secrets = if with_keys { SECRETS } else { &[] };
         let backups = self.clone();
-        // It is made, and is the only one, also where whoever asked for it went away.
-        let making = tokio::task::spawn_blocking(move || {
-            let _alone = alone;
+        // A cancelled caller does not cancel the backup, nor release the guard.
+        let task = tokio::task::spawn_blocking(move || {
+            let _guard = guard;
             backups.copy(name, path, secrets)
         });
         let mut stopping = self.stopping.subscribe();
         tokio::select! {
-            made = making => made.unwrap_or_else(|why| Err(NotMade::Failed(why.to_string()))),
-            // What was begun ends, and is cleared away, when the store closes.
-            _ = stopping.wait_for(|stopping| *stopping) => Err(NotMade::ShuttingDown),
+            result = task => {
+                result.unwrap_or_else(|error| Err(BackupRequestError::Failed(error.to_string())))
+            }
+            // The store cancels the copy and removes it when it closes.
+            _ = stopping.wait_for(|stopping| *stopping) => Err(BackupRequestError::ShuttingDown),
         }
     }
 
@@ -178,13 +168,13 @@ impl Backups {
         name: String,
         path: PathBuf,
         secrets: &'static [&'static str],
-    ) -> Result<Made, NotMade> {
+    ) -> Result<CompletedBackup, BackupRequestError> {
         let backup = self.engine.backup(&path, secrets);
         let backup = backup.map_err(|error| match error {
             BackupError::NotEmpty { .. } | BackupError::Unfinished { .. } => {
-                NotMade::Taken(error.to_string())
+                BackupRequestError::Exists(error.to_string())
             }
-            BackupError::Closed => NotMade::ShuttingDown,
+            BackupError::Closed => BackupRequestError::ShuttingDown,
             BackupError::Inside { .. }
             | BackupError::NoRoom { .. }
             | BackupError::NoData { .. }
@@ -193,12 +183,12 @@ impl Backups {
             | BackupError::Open(_)
             | BackupError::Io { .. } => {
                 self.metrics.backup_failed();
-                tracing::error!("a backup failed: {error}");
-                NotMade::Failed(error.to_string())
+                tracing::error!("backup failed: {error}");
+                BackupRequestError::Failed(error.to_string())
             }
         })?;
         self.metrics.backed_up(backup.made_at);
-        let made = Made {
+        let backup = CompletedBackup {
             name,
             path,
             at: backup.made_at,
@@ -206,22 +196,22 @@ impl Backups {
             tenants: backup.tenants,
             bytes: backup.files.values().map(|file| file.bytes).sum(),
         };
-        tracing::info!(path = %made.path.display(), made.lsn, made.bytes, "a backup was made");
-        Ok(made)
+        tracing::info!(path = %backup.path.display(), backup.lsn, backup.bytes, "backup created");
+        Ok(backup)
     }
 
-    /// Keeps nobody waiting for a backup any more: the node is going down.
+    /// Answers every waiting caller: the node is shutting down.
     pub fn stop(&self) {
         self.stopping.send_replace(true);
     }
 
-    /// Waits until none is being made: one that the end of the store cut short is cleared away then.
-    pub async fn rest(&self) {
-        let _alone = self.busy.lock().await;
+    /// Waits until no backup is in progress: the store has removed a cancelled one by then.
+    pub async fn wait_idle(&self) {
+        let _guard = self.busy.lock().await;
     }
 
-    /// Makes one whenever it is time, and removes old ones; ends only where there is no plan for it.
-    pub async fn keep_making(&self) {
+    /// Creates a backup whenever one is due, and removes old ones. Returns only if there is no schedule.
+    pub async fn run_schedule(&self) {
         let Some((plan, every)) = self
             .plan
             .clone()
@@ -240,19 +230,18 @@ impl Backups {
         });
         loop {
             tokio::time::sleep(wait).await;
-            let made = self.make(None, None, false).await;
-            wait = if made.is_ok() {
+            wait = if self.create(None, None, false).await.is_ok() {
                 every
             } else {
-                every.min(AGAIN)
+                every.min(RETRY_DELAY)
             };
-            // What somebody else is making right now is unfinished, and not left over.
-            let _alone = self.busy.lock().await;
+            // A backup that is in progress must not be removed as an unfinished one.
+            let _guard = self.busy.lock().await;
             let plan = plan.clone();
             let removed = tokio::task::spawn_blocking(move || plan.remove_old()).await;
             match removed {
-                Ok(Ok(count @ 1..)) => tracing::info!(count, "old backups were removed"),
-                Ok(Err(error)) => tracing::error!("old backups stay: {error}"),
+                Ok(Ok(count @ 1..)) => tracing::info!(count, "removed old backups"),
+                Ok(Err(error)) => tracing::error!("cannot remove old backups: {error}"),
                 Ok(Ok(0)) | Err(_) => {}
             }
         }
@@ -260,14 +249,14 @@ impl Backups {
 }
 
 impl Plan {
-    /// When the last backup here was made.
+    /// The time of the last backup in the directory.
     pub fn last(&self) -> Option<Timestamp> {
         let found = store::backups_in(&self.dir).ok()?;
         found.last().map(|(_, backup)| backup.made_at)
     }
 
     fn remove_old(&self) -> io::Result<usize> {
-        store::remove_old_backups(&self.dir, self.keep, Name::is_of_a_time)
+        store::remove_old_backups(&self.dir, self.keep, BackupName::is_time)
             .map_err(io::Error::other)
     }
 }
@@ -277,32 +266,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_leads_nowhere_else() {
+    fn a_name_is_one_path_component() {
         for bad in [
             "", ".", "..", "a/b", "/a", "../a", ".a", "-a", "a b", "a.new", "a.old", "\u{e9}",
             "a\0",
         ] {
-            assert!(Name::parse(bad).is_err(), "{bad}");
+            assert!(BackupName::parse(bad).is_err(), "{bad}");
         }
-        assert!(Name::parse(&"a".repeat(101)).is_err());
+        assert!(BackupName::parse(&"a".repeat(101)).is_err());
         for good in ["a", "before-upgrade_1.2"] {
-            assert_eq!(Name::parse(good), Ok(Name(good.into())));
+            assert_eq!(BackupName::parse(good), Ok(BackupName(good.into())));
         }
     }
 
     #[test]
-    fn the_name_of_a_time_is_known_again_and_in_its_order() {
+    fn the_name_of_a_time_is_recognized() {
         let at = Timestamp::parse("2026-11-24T09:30:00.999999Z").unwrap();
-        let Name(name) = Name::of(at);
+        let BackupName(name) = BackupName::from_time(at);
         assert_eq!(name, "20261124T093000Z");
-        assert!(Name::is_of_a_time(&name) && Name::parse(&name).is_ok());
+        assert!(BackupName::is_time(&name) && BackupName::parse(&name).is_ok());
         for other in [
             "20261124T093000",
             "20261124-093000Z",
             "mine",
             "20261124T09300aZ",
         ] {
-            assert!(!Name::is_of_a_time(other), "{other}");
+            assert!(!BackupName::is_time(other), "{other}");
         }
     }
 }

@@ -1,3 +1,3 @@
-//! What the node does by itself: clients of the engine like any handler, a file for each.
+//! Background jobs: clients of the engine like any handler, a file for each.
 
 pub mod backup;

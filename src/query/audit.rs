@@ -1,6 +1,4 @@
-//! Entries of a tenant's audit log: one, or those that a filter lets pass.
-
-use serde_json::Value;
+//! Entries of a tenant's audit log: one, or those that match a filter.
 
 use super::QueryError;
 use super::intents::opening;
@@ -8,70 +6,67 @@ use crate::audit::Opening;
 use crate::audit::verify::ParsedEntry;
 use crate::decide::Action;
 use crate::id::{DecisionId, IntentId, Sequence, TenantId};
-use crate::store::ENTRIES;
-use crate::store::Reader;
+use crate::store::{ENTRIES, Reader};
+use crate::tenant::facts::{self, EntryType, Part};
 use crate::time::Timestamp;
 
-/// Entries that one request looks at, at most; a list that was not filled goes on with its cursor.
-const LOOKS_MAX: usize = 10_000;
-/// Entries that are read at once.
+/// Entries that one request scans, at most; a page that is not full by then ends with a cursor.
+const SCAN_MAX: usize = 10_000;
+/// Entries per read of the store.
 const CHUNK: usize = 256;
 
-/// Which entries; what is `None` does not matter.
+/// Which entries to list; `None` matches all.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Their type.
+    /// The entry's `type`.
     pub kind: Option<String>,
-    /// What was decided; decisions only.
+    /// Decisions only.
     pub action: Option<Action>,
-    /// Who wanted it; decisions only.
+    /// Decisions only.
     pub requester: Option<String>,
-    /// The intent they are about.
+    /// The intent that the entry is about.
     pub deterministic_id: Option<IntentId>,
-    /// Made at or after this.
     pub from: Option<Timestamp>,
-    /// Made before this.
+    /// Exclusive.
     pub to: Option<Timestamp>,
 }
 
 /// An entry with its opening.
-pub struct Found {
-    /// The exact bytes.
-    pub entry: Vec<u8>,
-    /// What they say.
+pub struct StoredEntry {
+    /// The exact bytes, which are signed and hashed.
+    pub bytes: Vec<u8>,
     pub parsed: ParsedEntry,
-    /// The erasable part, unless it was erased or never was.
+    /// `None` if it was erased or the entry has no private part.
     pub opening: Option<Opening>,
 }
 
-impl Found {
-    /// A part of the opening as text.
-    pub fn text(&self, name: &str) -> Option<String> {
-        let bytes = self.opening.as_ref()?.part(name)?;
-        Some(String::from_utf8_lossy(bytes).into_owned())
+impl StoredEntry {
+    /// A part of the opening that is text.
+    pub fn text(&self, part: Part<String>) -> Option<&str> {
+        part.read(self.opening.as_ref()?)
     }
 }
 
 /// The entry that was made at `sequence`.
-pub fn one(
+pub fn get(
     reader: &Reader,
     tenant: TenantId,
     sequence: Sequence,
-) -> Result<Option<Found>, QueryError> {
-    let Some(entry) = reader.entry(tenant, sequence)? else {
+) -> Result<Option<StoredEntry>, QueryError> {
+    let Some(bytes) = reader.entry(tenant, sequence)? else {
         return Ok(None);
     };
-    let parsed = ParsedEntry::parse(&entry)
+    let parsed = ParsedEntry::parse(&bytes)
         .map_err(|error| QueryError::malformed("entry", tenant, sequence, &error))?;
     let opening = opening(reader, tenant, sequence)?;
-    Ok(Some(Found {
-        entry,
+    Ok(Some(StoredEntry {
+        bytes,
         parsed,
         opening,
     }))
 }
 
-/// Up to `limit` entries from `from` on that `filter` lets pass, and where to go on, if anywhere.
+/// Up to `limit` entries from `from` on that match `filter`, and where the next page begins.
 /// `about` is the decision on the intent that the filter names, if there is one.
 pub fn list(
     reader: &Reader,
@@ -80,9 +75,9 @@ pub fn list(
     about: Option<DecisionId>,
     mut from: Sequence,
     limit: usize,
-) -> Result<(Vec<Found>, Option<Sequence>), QueryError> {
+) -> Result<(Vec<StoredEntry>, Option<Sequence>), QueryError> {
     let mut found = Vec::new();
-    for _ in 0..LOOKS_MAX.div_ceil(CHUNK) {
+    for _ in 0..SCAN_MAX.div_ceil(CHUNK) {
         let start = from.get().to_be_bytes();
         let chunk = reader.rows_from(tenant, &ENTRIES, &start, CHUNK)?;
         let last_chunk = chunk.len() < CHUNK;
@@ -94,16 +89,16 @@ pub fn list(
             let parsed = ParsedEntry::parse(&stored.payload)
                 .map_err(|error| QueryError::malformed("entry", tenant, sequence, &error))?;
             from = parsed.sequence.next();
-            if !filter.passes(&parsed, about) {
+            if !filter.matches(&parsed, about) {
                 continue;
             }
             let opening = opening(reader, tenant, parsed.sequence)?;
-            let entry = Found {
-                entry: stored.payload,
+            let entry = StoredEntry {
+                bytes: stored.payload,
                 parsed,
                 opening,
             };
-            if filter.passes_opened(&entry, about) {
+            if filter.matches_opening(&entry, about) {
                 found.push(entry);
             }
         }
@@ -115,35 +110,33 @@ pub fn list(
 }
 
 impl Filter {
-    /// By the entry alone.
-    fn passes(&self, entry: &ParsedEntry, about: Option<DecisionId>) -> bool {
-        let action = entry.field("action").and_then(Value::as_str);
-        let named = self.deterministic_id.is_some();
+    /// By the entry alone, before its opening is read.
+    fn matches(&self, entry: &ParsedEntry, about: Option<DecisionId>) -> bool {
         self.kind.as_ref().is_none_or(|kind| *kind == entry.kind)
             && self
                 .action
-                .is_none_or(|wanted| action == Some(wanted.as_str()))
+                .is_none_or(|action| facts::ACTION.read(entry) == Some(action))
             && self.from.is_none_or(|from| entry.at >= from)
             && self.to.is_none_or(|to| entry.at < to)
-            && (!named || about.is_none() || is_about(entry, about) || entry.kind == "decision")
+            && (self.deterministic_id.is_none()
+                || about.is_none()
+                || is_about(entry, about)
+                || EntryType::of(entry) == Some(EntryType::Decision))
     }
 
-    /// By what the opening says.
-    fn passes_opened(&self, found: &Found, about: Option<DecisionId>) -> bool {
-        let requester = found.text("requester");
-        let id = found.text("deterministic_id");
+    /// By the opening.
+    fn matches_opening(&self, entry: &StoredEntry, about: Option<DecisionId>) -> bool {
         self.requester
-            .as_ref()
-            .is_none_or(|wanted| requester.as_ref() == Some(wanted))
-            && self.deterministic_id.as_ref().is_none_or(|wanted| {
-                id.as_deref() == Some(wanted.as_str()) || is_about(&found.parsed, about)
+            .as_deref()
+            .is_none_or(|requester| entry.text(facts::REQUESTER) == Some(requester))
+            && self.deterministic_id.as_ref().is_none_or(|id| {
+                entry.text(facts::DETERMINISTIC_ID) == Some(id.as_str())
+                    || is_about(&entry.parsed, about)
             })
     }
 }
 
-/// True if the entry is that decision, or names it.
+/// True if the entry is that decision, or refers to it.
 fn is_about(entry: &ParsedEntry, about: Option<DecisionId>) -> bool {
-    let Some(about) = about else { return false };
-    let of = entry.field("of").and_then(Value::as_str);
-    entry.decision_id == about || of.is_some_and(|of| DecisionId::parse(of) == Ok(about))
+    about.is_some_and(|about| entry.decision_id == about || facts::OF.read(entry) == Some(about))
 }

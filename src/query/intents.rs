@@ -1,4 +1,4 @@
-//! Intents: by their id, or those that a filter lets pass.
+//! Intents: by their id, or those that match a filter.
 
 use super::QueryError;
 use crate::audit::Opening;
@@ -14,8 +14,8 @@ use crate::tenant::schema::INTENTS;
 use crate::tenant::standing::Standing;
 use crate::time::Timestamp;
 
-/// Rows that one request looks at, at most; a list that was not filled goes on with its cursor.
-const LOOKS_MAX: usize = 100_000;
+/// Rows that one request scans, at most; a page that is not full by then ends with a cursor.
+const SCAN_MAX: usize = 100_000;
 
 string_enum!(
     /// Whether an intent has an outcome.
@@ -27,39 +27,31 @@ string_enum!(
     }
 );
 
-/// Which intents; what is `None` does not matter.
+/// Which intents to list; `None` matches all.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Where they take effect.
     pub environment: Option<Environment>,
-    /// What was decided.
     pub action: Option<Action>,
-    /// Whether they have an outcome.
     pub outcome: Option<OutcomeFilter>,
     /// The id of their change set, in any revision.
     pub change_set: Option<String>,
-    /// Decided at or after this.
     pub from: Option<Timestamp>,
-    /// Decided before this.
+    /// Exclusive.
     pub to: Option<Timestamp>,
 }
 
-/// What the live state knows of an intent.
+/// An intent in the live state.
 #[derive(Debug, Clone, Copy)]
-pub struct Known {
-    /// The sequence of its evaluation.
+pub struct IntentState {
+    /// Of its evaluation.
     pub sequence: Sequence,
-    /// The id of that entry.
     pub decision_id: DecisionId,
-    /// Its row.
     pub row: IntentRow,
-    /// Where it stands.
     pub standing: Standing,
-    /// Its outcome.
     pub outcome: Option<(Sequence, OutcomeRow)>,
 }
 
-impl Known {
+impl IntentState {
     fn new(tenant: &Tenant, sequence: Sequence, row: &IntentRow, at: Timestamp) -> Self {
         let outcome = row.outcome.map(|mark| mark.sequence);
         let outcome = outcome.and_then(|at| Some((at, *tenant.outcomes().get(at)?)));
@@ -73,26 +65,25 @@ impl Known {
     }
 }
 
-/// The intent with this id.
-pub fn by_id(tenant: &Tenant, id: &IntentId, at: Timestamp) -> Option<Known> {
+pub fn get(tenant: &Tenant, id: &IntentId, at: Timestamp) -> Option<IntentState> {
     let name = tenant.pseudonymizer().pseudonym(&["intent", id.as_str()]);
     let (sequence, row) = tenant.intents().by_id(name)?;
-    Some(Known::new(tenant, sequence, row, at))
+    Some(IntentState::new(tenant, sequence, row, at))
 }
 
-/// Up to `limit` intents from `from` on that `filter` lets pass, and where to go on, if anywhere.
+/// Up to `limit` intents from `from` on that match `filter`, and where the next page begins.
 pub fn list(
     tenant: &Tenant,
     filter: &Filter,
     from: Sequence,
     limit: usize,
     at: Timestamp,
-) -> (Vec<Known>, Option<Sequence>) {
+) -> (Vec<IntentState>, Option<Sequence>) {
     let change_set = filter
         .change_set
         .as_ref()
         .map(|id| tenant.pseudonymizer().pseudonym(&["change_set_id", id]));
-    let passes = |row: &IntentRow| {
+    let matches = |row: &IntentRow| {
         let recorded = if row.outcome.is_some() {
             OutcomeFilter::Recorded
         } else {
@@ -112,23 +103,23 @@ pub fn list(
             && filter.to.is_none_or(|to| row.created_at < to)
     };
     let mut found = Vec::new();
-    for (looks, (sequence, row)) in tenant.intents().since(from).enumerate() {
-        if found.len() >= limit || looks >= LOOKS_MAX {
+    for (scanned, (sequence, row)) in tenant.intents().since(from).enumerate() {
+        if found.len() >= limit || scanned >= SCAN_MAX {
             return (found, Some(sequence));
         }
-        if passes(row) {
-            found.push(Known::new(tenant, sequence, row, at));
+        if matches(row) {
+            found.push(IntentState::new(tenant, sequence, row, at));
         }
     }
     (found, None)
 }
 
-/// How many intents all tenants have.
+/// The number of intents of all tenants.
 pub fn count(reader: &Reader) -> Result<u64, ReadError> {
     reader.count(&INTENTS)
 }
 
-/// The opening of the entry at `sequence`; none if it was erased or never was.
+/// The opening of the entry at `sequence`; `None` if it was erased or the entry has no private part.
 pub fn opening(
     reader: &Reader,
     tenant: TenantId,

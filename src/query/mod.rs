@@ -1,7 +1,7 @@
-//! Reads: what the live state and the store together know about something.
+//! Queries over the live state and the store.
 //!
-//! Looks at a [`Tenant`](crate::tenant::Tenant) that the engine hands it, and at stored rows through a
-//! [`Reader`](crate::store::Reader), which shows what is durable and nothing else. Changes nothing.
+//! They read a [`Tenant`](crate::tenant::Tenant) that the engine passes in, and durable rows through a
+//! [`Reader`](crate::store::Reader). They change nothing.
 
 pub mod audit;
 pub mod intents;
@@ -14,22 +14,17 @@ use thiserror::Error;
 use crate::id::{Sequence, TenantId};
 use crate::store::ReadError;
 
-/// Something stored that cannot be shown. Never shown as something else.
+/// A stored row cannot be read.
 #[derive(Debug, Error)]
 pub enum QueryError {
-    /// The store says so.
     #[error("{0}")]
     Store(#[from] ReadError),
-    /// The bytes are as they were written, and mean nothing.
-    #[error("the {what} {sequence} of tenant {tenant} is malformed: {why}")]
+    /// Its checksum is right, but its bytes do not parse.
+    #[error("malformed {what} {sequence} of tenant {tenant}: {why}")]
     Malformed {
-        /// What it should be.
         what: &'static str,
-        /// Whose.
         tenant: TenantId,
-        /// Which.
         sequence: Sequence,
-        /// What is wrong with it.
         why: String,
     },
 }

@@ -1,4 +1,4 @@
-//! Every tenant of the node, for its operators.
+//! The tenants of the node.
 
 use std::fmt::Display;
 use std::ops::ControlFlow;
@@ -9,13 +9,13 @@ use crate::store::{Reader, Stored};
 use crate::tenant::lifecycle::AccountRow;
 use crate::tenant::schema::{Row, TENANTS};
 
-/// A page of tenants, and the one that the next page begins with.
-pub type Listed = (Vec<(TenantId, AccountRow)>, Option<TenantId>);
+/// A page of tenants, and the tenant at which the next page begins.
+pub type TenantPage = (Vec<(TenantId, AccountRow)>, Option<TenantId>);
 
-/// The tenants from `from` on, at most `limit`, in the order of their ids.
-pub fn list(reader: &Reader, from: TenantId, limit: usize) -> Result<Listed, QueryError> {
+/// At most `limit` tenants from `from` on, in the order of their ids.
+pub fn list(reader: &Reader, from: TenantId, limit: usize) -> Result<TenantPage, QueryError> {
     let (mut found, mut next) = (Vec::new(), None);
-    let mut damaged = None;
+    let mut error = None;
     reader.scan(&TENANTS, &mut |tenant, _, stored| {
         if tenant < from {
             return ControlFlow::Continue(());
@@ -31,16 +31,15 @@ pub fn list(reader: &Reader, from: TenantId, limit: usize) -> Result<Listed, Que
                 ControlFlow::Continue(())
             }
             Err(why) => {
-                damaged = Some(why);
+                error = Some(why);
                 ControlFlow::Break(())
             }
         }
     })?;
-    damaged.map_or(Ok((found, next)), Err)
+    error.map_or(Ok((found, next)), Err)
 }
 
-/// One tenant.
-pub fn one(reader: &Reader, tenant: TenantId) -> Result<Option<AccountRow>, QueryError> {
+pub fn get(reader: &Reader, tenant: TenantId) -> Result<Option<AccountRow>, QueryError> {
     let stored = reader.get(tenant, &TENANTS, &[])?;
     stored.map(|stored| account(tenant, &stored)).transpose()
 }
@@ -50,7 +49,7 @@ fn account(tenant: TenantId, stored: &Stored) -> Result<AccountRow, QueryError> 
         |why: &dyn Display| QueryError::malformed("account", tenant, Sequence::FIRST, why);
     match Row::decode(&TENANTS, stored.version, &[], &stored.payload) {
         Ok(Row::AccountRow((), account)) => Ok(account),
-        Ok(_) => Err(malformed(&"it is a row of another table")),
+        Ok(_) => Err(malformed(&"not an account row")),
         Err(why) => Err(malformed(&why)),
     }
 }
