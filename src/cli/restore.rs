@@ -20,7 +20,7 @@ use crate::tenant::command::Caller;
 use crate::tenant::key::{IssuedKey, KeySpec};
 use crate::tenant::restore::{FormerLogRow, Restore};
 use crate::tenant::schema::TABLES;
-use crate::transfer::follow;
+use crate::transfer::audit_logs;
 
 /// Make a data directory out of a backup
 ///
@@ -59,7 +59,7 @@ pub fn run(args: &Args) -> CliResult {
     let (made, seen) =
         Backup::check(&args.backup, TABLES, &mut progress).map_err(backup::result)?;
     seen.check_rows(&mut progress).map_err(damaged)?;
-    let logs = follow::logs(&seen, &mut progress).map_err(damaged)?;
+    let logs = audit_logs::verify(&seen, &mut progress).map_err(damaged)?;
     drop(seen);
 
     let dir = restoring.dir();

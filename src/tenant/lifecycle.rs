@@ -4,12 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Tenant;
 use super::command::{Change, Command, Plan, Refusal};
-use super::facts::{self, EntryType, GenesisKey};
+use super::facts::{self, EntryType, GenesisKey, PriorLog};
 use super::intents::IntentRow;
-use super::key::{IssuedKey, KeySpec, Scope};
+use super::key::{IssuedKey, KeyRow, KeySpec, Scope};
 use super::schema::{Mutation, Row, TableRow};
 use super::usage::Tier;
-use crate::audit;
+use crate::audit::{self, Fact};
 use crate::bounded::BoundedString;
 use crate::id::{Pseudonymizer, Sequence};
 use crate::stamp::Stamp;
@@ -101,15 +101,13 @@ impl Command for FoundTenant {
         if tenant.account.is_some() {
             return Err(Refusal::IdempotencyConflict("the tenant exists already").into());
         }
-        let mut id = [0; 16];
-        id.copy_from_slice(&stamp.derive("log")[..16]);
         let account = AccountRow {
             name: self.name.clone().into(),
             created_at: stamp.at,
             created_by: self.created_by.map(String::from),
             tier: self.tier,
             retention_days: self.retention_days.unwrap_or(self.tier.retention_days()),
-            log: audit::origin(&self.service, &audit::log_id(&id)),
+            log: new_log_name(&self.service, stamp),
             log_base: stamp.sequence,
             name_secret: stamp.derive("names"),
         };
@@ -119,24 +117,40 @@ impl Command for FoundTenant {
             .enumerate()
             .map(|(nth, key)| key.issue(tenant.id, stamp, nth))
             .collect::<Result<Vec<_>, _>>()?;
-        let fact = EntryType::Genesis
-            .fact()
-            .with(facts::RETENTION_DAYS, account.retention_days)
-            .with(facts::PUBLIC_KEY, self.public_key)
-            .with(
-                facts::KEYS,
-                GenesisKey::list(issued.iter().map(|(_, key)| key)),
-            )
-            .with(facts::PRIOR, None)
-            .text(facts::NAME, account.name.as_str())
-            .text(facts::CREATED_BY, account.created_by.as_deref());
+        let fact = genesis(&account, self.public_key, &issued, None);
         let mut rows = vec![Row::AccountRow((), account).into()];
+        let (reply, keys): (Vec<_>, Vec<_>) = issued.into_iter().unzip();
+        let hashes = reply.iter().map(|issued: &IssuedKey| issued.hash);
         rows.extend(
-            issued
-                .iter()
-                .map(|(issued, key)| Row::KeyRow(issued.hash, key.clone()).into()),
+            hashes
+                .zip(keys)
+                .map(|(hash, key)| Row::KeyRow(hash, key).into()),
         );
-        let reply = issued.into_iter().map(|(issued, _)| issued).collect();
         Ok(Change { rows, fact, reply })
     }
+}
+
+/// The fact that begins the log of this account.
+pub(super) fn genesis(
+    account: &AccountRow,
+    public_key: String,
+    keys: &[(IssuedKey, KeyRow)],
+    prior: Option<PriorLog>,
+) -> Fact {
+    let keys = GenesisKey::list(keys.iter().map(|(_, key)| key));
+    EntryType::Genesis
+        .fact()
+        .with(facts::RETENTION_DAYS, account.retention_days)
+        .with(facts::PUBLIC_KEY, public_key)
+        .with(facts::KEYS, keys)
+        .with(facts::PRIOR, prior)
+        .text(facts::NAME, account.name.as_str())
+        .text(facts::CREATED_BY, account.created_by.as_deref())
+}
+
+/// The name of the log that a command begins.
+pub(super) fn new_log_name(service: &str, stamp: &Stamp) -> String {
+    let mut id = [0; 16];
+    id.copy_from_slice(&stamp.derive("log")[..16]);
+    audit::origin(service, &audit::log_id(&id))
 }

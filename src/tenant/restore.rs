@@ -10,12 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Tenant;
 use super::command::{Change, Command, Plan, Refusal};
-use super::facts::{self, EntryType, GenesisKey, PriorLog};
+use super::facts::{self, PriorLog};
 use super::intents::IntentRow;
 use super::key::{IssuedKey, KeyRow, KeySpec, Scope};
-use super::lifecycle::AccountRow;
+use super::lifecycle::{AccountRow, genesis, new_log_name};
 use super::schema::{Mutation, Row, TableRow};
-use crate::audit;
 use crate::id::Sequence;
 use crate::stamp::Stamp;
 use crate::store::Load;
@@ -76,11 +75,9 @@ impl Command for Restore {
             }
             .into());
         }
-        let mut id = [0; 16];
-        id.copy_from_slice(&stamp.derive("log")[..16]);
         let service = account.log.split("/audit/").next().unwrap_or_default();
         let next = AccountRow {
-            log: audit::origin(service, &audit::log_id(&id)),
+            log: new_log_name(service, stamp),
             log_base: stamp.sequence,
             ..account.clone()
         };
@@ -90,37 +87,26 @@ impl Command for Restore {
             Row::FormerLogRow(account.log_base, self.prior.clone()).into(),
             Row::AccountRow((), next).into(),
         ];
-        let ended = tenant.keys.iter().filter(|(_, key)| key.is_active);
-        let ended = ended.filter(|_| !self.keep_keys).map(|(hash, key)| {
+        let active = tenant.keys.iter().filter(|(_, key)| key.is_active);
+        let revoked = active.filter(|_| !self.keep_keys).map(|(hash, key)| {
             let key = KeyRow {
                 is_active: false,
                 ..key.clone()
             };
             Mutation::from(Row::KeyRow(hash, key))
         });
-        rows.extend(ended);
+        rows.extend(revoked);
         let prior = PriorLog {
             log: self.prior.log,
             size: self.prior.size,
             root: STANDARD.encode(self.prior.root),
         };
-        let fact = EntryType::Genesis
-            .fact()
-            .with(facts::RETENTION_DAYS, account.retention_days)
-            .with(facts::PUBLIC_KEY, self.public_key)
-            .with(
-                facts::KEYS,
-                GenesisKey::list(issued.iter().map(|(_, key)| key)),
-            )
-            .with(facts::KEYS_REVOKED, rows.len() as u64 - 2)
-            .with(facts::PRIOR, prior)
-            .text(facts::NAME, account.name.as_str())
-            .text(facts::CREATED_BY, account.created_by.as_deref());
-        let made = issued
-            .iter()
-            .map(|(issued, key)| Row::KeyRow(issued.hash, key.clone()).into());
-        rows.extend(made);
-        let reply = issued.map(|(issued, _)| issued);
+        let fact = genesis(account, self.public_key, issued.as_slice(), Some(prior))
+            .with(facts::KEYS_REVOKED, rows.len() as u64 - 2);
+        let reply = issued.map(|(issued, key)| {
+            rows.push(Row::KeyRow(issued.hash, key).into());
+            issued
+        });
         Ok(Change { rows, fact, reply })
     }
 }

@@ -1,21 +1,20 @@
-//! Rows on their way out of a node: as NDJSON, one file a table, and as a script for PostgreSQL.
+//! Exports of tenants: as NDJSON, one file a table, and as a script for PostgreSQL.
 //!
-//! A [`StoredTenant`] is one tenant, read and checked: its hot rows against its head, every entry against the
-//! one before it and all of them against the root, every opening against the commitments of its
-//! entry. [`ndjson`] and [`sql`] write one down. What does not add up ends the export: a file that
-//! has less in it than it seems to would be worse than none.
+//! A [`StoredTenant`] is one tenant, read and checked: its hot rows against its head, every entry
+//! against the one before it and all of them against the root, every opening against the commitments
+//! of its entry. [`ndjson`] and [`sql`] write it. A failed check ends the export: a file with less in it
+//! than there should be would be worse than none.
 //!
-//! [`follow`] asks of a whole directory what an export asks of each tenant: whether its audit logs hold.
-//! A backup has to pass it before it is restored, and a salvage before its logs go on.
+//! [`audit_logs`] verifies the logs of all tenants of a directory or backup, before it is restored.
 //!
-//! Of secrets nothing leaves: keys are hashes already, and a tenant's name secret is not among the
-//! fields. (The seeds of openings are: they prove what was committed to.)
+//! No secrets are exported: keys are hashes already, and a tenant's name secret is not among the
+//! fields. (The seeds of openings are: they prove the commitments.)
 //!
 //! **Must not know**: files and directories, who asks, tables and log; it sees rows through a
 //! [`Reader`](crate::store::Reader) or a [`ReadOnly`](crate::store::ReadOnly), and writes to whatever it
 //! is handed.
 
-pub mod follow;
+pub mod audit_logs;
 pub mod ndjson;
 pub mod sql;
 mod tenant;
@@ -33,7 +32,7 @@ use crate::id::{Sequence, TenantId};
 use crate::store::ReadError;
 use crate::tenant::schema::RowError;
 
-/// Where a line goes: the file or section, and the line with its end.
+/// Writes a line, with its end, to a file or section.
 pub type Sink<'a> = &'a mut dyn FnMut(&'static str, &[u8]) -> io::Result<()>;
 
 #[derive(Debug, Error)]

@@ -1,4 +1,4 @@
-//! Every tenant's audit log, followed from its founding to its head: form, signatures, order, root.
+//! Verification of every tenant's audit log from its founding to its head: form, signatures, order, root.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -27,13 +27,13 @@ pub enum AuditLogError {
     Head { tenant: TenantId },
 }
 
-/// Follows them all, and returns the name, size and root of each.
-pub fn logs(
+/// Returns the name, size and root of each.
+pub fn verify(
     seen: &ReadOnly,
     progress: Progress<'_>,
 ) -> Result<BTreeMap<TenantId, FormerLogRow>, AuditLogError> {
-    let mut followers: BTreeMap<TenantId, (u64, HistoryVerifier)> = BTreeMap::new();
-    let mut broken = None;
+    let mut verifiers: BTreeMap<TenantId, (u64, HistoryVerifier)> = BTreeMap::new();
+    let mut failure = None;
     seen.walk(
         &mut |_, done, total| progress("checking the audit logs", done, total),
         &mut |op| {
@@ -46,31 +46,31 @@ pub fn logs(
             let Some(entry) = entry else {
                 return Ok(ControlFlow::Continue(()));
             };
-            let (index, follower) = followers.entry(tenant).or_default();
-            if let Err(why) = follower.push(&entry.payload) {
+            let (index, verifier) = verifiers.entry(tenant).or_default();
+            if let Err(why) = verifier.push(&entry.payload) {
                 let index = *index;
-                broken = Some(AuditLogError::Entry { tenant, index, why });
+                failure = Some(AuditLogError::Entry { tenant, index, why });
                 return Ok(ControlFlow::Break(()));
             }
             *index += 1;
             Ok(ControlFlow::Continue(()))
         },
     )?;
-    if let Some(broken) = broken {
-        return Err(broken);
+    if let Some(failure) = failure {
+        return Err(failure);
     }
     let mut logs = BTreeMap::new();
     for (tenant, head) in seen.heads() {
-        let follower = followers.remove(&tenant).map(|(_, follower)| follower);
-        let follower = follower.unwrap_or_default();
-        let last = follower.last().filter(|last| {
-            let base = last.sequence.get() + 1 - follower.size();
+        let verifier = verifiers.remove(&tenant).map(|(_, verifier)| verifier);
+        let verifier = verifier.unwrap_or_default();
+        let last = verifier.last().filter(|last| {
+            let base = last.sequence.get() + 1 - verifier.size();
             last.tenant == tenant
                 && (last.sequence, base) == (head.sequence, head.log_base.get())
-                && (follower.root(), last.at) == (head.root, head.at)
+                && (verifier.root(), last.at) == (head.root, head.at)
         });
         let log = last.ok_or(AuditLogError::Head { tenant })?.log.clone();
-        let (size, root) = (follower.size(), follower.root());
+        let (size, root) = (verifier.size(), verifier.root());
         logs.insert(tenant, FormerLogRow { log, size, root });
     }
     Ok(logs)
