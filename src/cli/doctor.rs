@@ -43,8 +43,8 @@ pub struct Args {
     json: bool,
 }
 
-/// How many tenants are told of to people; JSON has all.
-const TENANTS_TOLD: usize = 20;
+/// JSON has all.
+const TENANTS_SHOWN: usize = 20;
 
 /// How bad it is, the best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -67,7 +67,7 @@ enum State {
 struct Check {
     what: &'static str,
     state: State,
-    progress: String,
+    message: String,
     /// The command that helps.
     #[serde(skip_serializing_if = "Option::is_none")]
     help: Option<String>,
@@ -118,7 +118,7 @@ pub fn run(args: &Args) -> CliResult {
     if survey.empty {
         found.fine("data", "nothing is in it yet: the first start founds it");
         if survey.restore_cut_short {
-            found.note("restore", "one was begun and did not end: run it again");
+            found.note("restore", "one was cut short: run it again");
         }
     } else {
         found.look(&data, &survey);
@@ -131,13 +131,13 @@ pub fn run(args: &Args) -> CliResult {
     let worst = found.checks.iter().map(|check| check.state).max();
     let worst = worst.unwrap_or(State::Fine);
     if args.json {
-        let progress = json!({
+        let summary = json!({
             "data": data.display().to_string(),
             "state": worst,
             "checks": found.checks,
             "tenants": found.tenants,
         });
-        print_line(&progress.to_string())?;
+        print_line(&summary.to_string())?;
     } else {
         found.print(&data)?;
     }
@@ -150,21 +150,21 @@ pub fn run(args: &Args) -> CliResult {
 }
 
 impl Findings {
-    fn add(&mut self, what: &'static str, state: State, progress: impl Into<String>, help: &str) {
+    fn add(&mut self, what: &'static str, state: State, message: impl Into<String>, help: &str) {
         self.checks.push(Check {
             what,
             state,
-            progress: progress.into(),
+            message: message.into(),
             help: Some(help.to_owned()).filter(|help| !help.is_empty()),
         });
     }
 
-    fn fine(&mut self, what: &'static str, progress: impl Into<String>) {
-        self.add(what, State::Fine, progress, "");
+    fn fine(&mut self, what: &'static str, message: impl Into<String>) {
+        self.add(what, State::Fine, message, "");
     }
 
-    fn note(&mut self, what: &'static str, progress: impl Into<String>) {
-        self.add(what, State::Note, progress, "");
+    fn note(&mut self, what: &'static str, message: impl Into<String>) {
+        self.add(what, State::Note, message, "");
     }
 
     /// Opens the directory, if it can be had, and looks at what is in it.
@@ -231,8 +231,8 @@ impl Findings {
             OpenError::Damaged { .. } if survey.restore_cut_short => self.add(
                 "restore",
                 State::Damaged,
-                format!("one was begun and did not end, and a start is refused: {error}"),
-                "remove what is in the directory and run `arf restore BACKUP` again",
+                format!("one was cut short, and a start is refused: {error}"),
+                "run `arf restore BACKUP` again",
             ),
             OpenError::Damaged { .. } | OpenError::Row(_) | OpenError::Rebuild { .. } => self.add(
                 "log",
@@ -240,8 +240,8 @@ impl Findings {
                 format!(
                     "{error}. It was left as it is, and a start is refused. {count} segments, {bytes} bytes"
                 ),
-                "move the directory away and `arf restore BACKUP`; without a backup, `arf repair --salvage` \
-                 saves what is readable",
+                "move the directory away and run `arf restore BACKUP`; without a backup, `arf repair --salvage \
+                 --out DIR` writes what is readable as one",
             ),
         }
     }
@@ -522,12 +522,12 @@ impl Findings {
     fn backups(&mut self, configured: bool, plan: Option<&Plan>) {
         const WHAT: &str = "backups";
         let Some(plan) = plan else {
-            let progress = if configured {
+            let message = if configured {
                 "the server makes none: set `backup.dir` in its configuration"
             } else {
                 "not known: name the server's configuration with --config"
             };
-            return self.note(WHAT, progress);
+            return self.note(WHAT, message);
         };
         let dir = plan.dir.display();
         let Some(last) = plan.last() else {
@@ -540,7 +540,7 @@ impl Findings {
         };
         let age = clock::now().since(last);
         let late = plan.every.is_some_and(|every| age > every * 2);
-        let progress = format!(
+        let message = format!(
             "the last one in {dir} was made at {last}, {} ago",
             words(age)
         );
@@ -549,11 +549,11 @@ impl Findings {
             self.add(
                 WHAT,
                 State::Note,
-                format!("{progress}, and one is due every {every}"),
+                format!("{message}, and one is due every {every}"),
                 "look into the server's log for why",
             );
         } else {
-            self.fine(WHAT, progress);
+            self.fine(WHAT, message);
         }
     }
 
@@ -567,7 +567,7 @@ impl Findings {
                 State::Problem => "PROBLEM",
                 State::Damaged => "DAMAGED",
             };
-            print_line(&format!("  {state:8} {:12} {}", check.what, check.progress))?;
+            print_line(&format!("  {state:8} {:12} {}", check.what, check.message))?;
             if let Some(help) = &check.help {
                 print_line(&format!("  {:21} -> {help}", ""))?;
             }
@@ -575,14 +575,14 @@ impl Findings {
         if !self.tenants.is_empty() {
             print_line("tenants")?;
         }
-        for tenant in self.tenants.iter().take(TENANTS_TOLD) {
+        for tenant in self.tenants.iter().take(TENANTS_SHOWN) {
             let name = tenant.name.as_deref().unwrap_or("?");
             print_line(&format!(
                 "  {}  {:>10} entries  {name}",
                 tenant.tenant_id, tenant.entries
             ))?;
         }
-        match self.tenants.len().checked_sub(TENANTS_TOLD) {
+        match self.tenants.len().checked_sub(TENANTS_SHOWN) {
             Some(more @ 1..) => print_line(&format!("  and {more} more (--json has all)")),
             _ => Ok(()),
         }
