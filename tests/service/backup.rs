@@ -566,7 +566,10 @@ fn check(told: &Value, what: &str) -> (String, String) {
     let check = checks.iter().find(|check| check["what"] == what);
     let check = check.unwrap_or_else(|| panic!("nothing of {what}: {told:#}"));
     let text = |name: &str| check[name].as_str().unwrap_or_default().to_owned();
-    (text("state"), format!("{} {}", text("message"), text("help")))
+    (
+        text("state"),
+        format!("{} {}", text("message"), text("help")),
+    )
 }
 
 #[test]

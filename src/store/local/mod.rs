@@ -10,7 +10,7 @@
 //!
 //! A record's way: [`log::commit`] makes it durable, [`tables::memtable`] keeps its rows readable,
 //! [`tables::apply`] brings them to the tables. A start's way: [`recover`](mod@recover) takes the
-//! directory and its [`manifest`], [`snapshot::keep`] says which snapshots count, [`log::scan`] reads
+//! directory and its [`manifest`], [`snapshot::find`](snapshot::find()) says which snapshots count, [`log::scan`] reads
 //! the log behind them, [`tables::settle`] brings the tables to its end.
 //!
 //! Here, for all rooms: the [`disk`], which tests take the place of, the [`space`] on it, the
@@ -72,7 +72,9 @@ use log::segment::{SegmentPreallocator, Wal};
 use recover::{Recovered, recover};
 use rescue::{BackupSource, BackupWriter};
 use schema::Schema;
-use snapshot::keep::{SnapshotManager, Snapshotter};
+use snapshot::build::Snapshotter;
+use snapshot::from_tables::TableReader;
+use snapshot::manager::SnapshotManager;
 use space::Space;
 use tables::apply::Applier;
 use tables::backfill::Tombstones;
@@ -242,6 +244,9 @@ impl LocalStore {
             epoch: tail.epoch,
             snapshot_bytes: config.snapshot_bytes,
             counters: store.counters.clone(),
+            tables: TableReader {
+                view: store.view.clone(),
+            },
         };
         let mut background = Vec::new();
         if rebuilding {
@@ -355,7 +360,7 @@ impl LocalStore {
     ) -> Result<Backup, BackupError> {
         let _hold = self.snapshots.hold_files();
         // In this order: what a snapshot covers is before the end of the log.
-        let snapshots = self.snapshots.kept();
+        let snapshots = self.snapshots.all();
         let newest = snapshots.last().map_or(0, |newest| newest.bytes);
         let source = BackupSource {
             data: self.data.clone(),

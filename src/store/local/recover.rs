@@ -12,8 +12,7 @@ use super::log::scan::{Scan, Torn};
 use super::log::segment::Wal;
 use super::manifest::{BadManifest, Manifest};
 use super::schema::Schema;
-use super::snapshot::Snapshot;
-use super::snapshot::keep;
+use super::snapshot::{self, Snapshot};
 use super::tables::rebuild::Rebuild;
 use super::tables::recovery::{RecoveredTables, TableRecovery};
 use crate::store::{OpenError, StoreConfig};
@@ -77,7 +76,7 @@ pub(super) fn recover(
         quarantine_torn(data, torn, boot_epoch)?;
     }
     for path in &damaged {
-        keep::quarantine(data, path, boot_epoch).map_err(|error| OpenError::io(path, error))?;
+        snapshot::quarantine(data, path, boot_epoch).map_err(|error| OpenError::io(path, error))?;
     }
     let (file, next_segment) = reopen_log(&wal, &scan, before.clean)?;
     wal.measure()
@@ -134,7 +133,7 @@ pub(super) struct Examined {
 /// Reads manifest, snapshots and log, and holds them against each other.
 pub(super) fn examine(data: &DataDir, wal: &Wal, schema: &Schema) -> Result<Examined, OpenError> {
     let manifest = load_manifest(data)?;
-    let found = keep::find(data, wal, schema)?;
+    let found = snapshot::find(data, wal, schema)?;
     let scan = Scan::read(wal, schema, found.base)?;
     let epoch = match manifest {
         Some(manifest) if manifest.boot_epoch >= scan.tail.epoch => Some(manifest.boot_epoch),

@@ -13,9 +13,11 @@ use thiserror::Error;
 
 use super::frame::{Flaw, Frame, HEADER, Kind, Tail, announced, find_frames};
 use super::segment::Wal;
+use crate::id::TenantId;
 use crate::store::OpenError;
 use crate::store::local::disk::{Disk, len_u64};
 use crate::store::record::Lsn;
+use crate::store::row::Damaged;
 
 /// How much of a file is read at once.
 const PIECE: usize = 1 << 20;
@@ -39,8 +41,15 @@ pub enum LogError {
     },
     #[error("{} is {what}", path.display())]
     Newer { path: PathBuf, what: String },
-    #[error("the tables: {0}")]
+    #[error("the tables cannot be read: {0}")]
     Tables(String),
+    #[error(transparent)]
+    Row(#[from] Damaged),
+    #[error(
+        "the rows of tenant {tenant} in the tables are not complete: `arf repair --tenant {tenant} --from \
+         BACKUP` restores them"
+    )]
+    Incomplete { tenant: TenantId },
 }
 
 impl LogError {
@@ -55,9 +64,10 @@ impl LogError {
 impl From<LogError> for OpenError {
     fn from(error: LogError) -> Self {
         match error {
-            LogError::Stopped => Self::Rebuild {
+            LogError::Stopped | LogError::Incomplete { .. } => Self::Rebuild {
                 why: error.to_string(),
             },
+            LogError::Row(damaged) => Self::Row(damaged),
             LogError::Io { path, source } => Self::Io { path, source },
             LogError::Damaged {
                 path,

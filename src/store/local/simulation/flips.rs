@@ -29,7 +29,6 @@ use super::world::{SCHEMA, World};
 use super::{setting, words};
 use crate::id::{Sequence, TenantId};
 use crate::store::local::log::scan::Scan;
-use crate::store::local::snapshot::keep;
 use crate::store::local::*;
 use crate::store::table::{ENTRIES, HEADS, OPENINGS};
 use crate::store::{Damaged, ReadError, Store, Stored};
@@ -298,7 +297,7 @@ impl Expected {
         };
         base.copy(work, None);
         let (log, schema) = (wal(work), Schema::new(&SCHEMA));
-        let found = keep::find(&DataDir::real(work), &log, &schema).unwrap();
+        let found = snapshot::find(&DataDir::real(work), &log, &schema).unwrap();
         let scan = Scan::read(&log, &schema, found.base).unwrap();
         let whole = read(work).unwrap();
         let last_frame = (scan.last != Some(Kind::Shutdown))

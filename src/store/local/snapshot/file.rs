@@ -19,7 +19,7 @@ use crate::store::local::log::frames::{FrameReader, LogError, Policy, go_on};
 use crate::store::local::log::scan::{LastHead, open_head, records};
 use crate::store::local::schema::{Part, Schema, rank};
 use crate::store::record::{Cover, LoggedBody, Lsn, Record, RowsRecord};
-use crate::store::row::{Effect, Op, check_envelope};
+use crate::store::row::{Damaged, Effect, Op, check_envelope};
 use crate::store::table::{HEADS, Load};
 
 /// A frame has about this many bytes.
@@ -159,8 +159,7 @@ impl Snapshot {
             let Op {
                 tenant, table, key, ..
             } = &op;
-            let (envelope, _) = check_envelope(*tenant, table, key, value)
-                .map_err(|_| damaged("a row is not what was put"))?;
+            let (envelope, _) = check_envelope(*tenant, table, key, value)?;
             if table.load == Load::Hot {
                 let tally = tallies.entry(*tenant).or_default();
                 tally.put(*tenant, table, key, envelope.crc);
@@ -171,17 +170,24 @@ impl Snapshot {
             }
             before = Some(op);
         }
+        let head_damaged = |tenant: &TenantId, why| {
+            LogError::Row(Damaged {
+                table: HEADS.name,
+                tenant: *tenant,
+                key: Vec::new(),
+                why,
+            })
+        };
         for (tenant, last) in &heads {
             let tally = tallies.remove(tenant).unwrap_or_default();
             let head = open_head(*tenant, &last.envelope);
             if head.is_none_or(|head| (head.hot_rows, head.hot_hash) != (tally.rows, tally.hash)) {
-                return Err(rows
-                    .frames
-                    .damaged("a tenant's rows are not those of its head"));
+                let why = "its hot rows are not those that it says";
+                return Err(head_damaged(tenant, why));
             }
         }
-        if !tallies.is_empty() {
-            return Err(rows.frames.damaged("rows of a tenant without a head"));
+        if let Some(tenant) = tallies.keys().next() {
+            return Err(head_damaged(tenant, "it is missing"));
         }
         self.check_end(&rows.frames)?;
         Ok(heads)
@@ -532,7 +538,7 @@ mod tests {
         let why = |ops: &[Op<'_>]| {
             let written = write(dir.path(), ops);
             match written.check(&disk, &schema, &|| false) {
-                Err(LogError::Damaged { why, .. }) => why,
+                Err(LogError::Damaged { why, .. } | LogError::Row(Damaged { why, .. })) => why,
                 other => panic!("{:?}", other.map(|_| ())),
             }
         };
@@ -544,13 +550,13 @@ mod tests {
         assert_eq!(why(&twice), "its rows are not in order");
         let mut missing = ops();
         missing.remove(1);
-        assert_eq!(why(&missing), "a tenant's rows are not those of its head");
-        assert_eq!(why(&ops()[1..]), "rows of a tenant without a head");
+        assert_eq!(why(&missing), "its hot rows are not those that it says");
+        assert_eq!(why(&ops()[1..]), "it is missing");
         let mut deletes = ops();
         deletes[4].effect = Effect::Delete;
         assert_eq!(why(&deletes), "a snapshot that deletes");
         let mut moved = ops();
         moved[4].key = 4u64.to_be_bytes().to_vec().into();
-        assert_eq!(why(&moved), "a row is not what was put");
+        assert_eq!(why(&moved), "its checksum does not match");
     }
 }

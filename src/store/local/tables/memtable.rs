@@ -203,6 +203,11 @@ impl Memtable {
         &mut self.growing
     }
 
+    /// The last record whose rows are in it, or were.
+    pub fn through(&self) -> Position {
+        self.growing.through
+    }
+
     /// How much memory the lag takes, roughly.
     pub fn bytes(&self) -> usize {
         self.growing.bytes + self.draining.as_ref().map_or(0, |draining| draining.bytes)

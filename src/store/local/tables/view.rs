@@ -209,7 +209,7 @@ impl TableView {
 
     /// The first `limit` envelopes of a range of full keys. While it reads no generation moves from
     /// the memtable to the tables, so every record is in it whole or not at all.
-    fn page(
+    pub fn page(
         &self,
         table: &'static TableSpec,
         from: &[u8],

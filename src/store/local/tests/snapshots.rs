@@ -339,6 +339,62 @@ fn a_damaged_snapshot_is_replaced_while_the_store_is_open() {
     f.check();
 }
 
+/// A store whose log lost its beginning and of whose snapshots none is whole; its next start may build
+/// others. Their fronts can be read.
+fn without_whole_snapshots() -> (Fixture, Vec<Snapshot>) {
+    let mut f = fixture();
+    write_snapshots(&mut f, 3);
+    f.wait_until_applied();
+    f.close();
+    assert!(segments(&f)[0] > 1);
+    let all = snapshots(&f);
+    for snapshot in &all {
+        damage(&snapshot.path, snapshot.bytes as usize - 200);
+    }
+    (f, all)
+}
+
+#[test]
+fn where_no_snapshot_is_whole_the_next_is_built_from_the_tables() {
+    let (mut f, damaged) = without_whole_snapshots();
+    f.open();
+    write_snapshots(&mut f, 2);
+    let stats = f.store().stats();
+    assert!(stats.snapshots_failed >= 2, "{stats:?}");
+    f.check();
+    f.kill();
+    assert!(damaged.iter().all(|snapshot| !snapshot.path.exists()));
+    snapshots(&f).iter().for_each(|snapshot| {
+        rows_of(snapshot);
+    });
+    fs::remove_dir_all(f.path("tables")).unwrap();
+    f.open();
+    f.check();
+}
+
+#[test]
+fn tables_that_lack_a_row_make_no_snapshot_and_the_damaged_ones_stay() {
+    let (mut f, damaged) = without_whole_snapshots();
+    // The oldest of them, which the log does not have any more.
+    f.in_sled(INTENTS, |tree| {
+        let row = tree.scan_prefix(tenant(1).as_bytes()).next();
+        tree.remove(row.unwrap().unwrap().0).unwrap();
+    });
+    f.open();
+    eventually("it is tried and tried again", || {
+        f.write([2; 20]);
+        f.store().stats().snapshots_failed >= 4
+    });
+    assert_eq!(f.store().stats().snapshots_made, 0);
+    let first = segments(&f)[0];
+    f.close();
+    assert_eq!(snapshots(&f), damaged);
+    assert_eq!(segments(&f)[0], first);
+    f.open();
+    let reader = f.store().reader();
+    assert!(reader.tenant(tenant(2)).unwrap().is_some());
+}
+
 fn is_of_snapshots(path: &Path) -> bool {
     path.parent().is_some_and(|dir| dir.ends_with(SNAPSHOTS))
 }

@@ -1,0 +1,75 @@
+//! The snapshots that a start finds, whole or damaged.
+
+use std::path::{Path, PathBuf};
+
+use super::file::{self, Snapshot};
+use crate::store::OpenError;
+use crate::store::local::dir::{self, DataDir};
+use crate::store::local::log::frame::Tail;
+use crate::store::local::log::frames::LogError;
+use crate::store::local::log::scan::Base;
+use crate::store::local::log::segment::Wal;
+use crate::store::local::schema::Schema;
+
+pub struct Found {
+    /// Those that count, the oldest first.
+    pub snapshots: Vec<Snapshot>,
+    /// What the newest says of the log before it.
+    pub base: Option<Base>,
+    /// Those whose fronts are damaged.
+    pub damaged: Vec<PathBuf>,
+}
+
+/// Looks at every snapshot's front. Files that were never finished are removed.
+pub fn find(data: &DataDir, wal: &Wal, schema: &Schema) -> Result<Found, OpenError> {
+    let (disk, dir) = (data.disk(), data.snapshots());
+    let io = |error| OpenError::io(&dir, error);
+    for name in disk.list(&dir).map_err(io)? {
+        if dir::is_unfinished(&name) {
+            disk.remove(&dir.join(name)).map_err(io)?;
+        }
+    }
+    let mut found = Found {
+        snapshots: Vec::new(),
+        base: None,
+        damaged: Vec::new(),
+    };
+    let mut error = None;
+    let paths = file::list(data).map_err(io)?;
+    for path in paths.into_iter().rev() {
+        let front = Snapshot::open(disk, schema, path.clone()).and_then(|snapshot| {
+            if found.base.is_none() {
+                found.base = Some(Base {
+                    cover: snapshot.cover,
+                    heads: snapshot.heads(disk, schema)?,
+                });
+            }
+            Ok(snapshot)
+        });
+        match front {
+            Ok(snapshot) => found.snapshots.insert(0, snapshot),
+            Err(damage @ LogError::Damaged { .. }) => {
+                tracing::error!(%damage, "a snapshot is damaged");
+                found.damaged.push(path);
+                error.get_or_insert(damage);
+            }
+            Err(other) => return Err(other.into()),
+        }
+    }
+    let numbers = wal
+        .numbers()
+        .map_err(|error| OpenError::io(&wal.dir, error))?;
+    match error {
+        // What the log no longer holds was in this file.
+        Some(damage) if found.base.is_none() && numbers.first() != Some(&Tail::START.segment) => {
+            Err(damage.into())
+        }
+        _ => Ok(found),
+    }
+}
+
+/// Moves a damaged snapshot into the quarantine.
+pub fn quarantine(data: &DataDir, path: &Path, epoch: u32) -> std::io::Result<()> {
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    data.move_to_quarantine(path, &format!("snapshot-{epoch}-{name}"))
+}

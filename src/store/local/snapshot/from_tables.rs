@@ -1,0 +1,133 @@
+//! Rows for a snapshot out of the tables: only when no snapshot is whole any more and the log does not
+//! go back to its beginning.
+//!
+//! Normally a snapshot is never read out of the tables, because what they lost would be lost for good.
+//! Here they are all there is. Their rows are read while commits go on, so each is as it was at some
+//! record up to the last durable one; the log from the damaged snapshot on up to a later record, laid
+//! over them, comes to what all rows are at that record, as rows in the log are absolute. Every
+//! tenant's rows then have to be complete: if one's are not, there is no snapshot, and the error names
+//! it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::completeness::Completeness;
+use super::file::{Rows, Snapshot, Writer};
+use super::merge::{Source, Unfinished};
+use crate::id::TenantId;
+use crate::store::ReadError;
+use crate::store::local::dir::DataDir;
+use crate::store::local::disk::Disk;
+use crate::store::local::key::{split_key, successor};
+use crate::store::local::log::frames::{LogError, go_on};
+use crate::store::local::log::scan::LastHead;
+use crate::store::local::schema::{Part, Schema, rank};
+use crate::store::local::tables::memtable::Memtable;
+use crate::store::local::tables::view::TableView;
+use crate::store::record::Lsn;
+use crate::store::row::{Effect, Op};
+
+/// How many rows are read at once.
+const PAGE: usize = 1024;
+/// The file that they lie in until the log is far enough.
+const FILE: &str = "tables.new";
+
+/// Every row that was in the tables, or on its way to them, in a file.
+pub struct TableRows {
+    file: Unfinished,
+    /// No row is newer than this record.
+    pub through: Lsn,
+}
+
+/// Reads them while the store is open.
+pub struct TableReader {
+    pub view: Arc<TableView>,
+}
+
+impl TableReader {
+    pub fn read(
+        &self,
+        data: &DataDir,
+        schema: &Schema,
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<TableRows, LogError> {
+        let disk = data.disk();
+        let file = Unfinished::new(disk, data.snapshots().join(FILE));
+        let io = LogError::io(file.path());
+        let mut writer = Writer::create(disk.as_ref(), file.path(), 0, None).map_err(&io)?;
+        let mut tables: Vec<_> = schema.logged().collect();
+        tables.sort_by_key(|table| (rank(table), table.id));
+        for table in tables {
+            let mut from = Vec::new();
+            loop {
+                go_on(stopped)?;
+                let page = self.view.page(table, &from, None, PAGE);
+                let page = page.map_err(|error| match error {
+                    ReadError::Damaged(damaged) => LogError::Row(damaged),
+                    error => LogError::Tables(error.to_string()),
+                });
+                let page = page.map_err(name_tenant)?;
+                let Some((last, _)) = page.last() else {
+                    break;
+                };
+                from = successor(last);
+                for (key, envelope) in page {
+                    let (tenant, key) = split_key(&key).unwrap_or((TenantId::ZERO, &key));
+                    let row = Op::new(tenant, table, key.to_vec(), Effect::Put(envelope.into()));
+                    writer.push(&row).map_err(&io)?;
+                }
+            }
+        }
+        writer.finish().map_err(&io)?;
+        drop(io);
+        // The memtable shows a record before it is counted as durable.
+        let through = self.view.memtable.read(Memtable::through).lsn;
+        Ok(TableRows { file, through })
+    }
+}
+
+impl TableRows {
+    pub fn source<'a>(&self, disk: &Arc<dyn Disk>, schema: &'a Schema) -> Source<'a> {
+        let path = self.file.path().to_owned();
+        Box::new(Rows::new(disk, schema, path, Part::Whole))
+    }
+}
+
+/// Makes sure that a snapshot that was built of them has all rows of all tenants, and that its heads are
+/// those that the log has.
+pub fn check(
+    (disk, schema): (&Arc<dyn Disk>, &Schema),
+    damaged: &Snapshot,
+    built: &Snapshot,
+    heads: &HashMap<TenantId, LastHead>,
+    changed: &HashMap<TenantId, LastHead>,
+) -> Result<(), LogError> {
+    let mut tenants: BTreeMap<TenantId, Completeness> = BTreeMap::new();
+    for row in built.rows(disk, schema, Part::Whole) {
+        let row = row?;
+        tenants.entry(row.tenant).or_default().add(&row)?;
+    }
+    let incomplete = tenants.iter().find(|(_, rows)| !rows.is_complete());
+    // Its front may be damaged too.
+    let known = damaged.heads(disk, schema).unwrap_or_default();
+    let missing = known.keys().find(|tenant| !heads.contains_key(tenant));
+    let stale = changed.iter().find(|(tenant, head)| {
+        let built = heads.get(tenant);
+        built.is_none_or(|built| built.envelope != head.envelope)
+    });
+    let tenant = incomplete.map(|(tenant, _)| tenant);
+    let tenant = tenant.or(missing).or(stale.map(|(tenant, _)| tenant));
+    tenant.map_or(Ok(()), |tenant| {
+        Err(LogError::Incomplete { tenant: *tenant })
+    })
+}
+
+/// The error of a row that is not what was put, for the one who has to repair it.
+pub fn name_tenant(error: LogError) -> LogError {
+    match error {
+        LogError::Row(damaged) => LogError::Incomplete {
+            tenant: damaged.tenant,
+        },
+        other => other,
+    }
+}

@@ -1,0 +1,224 @@
+//! Which snapshots count, when the next one is due, and which files have to stay.
+//!
+//! Two are kept, so that one may be damaged; the log goes only as far as the older of them covers it.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use super::file::Snapshot;
+use crate::store::local::log::scan::Sealed;
+use crate::store::local::stopwatch;
+use crate::store::record::Lsn;
+
+/// How many snapshots stay.
+const KEPT: usize = 2;
+/// How long after a snapshot that could not be built the next one is tried, if no segment is sealed
+/// before.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// What is known of snapshots and of the log that they may take the place of.
+pub struct SnapshotManager {
+    state: Mutex<State>,
+    changed: Condvar,
+    stopped: AtomicBool,
+}
+
+struct State {
+    /// The snapshots that count, the oldest first.
+    kept: Vec<Snapshot>,
+    /// Those that turned out to be damaged, the oldest first. They stay until another counts: their
+    /// fronts are all that says where the log begins.
+    damaged: Vec<Snapshot>,
+    /// The segments behind the newest that are written full.
+    sealed: VecDeque<Sealed>,
+    /// The last record that the log says is in the tables.
+    applied: Lsn,
+    /// The last segment that was sealed when a snapshot could not be made, and when that was.
+    failed: Option<(u64, Instant)>,
+    /// There may be obsolete files.
+    untidy: bool,
+    /// Files are being removed.
+    removing: bool,
+    /// How many readers want all files to stay.
+    holds: usize,
+}
+
+/// What is to be done next.
+pub(super) enum Task {
+    /// A snapshot up to the end of this segment.
+    Build(Sealed),
+    RemoveObsolete,
+    Stop,
+}
+
+/// As long as there is one, no snapshot and no segment is removed.
+pub struct FileHold(Arc<SnapshotManager>);
+
+impl Drop for FileHold {
+    fn drop(&mut self) {
+        self.0.lock().holds -= 1;
+        self.0.changed.notify_all();
+    }
+}
+
+const NO_PANIC: &str = "no holder of this lock panics";
+
+impl SnapshotManager {
+    /// With what a start found.
+    pub fn new(mut kept: Vec<Snapshot>, sealed: Vec<Sealed>, applied: Lsn) -> Self {
+        kept.drain(..kept.len().saturating_sub(KEPT));
+        Self {
+            state: Mutex::new(State {
+                kept,
+                damaged: Vec::new(),
+                sealed: sealed.into(),
+                applied,
+                failed: None,
+                untidy: true,
+                removing: false,
+                holds: 0,
+            }),
+            changed: Condvar::new(),
+            stopped: AtomicBool::new(false),
+        }
+    }
+
+    /// Nothing more is written to a segment.
+    pub fn sealed(&self, sealed: Sealed) {
+        self.lock().sealed.push_back(sealed);
+        self.changed.notify_all();
+    }
+
+    /// The log says that the tables hold everything up to here.
+    pub fn checkpointed(&self, applied: Lsn) {
+        self.lock().applied = applied;
+        self.changed.notify_all();
+    }
+
+    /// The snapshots that count, the oldest first.
+    pub fn kept(&self) -> Vec<Snapshot> {
+        self.lock().kept.clone()
+    }
+
+    /// The same and the damaged ones, the oldest first.
+    pub fn all(&self) -> Vec<Snapshot> {
+        let state = self.lock();
+        let mut all = [state.damaged.as_slice(), state.kept.as_slice()].concat();
+        all.sort_by_key(|snapshot| snapshot.cover.lsn);
+        all
+    }
+
+    /// The newest that counts.
+    pub fn newest(&self) -> Option<Snapshot> {
+        self.lock().kept.last().cloned()
+    }
+
+    /// Keeps all snapshots and segments where they are, for a reader.
+    pub fn hold_files(self: &Arc<Self>) -> FileHold {
+        let removing = |state: &mut State| state.removing;
+        let state = self.changed.wait_while(self.lock(), removing);
+        state.expect(NO_PANIC).holds += 1;
+        FileHold(Arc::clone(self))
+    }
+
+    /// Ends [`Snapshotter::run`](super::build::Snapshotter::run).
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        drop(self.lock());
+        self.changed.notify_all();
+    }
+
+    /// A snapshot up to `end` counts from now on.
+    pub(super) fn made(&self, snapshot: Snapshot, end: Sealed) {
+        let mut state = self.lock();
+        state.sealed.retain(|sealed| sealed.segment > end.segment);
+        state.kept.push(snapshot);
+        let surplus = state.kept.len().saturating_sub(KEPT);
+        state.kept.drain(..surplus);
+        state.failed = None;
+        state.untidy = true;
+    }
+
+    /// A snapshot up to `end`, or further, could not be made.
+    pub(super) fn failed(&self, end: Sealed) {
+        let mut state = self.lock();
+        let last = state.sealed.back().map_or(end.segment, |last| last.segment);
+        state.failed = Some((last, stopwatch::now()));
+    }
+
+    /// A snapshot turned out to be damaged, and does not count any more.
+    pub(super) fn note_damaged(&self, snapshot: &Snapshot) {
+        let mut state = self.lock();
+        state.kept.retain(|kept| kept != snapshot);
+        state.damaged.insert(0, snapshot.clone());
+    }
+
+    /// The newest of the damaged ones.
+    pub(super) fn newest_damaged(&self) -> Option<Snapshot> {
+        self.lock().damaged.last().cloned()
+    }
+
+    /// The damaged ones, which nothing needs any more.
+    pub(super) fn take_damaged(&self) -> Vec<Snapshot> {
+        std::mem::take(&mut self.lock().damaged)
+    }
+
+    /// Obsolete files were removed.
+    pub(super) fn removed(&self) {
+        self.lock().removing = false;
+        self.changed.notify_all();
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Waits for something to do.
+    pub(super) fn next(&self, snapshot_bytes: u64) -> Task {
+        let mut state = self.lock();
+        loop {
+            if self.is_stopped() {
+                return Task::Stop;
+            }
+            if state.untidy && state.holds == 0 {
+                state.untidy = false;
+                state.removing = true;
+                return Task::RemoveObsolete;
+            }
+            if let Some(sealed) = state.due(snapshot_bytes) {
+                return Task::Build(sealed);
+            }
+            state = self.changed.wait(state).expect(NO_PANIC);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect(NO_PANIC)
+    }
+}
+
+impl State {
+    /// How far a snapshot would go, if one is due.
+    fn due(&self, snapshot_bytes: u64) -> Option<Sealed> {
+        let newest = self.kept.last();
+        // So the log behind a snapshot always says from where the tables have to catch up.
+        let in_tables = || {
+            self.sealed
+                .iter()
+                .take_while(|s| s.through.lsn <= self.applied)
+        };
+        let end = in_tables().last().copied()?;
+        let least = snapshot_bytes.max(newest.map_or(0, |newest| newest.bytes / 2));
+        let due = in_tables().map(|sealed| sealed.bytes).sum::<u64>() > least
+            && newest.is_none_or(|newest| newest.cover.lsn < end.through.lsn);
+        let again = self.failed.is_none_or(|(segment, at)| {
+            self.sealed
+                .back()
+                .is_some_and(|last| last.segment > segment)
+                || at.elapsed() >= RETRY
+        });
+        (due && again).then_some(end)
+    }
+}
