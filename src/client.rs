@@ -1,4 +1,4 @@
-//! A client of this server's API, for the command line and whoever else speaks it from Rust.
+//! An HTTP client of this server's API, for the command line and for Rust programs.
 
 use std::time::Duration;
 
@@ -7,102 +7,80 @@ use thiserror::Error;
 use ureq::Agent;
 use ureq::http::{Method, Request};
 
+use crate::api::problem::Code;
 use crate::engine::clock;
 use crate::tenant::key::Secret;
 
-/// A server, and the key to speak to it with.
 #[derive(Debug, Clone)]
 pub struct Client {
     agent: Agent,
     server: String,
     key: Secret,
-    patience: Duration,
+    retry_for: Duration,
 }
 
-/// An answer, whatever its status.
+/// A response, whatever its status.
 #[derive(Debug, Clone)]
-pub struct Answer {
-    /// The HTTP status.
+pub struct Response {
     pub status: u16,
-    /// The body; null if there is none.
+    /// Null if there is none.
     pub body: Value,
 }
 
-/// No answer.
+/// There is no response.
 #[derive(Debug, Error)]
 pub enum ClientError {
-    /// Nobody answers there.
-    #[error("{server} does not answer: {why}")]
-    Unreachable {
-        /// The server.
-        server: String,
-        /// Why.
-        why: String,
-    },
-    /// It stayed busy for as long as there was patience.
-    #[error("{server} stayed busy ({status})")]
-    Busy {
-        /// The server.
-        server: String,
-        /// Its last status.
-        status: u16,
-    },
+    #[error("cannot reach {server}: {why}")]
+    Unreachable { server: String, why: String },
+    /// It rejected every attempt.
+    #[error("{server} is busy ({status}); try again later")]
+    Busy { server: String, status: u16 },
 }
 
 impl Client {
-    /// A client of `server` (`http://host:port`) that retries for `patience` while it is busy.
-    pub fn new(server: &str, key: Secret, patience: Duration) -> Self {
-        Self::waiting(server, key, patience, Duration::from_secs(30))
+    /// A client of `server` (`http://host:port`) that retries for `retry_for` while the server is busy.
+    pub fn new(server: &str, key: Secret, retry_for: Duration) -> Self {
+        Self::with_timeout(server, key, retry_for, Duration::from_secs(30))
     }
 
-    /// The same, which waits `answer` for each answer: some work is long.
-    pub fn waiting(server: &str, key: Secret, patience: Duration, answer: Duration) -> Self {
+    /// `timeout` is for each response.
+    pub fn with_timeout(server: &str, key: Secret, retry_for: Duration, timeout: Duration) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(answer))
+            .timeout_global(Some(timeout))
             .build();
         let server = server.trim_end_matches('/').to_owned();
         Self {
             agent: config.into(),
             server,
             key,
-            patience,
+            retry_for,
         }
     }
 
-    /// `GET` this path.
-    pub fn get(&self, path: &str) -> Result<Answer, ClientError> {
+    pub fn get(&self, path: &str) -> Result<Response, ClientError> {
         self.send(&Method::GET, path, Vec::new())
     }
 
-    /// `POST` this body.
-    pub fn post(&self, path: &str, body: &Value) -> Result<Answer, ClientError> {
+    pub fn post(&self, path: &str, body: &Value) -> Result<Response, ClientError> {
         self.send(&Method::POST, path, body.to_string().into_bytes())
     }
 
-    /// `DELETE` this path.
-    pub fn delete(&self, path: &str) -> Result<Answer, ClientError> {
+    pub fn delete(&self, path: &str) -> Result<Response, ClientError> {
         self.send(&Method::DELETE, path, Vec::new())
     }
 
-    /// Sends, and again as long as there is patience, while the server says that nothing was begun.
-    fn send(&self, method: &Method, path: &str, body: Vec<u8>) -> Result<Answer, ClientError> {
-        const NOT_BEGUN: [&str; 5] = [
-            "tenant_busy",
-            "overloaded",
-            "rate_limited",
-            "rebuilding",
-            "shutting_down",
-        ];
+    /// Sends a request, and retries while the server says that it did not start it.
+    fn send(&self, method: &Method, path: &str, body: Vec<u8>) -> Result<Response, ClientError> {
         let watch = clock::stopwatch();
         loop {
-            let (answer, retry_after) = self.send_once(method, path, body.clone())?;
-            let code = answer.body.get("code").and_then(Value::as_str);
-            if !code.is_some_and(|code| NOT_BEGUN.contains(&code)) {
-                return Ok(answer);
+            let (response, retry_after) = self.send_once(method, path, body.clone())?;
+            let code = response.body.get("code").and_then(Value::as_str);
+            if !code.and_then(Code::parse).is_some_and(Code::is_retryable) {
+                return Ok(response);
             }
-            if watch.elapsed() + retry_after > self.patience {
-                let (server, status) = (self.server.clone(), answer.status);
+            if watch.elapsed() + retry_after > self.retry_for {
+                let (server, status) = (self.server.clone(), response.status);
                 return Err(ClientError::Busy { server, status });
             }
             pause(retry_after);
@@ -114,7 +92,7 @@ impl Client {
         method: &Method,
         path: &str,
         body: Vec<u8>,
-    ) -> Result<(Answer, Duration), ClientError> {
+    ) -> Result<(Response, Duration), ClientError> {
         let unreachable = |why: &dyn std::fmt::Display| ClientError::Unreachable {
             server: self.server.clone(),
             why: why.to_string(),
@@ -141,7 +119,7 @@ impl Client {
             .map_err(|error| unreachable(&error))?;
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
         Ok((
-            Answer { status, body },
+            Response { status, body },
             Duration::from_secs(wait.unwrap_or(1)),
         ))
     }
@@ -149,15 +127,15 @@ impl Client {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "a client waits as long as it was told to"
+    reason = "a blocking client sleeps between attempts"
 )]
 fn pause(duration: Duration) {
     std::thread::sleep(duration);
 }
 
-impl Answer {
-    /// The body of a 2xx, or what the problem says.
-    pub fn good(self) -> Result<Value, Self> {
+impl Response {
+    /// The body of a 2xx, or the response itself.
+    pub fn success(self) -> Result<Value, Self> {
         if (200..300).contains(&self.status) {
             Ok(self.body)
         } else {

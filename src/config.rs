@@ -1,4 +1,4 @@
-//! How the node is set up: a file, what the command line says over it, and defaults for the rest.
+//! The configuration: a TOML file, overridden by the command line, with a default for every value.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,29 +12,24 @@ use crate::jobs::backup::Plan;
 use crate::store::StoreConfig;
 use crate::{engine, http, telemetry};
 
-/// The whole configuration of a node.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where to listen; `127.0.0.1:8080` if nothing is said.
+    /// Default: `127.0.0.1:8080`.
     pub listen: Option<SocketAddr>,
-    /// The data directory; `data/db` if nothing is said.
+    /// The data directory. Default: `data/db`.
     pub data: Option<PathBuf>,
-    /// A host name without scheme, which the names of new audit logs begin with.
+    /// A host name without scheme, the prefix of the names of new audit logs.
     pub service: Option<String>,
-    /// Serve plain HTTP on an address that others can reach.
+    /// Allows plain HTTP on an address that is not loopback.
     pub insecure_http: bool,
-    /// Threads that serve; half the processors if nothing is said.
+    /// Worker threads. Default: half the processors.
     pub workers: Option<usize>,
-    /// What is logged, as `info` or `arf=debug`.
+    /// The log filter, such as `info` or `arf=debug`.
     pub log: Option<String>,
-    /// The store.
     pub store: StoreSection,
-    /// The engine.
     pub engine: EngineSection,
-    /// Backups.
     pub backup: BackupSection,
-    /// Towards clients.
     pub http: HttpSection,
 }
 
@@ -42,14 +37,13 @@ pub struct Config {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpSection {
-    /// Connections at once; 2,048 if nothing is said. 64 more are for health, readiness and metrics.
+    /// Connections at once, and 64 more for health, readiness and metrics. Default: 2,048.
     pub connections: Option<u64>,
-    /// How long a client may take for a request's head, and for its body, milliseconds; 5,000 if
-    /// nothing is said.
+    /// Timeout of a request's head, and of its body, milliseconds. Default: 5,000.
     pub request_ms: Option<u64>,
-    /// How long a connection is kept on which nothing is done, milliseconds; 75,000 if nothing is said.
+    /// How long a connection without progress is kept, milliseconds. Default: 75,000.
     pub idle_ms: Option<u64>,
-    /// How long a stop waits for requests that are under way, seconds; 30 if nothing is said.
+    /// How long a shutdown waits for requests in flight, seconds. Default: 30.
     pub shutdown_s: Option<u64>,
 }
 
@@ -57,10 +51,10 @@ pub struct HttpSection {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StoreSection {
-    /// Size of a log segment, bytes; 64 MiB if nothing is said.
+    /// Size of a log segment, bytes. Default: 64 MiB.
     pub segment_bytes: Option<u64>,
-    /// How much log makes a new snapshot due, bytes; 1 GiB if nothing is said. At least half as much
-    /// as the last snapshot.
+    /// Size of the log at which a snapshot is due, bytes, but at least half the size of the last
+    /// snapshot. Default: 1 GiB.
     pub snapshot_bytes: Option<u64>,
 }
 
@@ -68,11 +62,11 @@ pub struct StoreSection {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EngineSection {
-    /// How long a command may wait before it is begun, milliseconds; 2,000 if nothing is said.
+    /// How long a command may wait before it starts, milliseconds. Default: 2,000.
     pub deadline_ms: Option<u64>,
-    /// How long a tenant stays in memory unused, seconds; 600 if nothing is said.
+    /// How long an unused tenant stays in memory, seconds. Default: 600.
     pub idle_s: Option<u64>,
-    /// What the tenants in memory may weigh, bytes; 1 GiB if nothing is said.
+    /// Memory for active tenants, bytes. Default: 1 GiB.
     pub active_bytes: Option<usize>,
 }
 
@@ -80,11 +74,11 @@ pub struct EngineSection {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BackupSection {
-    /// The directory that backups are made in; none are if nothing is said.
+    /// The directory for backups. Default: none, and no backups.
     pub dir: Option<PathBuf>,
-    /// How often one is made by itself, as `24h` or in seconds; 24 hours if nothing is said, never if 0.
+    /// The interval of scheduled backups, such as `24h`, or in seconds; 0 is never. Default: 24 hours.
     pub every: Option<Every>,
-    /// How many of these are kept; 7 if nothing is said.
+    /// Scheduled backups that are retained. Default: 7.
     pub keep: Option<u64>,
 }
 
@@ -92,75 +86,46 @@ pub struct BackupSection {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 pub enum Every {
-    /// Seconds.
     Seconds(u64),
-    /// A number and a unit.
     Text(String),
 }
 
-/// A configuration that cannot be used.
+/// The configuration is invalid.
 #[derive(Debug, Error)]
 pub enum ConfigError {
-    /// The file cannot be read.
     #[error("{path}: {source}")]
     Unreadable {
-        /// The file.
         path: PathBuf,
-        /// Why.
         source: std::io::Error,
     },
-    /// The file says something that cannot be.
     #[error("{path}: {message}")]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What.
-        message: String,
-    },
-    /// Keys would travel in the clear.
+    Malformed { path: PathBuf, message: String },
     #[error(
-        "{0} can be reached from elsewhere, and keys would travel in the clear: \
-         put TLS in front and listen on loopback, or say --insecure-http"
+        "{0} is not a loopback address, and keys would be sent in cleartext: \
+         listen on loopback behind TLS, or pass --insecure-http"
     )]
-    InTheClear(SocketAddr),
-    /// A number is out of its range.
+    Cleartext(SocketAddr),
     #[error("`{name}` must be from {min} to {max}")]
     Range {
-        /// Of what.
         name: &'static str,
-        /// The least.
         min: u64,
-        /// The most.
         max: u64,
     },
-    /// The log filter is none.
-    #[error("`log` must be a filter as `info` or `arf=debug`: {0}")]
+    #[error("`log` must be a filter such as `info` or `arf=debug`: {0}")]
     Log(String),
-    /// A duration is none.
     #[error("`{name}` {why}")]
-    Duration {
-        /// Of what.
-        name: &'static str,
-        /// What it must be.
-        why: String,
-    },
-    /// A directory is not there.
+    Duration { name: &'static str, why: String },
     #[error("`{name}`: {path}: {source}")]
     Directory {
-        /// Of what.
         name: &'static str,
-        /// Which.
         path: PathBuf,
-        /// Why not.
         source: std::io::Error,
     },
-    /// The service name is no host name.
     #[error("`service` must be a host name of at most 200 characters, not `{0}`")]
     Service(String),
 }
 
 impl Config {
-    /// Reads a file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
             path: path.to_owned(),
@@ -172,7 +137,7 @@ impl Config {
         })
     }
 
-    /// Where to listen. Plain HTTP stays on this machine unless that was asked for in so many words.
+    /// The address to listen on. Plain HTTP stays on loopback unless `insecure_http` is set.
     pub fn listen(&self) -> Result<SocketAddr, ConfigError> {
         let address = self
             .listen
@@ -180,24 +145,21 @@ impl Config {
         if address.ip().is_loopback() || self.insecure_http {
             Ok(address)
         } else {
-            Err(ConfigError::InTheClear(address))
+            Err(ConfigError::Cleartext(address))
         }
     }
 
-    /// What is logged.
     pub fn log(&self) -> Result<EnvFilter, ConfigError> {
         let directive = self.log.as_deref().unwrap_or("info,actix_server=warn");
         telemetry::log_filter(directive).map_err(|why| ConfigError::Log(why.to_string()))
     }
 
-    /// The data directory.
     pub fn data(&self) -> PathBuf {
         self.data
             .clone()
             .unwrap_or_else(|| PathBuf::from("data/db"))
     }
 
-    /// What the names of new audit logs begin with.
     pub fn service(&self) -> Result<String, ConfigError> {
         let service = self
             .service
@@ -213,7 +175,6 @@ impl Config {
         }
     }
 
-    /// The store's part.
     pub fn store(&self) -> Result<StoreConfig, ConfigError> {
         let mut store = StoreConfig::new(self.data());
         if let Some(bytes) = self.store.segment_bytes {
@@ -225,8 +186,7 @@ impl Config {
         Ok(store)
     }
 
-    /// Where and when backups are made. The directory must be there, so that a disk that is not mounted
-    /// is noticed.
+    /// The directory must exist, so that a disk that is not mounted is noticed.
     pub fn backup(&self) -> Result<Option<Plan>, ConfigError> {
         let Some(dir) = &self.backup.dir else {
             return Ok(None);
@@ -252,7 +212,6 @@ impl Config {
         }))
     }
 
-    /// The engine's part.
     pub fn engine(&self) -> Result<engine::Config, ConfigError> {
         let default = engine::Config::default();
         if let Some(deadline) = self.engine.deadline_ms {
@@ -269,10 +228,9 @@ impl Config {
         })
     }
 
-    /// The front's part.
     pub fn http(&self) -> Result<http::Config, ConfigError> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        // The committer, the tables and the kernel want the other half.
+        // The committer, the tables and the kernel need the other half.
         let workers = self.workers.unwrap_or((processors / 2).max(1));
         within("workers", workers as u64, 1, 256)?;
         let HttpSection {
@@ -308,9 +266,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_http_stays_at_home_unless_told_otherwise() {
+    fn plain_http_stays_on_loopback_unless_allowed() {
         let config: Config = toml::from_str("listen = \"0.0.0.0:80\"").unwrap();
-        assert!(matches!(config.listen(), Err(ConfigError::InTheClear(_))));
+        assert!(matches!(config.listen(), Err(ConfigError::Cleartext(_))));
         let config: Config =
             toml::from_str("listen = \"0.0.0.0:80\"\ninsecure_http = true").unwrap();
         assert!(config.listen().is_ok());
@@ -321,17 +279,17 @@ mod tests {
     }
 
     #[test]
-    fn backups_are_made_every_so_often_or_when_asked_or_not_at_all() {
+    fn backups_are_scheduled_or_on_request_or_off() {
         assert_eq!(Config::default().backup().unwrap(), None);
         let plan = |text: &str| {
             let config: Config =
                 toml::from_str(&format!("[backup]\ndir = \"src\"\n{text}")).unwrap();
             config.backup().map(Option::unwrap)
         };
-        let usual = plan("").unwrap();
-        assert!(usual.dir.is_absolute());
+        let default = plan("").unwrap();
+        assert!(default.dir.is_absolute());
         assert_eq!(
-            (usual.every, usual.keep),
+            (default.every, default.keep),
             (Some(Duration::from_secs(86_400)), 7)
         );
         let other = plan("every = \"90m\"\nkeep = 2").unwrap();
@@ -356,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_out_of_its_range_is_told() {
+    fn a_number_out_of_its_range_is_an_error() {
         for (text, good) in [
             ("segment_bytes = 1048575", false),
             ("segment_bytes = 1048576", true),
@@ -370,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_file_misspells_is_told() {
+    fn an_unknown_setting_is_an_error() {
         assert!(toml::from_str::<Config>("lisen = \"127.0.0.1:1\"").is_err());
         assert!(toml::from_str::<Config>("[store]\nsegment_byte = 1").is_err());
         let config: Config = toml::from_str("service = \"a b\"").unwrap();

@@ -1,4 +1,4 @@
-//! What the node tells of itself: a log for people and programs, and numbers for Prometheus.
+//! Logging, and metrics for Prometheus.
 
 use std::fmt;
 use std::io::{self, IsTerminal as _};
@@ -19,21 +19,20 @@ use crate::decide::Decision;
 use crate::engine::Health;
 use crate::time::Timestamp;
 
-/// What is to be logged: a tracing directive such as `info` or `arf=debug`.
+/// Parses a tracing directive such as `info` or `arf=debug`.
 pub fn log_filter(directive: &str) -> Result<EnvFilter, impl std::error::Error + use<>> {
     EnvFilter::builder().parse(directive)
 }
 
-/// Sends the log to standard error: lines for a terminal, JSON for everything else. Written by a
-/// thread of its own, which drops lines rather than hold anybody up; what is left of them is written
-/// when the guard is dropped.
+/// Logs to standard error: text on a terminal, JSON otherwise. A background thread writes; it drops
+/// lines rather than block, and the guard flushes the rest when it is dropped.
 pub fn log_to_stderr(filter: EnvFilter) -> WorkerGuard {
-    let (writer, guard) = tracing_appender::non_blocking(Unfailing(io::stderr()));
+    let (writer, guard) = tracing_appender::non_blocking(BestEffort(io::stderr()));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .log_internal_errors(false)
         .with_writer(writer);
-    // A second call, as in tests, leaves the first log in place.
+    // A second call, as in tests, keeps the first subscriber.
     let _ = if io::stderr().is_terminal() {
         builder.with_target(false).try_init()
     } else {
@@ -42,10 +41,10 @@ pub fn log_to_stderr(filter: EnvFilter) -> WorkerGuard {
     guard
 }
 
-/// A writer that drops what cannot be written: a full disk under the log must not stop the node.
-struct Unfailing<W>(W);
+/// Discards what cannot be written: a full disk under the log must not stop the node.
+struct BestEffort<W>(W);
 
-impl<W: io::Write> io::Write for Unfailing<W> {
+impl<W: io::Write> io::Write for BestEffort<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let _ = self.0.write_all(bytes);
         Ok(bytes.len())
@@ -57,7 +56,7 @@ impl<W: io::Write> io::Write for Unfailing<W> {
     }
 }
 
-/// The numbers. Clones count together.
+/// The metrics. Clones share the counters.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Arc<Registry>,
@@ -73,10 +72,10 @@ pub struct Metrics {
     gauges: Vec<Gauge<f64, AtomicU64>>,
 }
 
-/// What is read off the engine when somebody asks: name, meaning, value.
-type Reading = (&'static str, &'static str, fn(&Health) -> f64);
+/// A gauge that is read from the engine at every scrape: name, help, value.
+type EngineGauge = (&'static str, &'static str, fn(&Health) -> f64);
 
-const READINGS: &[Reading] = &[
+const ENGINE_GAUGES: &[EngineGauge] = &[
     ("log_durable_lsn", "Last durable record", |health| {
         health.store.durable.get() as f64
     }),
@@ -89,11 +88,9 @@ const READINGS: &[Reading] = &[
     ("log_syncs", "Calls of fdatasync", |health| {
         health.store.syncs as f64
     }),
-    (
-        "log_sync_seconds",
-        "How long they took together",
-        |health| health.store.sync_time.as_secs_f64(),
-    ),
+    ("log_sync_seconds", "Time in fdatasync", |health| {
+        health.store.sync_time.as_secs_f64()
+    }),
     (
         "tables_applied_lsn",
         "Last record in the tables",
@@ -104,43 +101,43 @@ const READINGS: &[Reading] = &[
     }),
     (
         "tables_rebuilding",
-        "1 while old rows are on their way back to the tables",
+        "1 while the tables are being rebuilt",
         |health| f64::from(u8::from(health.store.rebuilding)),
     ),
     ("log_on_disk_bytes", "All segments of the log", |health| {
         health.store.log_on_disk as f64
     }),
-    ("snapshots_made", "Snapshots made", |health| {
+    ("snapshots_made", "Snapshots created", |health| {
         health.store.snapshots_made as f64
     }),
-    (
-        "snapshots_failed",
-        "Snapshots that could not be made",
-        |health| health.store.snapshots_failed as f64,
-    ),
+    ("snapshots_failed", "Snapshots that failed", |health| {
+        health.store.snapshots_failed as f64
+    }),
     (
         "snapshot_lsn",
-        "Last record in the newest snapshot; 0 if there is none",
+        "Last record in the newest snapshot, or 0",
         |health| health.store.snapshot.map_or(0.0, |lsn| lsn.get() as f64),
     ),
-    ("snapshot_bytes", "The newest snapshot", |health| {
+    ("snapshot_bytes", "Size of the newest snapshot", |health| {
         health.store.snapshot_bytes as f64
     }),
-    ("disk_free_bytes", "Room left on the disk", |health| {
+    ("disk_free_bytes", "Free disk space", |health| {
         health.store.free_bytes as f64
     }),
     (
         "disk_watermark_bytes",
-        "Writes stop while less than this is free",
+        "Free disk space below which writes stop",
         |health| health.store.watermark_bytes as f64,
     ),
     ("tenants_active", "Tenants in memory", |health| {
         health.active_tenants as f64
     }),
-    ("commands_in_flight", "Commands under way", |health| {
-        health.in_flight as f64
-    }),
-    ("writable", "1 while writes are taken", |health| {
+    (
+        "commands_in_flight",
+        "Commands that run or wait",
+        |health| health.in_flight as f64,
+    ),
+    ("writable", "1 while writes are accepted", |health| {
         f64::from(u8::from(health.writable))
     }),
 ];
@@ -152,9 +149,9 @@ impl Default for Metrics {
         let scoring = Histogram::new(exponential_buckets(50e-6, 2.0, 16));
         let policy = Histogram::new(exponential_buckets(0.5e-6, 2.0, 16));
         let confidence = Histogram::new(linear_buckets(0.0, 0.1, 11));
-        let help = "From a request's arrival to its answer";
+        let help = "Time from an evaluation's arrival to its response";
         registry.register_with_unit("scoring_latency", help, Unit::Seconds, scoring.clone());
-        let help = "Planning one decision, in seconds";
+        let help = "Time to plan one decision, in seconds";
         registry.register("policy_evaluation_duration", help, policy.clone());
         let help = "Confidence of decisions: 1 - psi";
         registry.register("confidence_distribution", help, confidence.clone());
@@ -167,18 +164,18 @@ impl Default for Metrics {
         let approvals = counter("approval", "Decisions to approve");
         let denials = counter("denial", "Decisions to deny");
         let escalations = counter("escalation", "Decisions to escalate");
-        let backups = counter("backup", "Backups made");
+        let backups = counter("backup", "Backups created");
         let backups_failed = counter("backup_failure", "Backups that failed");
         let last_backup = Gauge::default();
-        let help = "When the last backup was made, seconds since 1970; 0 if there is none";
+        let help = "Time of the last backup, seconds since 1970, or 0";
         registry.register("last_backup_timestamp_seconds", help, last_backup.clone());
 
-        let gauge = |(name, help, _): &Reading| {
+        let gauge = |(name, help, _): &EngineGauge| {
             let gauge = Gauge::default();
             registry.register(*name, *help, gauge.clone());
             gauge
         };
-        let gauges = READINGS.iter().map(gauge).collect();
+        let gauges = ENGINE_GAUGES.iter().map(gauge).collect();
         Self {
             registry: Arc::new(registry),
             scoring,
@@ -196,13 +193,12 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// An evaluation was answered with a decision.
-    pub fn scored(&self, duration: Duration) {
+    /// Counts the response to an evaluation.
+    pub fn record_response(&self, duration: Duration) {
         self.scoring.observe(duration.as_secs_f64());
     }
 
-    /// A decision was made.
-    pub fn decided(&self, decision: &Decision, planning: Duration) {
+    pub fn record_decision(&self, decision: &Decision, planning: Duration) {
         self.policy.observe(planning.as_secs_f64());
         self.confidence.observe(decision.confidence);
         match decision.action {
@@ -212,29 +208,26 @@ impl Metrics {
         };
     }
 
-    /// A backup was made.
-    pub fn backed_up(&self, at: Timestamp) {
+    pub fn record_backup(&self, at: Timestamp) {
         self.backups.inc();
-        self.last_backup_was(at);
+        self.set_last_backup(at);
     }
 
-    /// The last backup was made then.
-    pub fn last_backup_was(&self, at: Timestamp) {
+    pub fn set_last_backup(&self, at: Timestamp) {
         self.last_backup.set(at.micros() as f64 / 1e6);
     }
 
-    /// A backup failed.
-    pub fn backup_failed(&self) {
+    pub fn record_backup_failure(&self) {
         self.backups_failed.inc();
     }
 
-    /// All of them in the OpenMetrics text format, with the engine's as they are now.
+    /// The OpenMetrics text, with the engine's gauges as they are now.
     pub fn render(&self, health: &Health) -> String {
-        for (gauge, (_, _, read)) in self.gauges.iter().zip(READINGS) {
+        for (gauge, (_, _, read)) in self.gauges.iter().zip(ENGINE_GAUGES) {
             gauge.set(read(health));
         }
         let mut text = String::new();
-        encode(&mut text, &self.registry).expect("a text takes all that is written to it");
+        encode(&mut text, &self.registry).expect("writing to a string cannot fail");
         text
     }
 }

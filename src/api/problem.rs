@@ -78,6 +78,18 @@ impl Code {
         }
     }
 
+    /// True if the request did not start, and the same request may succeed later.
+    pub const fn is_retryable(self) -> bool {
+        matches!(
+            self,
+            Self::TenantBusy
+                | Self::Overloaded
+                | Self::RateLimited
+                | Self::Rebuilding
+                | Self::ShuttingDown
+        )
+    }
+
     /// The same for every problem with this code.
     pub const fn title(self) -> &'static str {
         match self {

@@ -111,11 +111,11 @@ impl Args {
         };
         let server = self.remote.server.as_deref().unwrap_or(USUAL);
         let body = json!({"name": name, "parent": parent, "with_keys": self.with_keys});
-        let client = Client::waiting(server, key, PATIENCE, COPYING);
+        let client = Client::with_timeout(server, key, PATIENCE, COPYING);
         let answer = client.post("/api/v1/admin/backup", &body);
         let answer = answer.map_err(|why| self.in_use(&why.to_string()))?;
         let forbidden = answer.status == 403;
-        answer.good().map_err(|bad| {
+        answer.success().map_err(|bad| {
             let hint = if forbidden {
                 " (it takes an operator key: `arf key show operator` prints the first one)"
             } else {

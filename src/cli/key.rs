@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::exit::{CliError, CliResult, Exit};
 use super::output::print_line;
 use super::remote::Remote;
-use crate::client::Answer;
+use crate::client::Response;
 use crate::credentials;
 
 /// Make, show, rotate and revoke API keys
@@ -168,10 +168,10 @@ impl Named {
     }
 }
 
-fn good(answer: Result<Answer, crate::client::ClientError>) -> Result<Value, CliError> {
+fn good(answer: Result<Response, crate::client::ClientError>) -> Result<Value, CliError> {
     let answer = answer.map_err(|why| CliError::new(Exit::Failed, why))?;
     answer
-        .good()
+        .success()
         .map_err(|bad| CliError::new(Exit::Failed, bad.problem()))
 }
 

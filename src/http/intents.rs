@@ -57,7 +57,7 @@ pub async fn evaluate(state: Data<AppState>, http: HttpRequest, payload: Payload
     };
     let response = respond(&http, handler).await;
     if response.status().is_success() {
-        state.metrics.scored(watch.elapsed());
+        state.metrics.record_response(watch.elapsed());
     }
     response
 }
@@ -75,7 +75,9 @@ async fn decide(
         .await?;
     match committed.reply {
         Evaluation::Decided(decided) => {
-            state.metrics.decided(&decided.decision, committed.planning);
+            state
+                .metrics
+                .record_decision(&decided.decision, committed.planning);
             let standing = decided.standing;
             let view = View::fresh(*decided, committed.receipt.as_ref(), trace_id);
             render(&view, standing, false, representation)

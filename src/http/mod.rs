@@ -195,3 +195,33 @@ routes! {
     GET "/readyz" => operations::ready,
     GET "/metrics" => operations::metrics,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The routes in the table of the section "API".
+    fn readme_routes() -> Vec<String> {
+        let readme = include_str!("../../README.md");
+        let (_, section) = readme.split_once("\n## API\n").unwrap();
+        let (section, _) = section.split_once("\n## ").unwrap();
+        let rows = section.lines().filter(|line| line.starts_with("| `"));
+        let cells = rows.filter_map(|row| row.split('|').nth(1));
+        let mut routes: Vec<_> = cells
+            .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+            .map(str::to_owned)
+            .collect();
+        routes.sort_unstable();
+        routes
+    }
+
+    #[test]
+    fn the_readme_lists_every_route() {
+        let mut routes: Vec<_> = ROUTES
+            .iter()
+            .map(|(method, path)| format!("{method} {path}"))
+            .collect();
+        routes.sort_unstable();
+        assert_eq!(readme_routes(), routes);
+    }
+}

@@ -182,12 +182,12 @@ impl Backups {
             | BackupError::Damaged { .. }
             | BackupError::Open(_)
             | BackupError::Io { .. } => {
-                self.metrics.backup_failed();
+                self.metrics.record_backup_failure();
                 tracing::error!("backup failed: {error}");
                 BackupRequestError::Failed(error.to_string())
             }
         })?;
-        self.metrics.backed_up(backup.made_at);
+        self.metrics.record_backup(backup.made_at);
         let backup = CompletedBackup {
             name,
             path,
@@ -223,7 +223,7 @@ impl Backups {
         let last = tokio::task::spawn_blocking(move || last.last()).await;
         let last = last.ok().flatten();
         if let Some(at) = last {
-            self.metrics.last_backup_was(at);
+            self.metrics.set_last_backup(at);
         }
         let mut wait = last.map_or(Duration::ZERO, |last| {
             every.saturating_sub(clock::now().since(last))

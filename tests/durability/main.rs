@@ -34,7 +34,7 @@ use harness::{Random, Server, notice};
 /// How often to kill or cut: `ARF_CYCLES`, or this.
 fn cycles(usual: u64) -> u64 {
     match std::env::var("ARF_CYCLES") {
-        Ok(text) => text.parse().expect("ARF_CYCLES is a whole number"),
+        Ok(text) => text.parse().expect("ARF_CYCLES is an integer"),
         Err(_) => usual,
     }
 }

@@ -570,6 +570,26 @@ impl Client {
     }
 
     #[track_caller]
+    pub fn head(&self, path: &str) -> Answer {
+        self.send("HEAD", path, &[], None)
+    }
+
+    #[track_caller]
+    pub fn options(&self, path: &str) -> Answer {
+        self.send("OPTIONS", path, &[], None)
+    }
+
+    #[track_caller]
+    pub fn put(&self, path: &str, body: &Value) -> Answer {
+        self.send_json("PUT", path, &[], body.to_string().as_bytes())
+    }
+
+    #[track_caller]
+    pub fn patch(&self, path: &str, body: &Value) -> Answer {
+        self.send_json("PATCH", path, &[], body.to_string().as_bytes())
+    }
+
+    #[track_caller]
     pub fn post(&self, path: &str, body: &Value) -> Answer {
         self.post_with(path, &[], body)
     }
@@ -581,8 +601,20 @@ impl Client {
 
     #[track_caller]
     pub fn post_bytes(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        self.send_json("POST", path, headers, body)
+    }
+
+    /// Sends a body as `application/json`, unless `headers` say otherwise.
+    #[track_caller]
+    pub fn send_json(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
         let headers = [&[("content-type", "application/json")], headers].concat();
-        self.send("POST", path, &headers, Some(body))
+        self.send(method, path, &headers, Some(body))
     }
 
     /// Evaluates an intent.
@@ -824,7 +856,7 @@ pub struct Random(u64);
 impl Random {
     pub fn new() -> Self {
         let seed = match std::env::var("ARF_SEED") {
-            Ok(text) => text.parse().expect("ARF_SEED is a whole number"),
+            Ok(text) => text.parse().expect("ARF_SEED is an integer"),
             Err(_) => {
                 let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
                 now.as_micros() as u64

@@ -1,24 +1,25 @@
 //! Keys: who may do what, and for how long.
 
+use arf::http::ROUTES;
 use serde_json::{Value, json};
 
 use crate::harness::{Client, Server, deployment, until};
 
-/// Every route that wants a key of a tenant.
-const ROUTES: &[(&str, &str)] = &[
-    ("POST", "intents/evaluate"),
-    ("POST", "intents/outcome"),
-    ("GET", "intents/x"),
-    ("GET", "intents"),
-    ("GET", "beta-state"),
-    ("GET", "audit"),
-    ("GET", "audit/00000000-0000-8000-8000-000000000000"),
-    ("GET", "usage"),
-    ("GET", "admin/tenants"),
-    ("POST", "admin/tenants"),
-    ("DELETE", "admin/tenants/nobody/keys/nothing"),
-    ("GET", "no/such/route"),
-];
+/// Every route below `/api/`, with ids that nothing has, and one that does not exist.
+fn routes() -> impl Iterator<Item = (&'static str, String)> {
+    let id = |segment: &'static str| match segment.starts_with('{') {
+        true => "00000000-0000-8000-8000-000000000000",
+        false => segment,
+    };
+    let api = ROUTES
+        .iter()
+        .filter(|(_, path)| path.starts_with("/api/"))
+        .map(move |(method, path)| {
+            let segments: Vec<_> = path.split('/').map(id).collect();
+            (*method, segments.join("/"))
+        });
+    api.chain([("GET", "/api/v1/no/such/route".to_owned())])
+}
 
 #[test]
 fn without_a_good_key_nothing_is_looked_at() {
@@ -27,12 +28,12 @@ fn without_a_good_key_nothing_is_looked_at() {
     let unknown = server.with_key(&format!("arf_enterprise_{}", "A".repeat(43)));
     let nonsense = server.with_key("nonsense");
     for client in [none, unknown, nonsense] {
-        for (method, path) in ROUTES {
+        for (method, path) in routes() {
             // The body would be refused, if anybody read it.
-            let body = (*method == "POST").then_some(&b"{"[..]);
+            let body = (method == "POST").then_some(&b"{"[..]);
             let headers = [("content-type", "application/json")];
             client
-                .send(method, path, &headers, body)
+                .send(method, &path, &headers, body)
                 .problem(401, "unauthenticated");
         }
     }
@@ -42,6 +43,26 @@ fn without_a_good_key_nothing_is_looked_at() {
             .send("GET", "usage", &[("authorization", header)], None);
         answer.problem(401, "unauthenticated");
     }
+}
+
+#[test]
+fn a_method_that_a_path_does_not_have_is_not_found() {
+    let server = Server::start();
+    let ci = server.ci();
+    let body = json!({});
+    for answer in [
+        ci.put("intents/x", &body),
+        ci.patch("usage", &body),
+        ci.post("beta-state", &body),
+        ci.delete("intents"),
+        ci.options("audit"),
+        ci.get("intents/outcome"),
+    ] {
+        answer.problem(404, "not_found");
+    }
+    // The response to HEAD has no body.
+    ci.head("usage").expect(404);
+    server.anonymous().head("usage").expect(401);
 }
 
 #[test]
@@ -180,10 +201,10 @@ fn a_revoked_key_is_good_for_nothing() {
     for _ in 0..2 {
         let status = operator.delete(&path).status;
         assert!([200, 204].contains(&status), "{status}");
-        for (method, path) in ROUTES {
-            let body = (*method == "POST").then_some(&b"{}"[..]);
+        for (method, path) in routes() {
+            let body = (method == "POST").then_some(&b"{}"[..]);
             client
-                .send(method, path, &[], body)
+                .send(method, &path, &[], body)
                 .problem(401, "unauthenticated");
         }
     }

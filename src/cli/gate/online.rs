@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::super::exit::{CliError, Exit};
 use super::report::{Item, Outcomes, Readiness, Report};
 use crate::bounded::BoundedString;
-use crate::client::{Answer, Client, ClientError};
+use crate::client::{Client, ClientError, Response};
 use crate::decide::decision::Reason;
 use crate::decide::intent::{ChangeSet, Intent};
 use crate::decide::settings::Enforcement;
@@ -191,7 +191,7 @@ impl Gate {
         })
     }
 
-    fn get(&self, path: &str) -> Result<Answer, CliError> {
+    fn get(&self, path: &str) -> Result<Response, CliError> {
         self.client.get(path).map_err(no_answer)
     }
 }
@@ -227,9 +227,9 @@ fn item(change: &Change<'_>, answer: Answered) -> Item {
     }
 }
 
-fn read<T: DeserializeOwned>(answer: Answer) -> Result<T, CliError> {
-    let body: Value = answer
-        .good()
+fn read<T: DeserializeOwned>(response: Response) -> Result<T, CliError> {
+    let body: Value = response
+        .success()
         .map_err(|bad| failed(&format!("{}: nothing was decided", bad.problem())))?;
     serde_json::from_value(body)
         .map_err(|why| failed(&format!("the server's answer cannot be read: {why}")))
