@@ -98,9 +98,9 @@ impl Scopes {
         let held = Scope::ALL
             .iter()
             .filter(|scope| self.0 & 1 << scope.code() != 0);
-        let mut words: Vec<_> = held.map(|scope| scope.as_str()).collect();
-        words.sort_unstable();
-        words
+        let mut names: Vec<_> = held.map(|scope| scope.as_str()).collect();
+        names.sort_unstable();
+        names
     }
 }
 

@@ -32,7 +32,7 @@ pub trait TableRow: Serialize + DeserializeOwned {
     /// Unique within a tenant.
     type Key: RowKey + PartialEq;
 
-    /// Hot rows make the state; cold ones are read when asked for.
+    /// Hot rows make the state; cold rows are read on demand.
     const LOAD: Load;
 
     /// The file of an export that has a line for each row. `None` says that there is no such file.

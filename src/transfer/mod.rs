@@ -10,7 +10,7 @@
 //! No secrets are exported: keys are hashes already, and a tenant's name secret is not among the
 //! fields. (The seeds of openings are: they prove the commitments.)
 //!
-//! **Must not know**: files and directories, who asks, tables and log; it sees rows through a
+//! **Must not know**: files and directories, callers, tables and log; it sees rows through a
 //! [`Reader`](crate::store::Reader) or a [`ReadOnly`](crate::store::ReadOnly), and writes to whatever it
 //! is handed.
 

@@ -811,7 +811,7 @@ proptest! {
 
 impl World {
     fn check_no_row_names_an_evicted_intent(&self) {
-        for (_, mutation) in &self.rows {
+        for mutation in self.rows.values() {
             let Mutation::Put(row) = mutation else {
                 continue;
             };
