@@ -33,6 +33,7 @@ static SCHEMA: [TableSpec; 1] = [TableSpec {
     name: "intents",
     load: Load::Hot,
     keyed: Keyed::Sequence,
+    version: 1,
 }];
 
 fn main() {

@@ -148,13 +148,11 @@ pub fn result(error: BackupError) -> CliError {
         | BackupError::Io { .. }
         | BackupError::Open(OpenError::Io { .. } | OpenError::Tables(_)) => Exit::Failed,
         BackupError::Open(OpenError::InUse { .. }) => Exit::InUse,
+        BackupError::Open(OpenError::Newer { .. }) => Exit::Config,
         BackupError::NotABackup { .. }
         | BackupError::Damaged { .. }
         | BackupError::Open(
-            OpenError::Damaged { .. }
-            | OpenError::Row(_)
-            | OpenError::Newer { .. }
-            | OpenError::Rebuild { .. },
+            OpenError::Damaged { .. } | OpenError::Row(_) | OpenError::Rebuild { .. },
         ) => Exit::Damaged,
     };
     CliError::new(exit, error)

@@ -213,15 +213,12 @@ impl Findings {
                     format!("{count} segments, {bytes} bytes; ask the server itself at /readyz and /metrics"),
                 );
             }
-            OpenError::Newer { .. } => {
-                let reads = store::FORMAT;
-                self.add(
-                    "format",
-                    State::Damaged,
-                    format!("{error}; it reads data directories up to format {reads}"),
-                    "install the version of arf that wrote it, or a later one",
-                );
-            }
+            OpenError::Newer { .. } => self.add(
+                "format",
+                State::Problem,
+                error.to_string(),
+                "start the version of arf that wrote it, or a newer one",
+            ),
             OpenError::Io { .. } | OpenError::Tables(_) => self.add(
                 "log",
                 State::Problem,

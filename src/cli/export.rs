@@ -139,10 +139,10 @@ fn opened(error: OpenError) -> CliError {
             format!("{error}: take a backup with `arf backup DIR` and export that"),
         ),
         OpenError::Io { .. } | OpenError::Tables(_) => CliError::new(Exit::Failed, error),
-        OpenError::Damaged { .. }
-        | OpenError::Row(_)
-        | OpenError::Newer { .. }
-        | OpenError::Rebuild { .. } => CliError::new(Exit::Damaged, error),
+        OpenError::Newer { .. } => CliError::new(Exit::Config, error),
+        OpenError::Damaged { .. } | OpenError::Row(_) | OpenError::Rebuild { .. } => {
+            CliError::new(Exit::Damaged, error)
+        }
     }
 }
 

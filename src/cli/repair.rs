@@ -170,10 +170,8 @@ fn opened(error: OpenError) -> CliError {
     let exit = match &error {
         OpenError::InUse { .. } => Exit::InUse,
         OpenError::Io { .. } | OpenError::Tables(_) => Exit::Failed,
-        OpenError::Damaged { .. }
-        | OpenError::Row(_)
-        | OpenError::Newer { .. }
-        | OpenError::Rebuild { .. } => Exit::Damaged,
+        OpenError::Newer { .. } => Exit::Config,
+        OpenError::Damaged { .. } | OpenError::Row(_) | OpenError::Rebuild { .. } => Exit::Damaged,
     };
     CliError::new(exit, error)
 }

@@ -56,7 +56,9 @@ pub fn run(args: &Args) -> CliResult {
 
 fn result(error: StartError) -> CliError {
     let exit = match &error {
-        StartError::Config(_) | StartError::Key(_) => Exit::Config,
+        StartError::Config(_) | StartError::Key(_) | StartError::Open(OpenError::Newer { .. }) => {
+            Exit::Config
+        }
         StartError::Credentials(CredentialsError::Bootstrap(_)) => Exit::Failed,
         StartError::Credentials(CredentialsError::File(_) | CredentialsError::Malformed { .. }) => {
             Exit::Config
@@ -64,10 +66,7 @@ fn result(error: StartError) -> CliError {
         StartError::Open(OpenError::InUse { .. }) => Exit::InUse,
         StartError::Open(OpenError::Io { .. } | OpenError::Tables(_)) => Exit::Failed,
         StartError::Open(
-            OpenError::Damaged { .. }
-            | OpenError::Row(_)
-            | OpenError::Newer { .. }
-            | OpenError::Rebuild { .. },
+            OpenError::Damaged { .. } | OpenError::Row(_) | OpenError::Rebuild { .. },
         )
         | StartError::Read(_) => Exit::Damaged,
         StartError::Listen { .. } | StartError::Io(_) => Exit::Failed,

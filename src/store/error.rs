@@ -34,13 +34,17 @@ pub enum OpenError {
         /// What is wrong.
         why: &'static str,
     },
-    /// A file was written by a later version.
-    #[error("{} is {what}: this version cannot read it", file.display())]
+    /// A file says what only a later version of arf knows.
+    #[error(
+        "{}: {what}: written by {}",
+        file.display(),
+        writer.as_ref().map_or_else(|| "a newer arf".to_owned(), |writer| format!("arf {writer}; start that one"))
+    )]
     Newer {
-        /// Which file.
         file: PathBuf,
-        /// What it is.
         what: String,
+        /// The newest version that started on the directory, if it is newer than this one.
+        writer: Option<String>,
     },
     /// The operating system refused.
     #[error("{}: {source}", path.display())]
@@ -65,6 +69,14 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    pub(super) fn newer(file: &Path, what: String) -> Self {
+        Self::Newer {
+            file: file.to_owned(),
+            what,
+            writer: None,
+        }
+    }
+
     pub(super) fn io(path: &Path, source: io::Error) -> Self {
         Self::Io {
             path: path.to_owned(),

@@ -150,12 +150,14 @@ mod tests {
             name: "one",
             load: Load::Hot,
             keyed: Keyed::Natural,
+            version: 1,
         },
         TableSpec {
             id: 2,
             name: "two",
             load: Load::Hot,
             keyed: Keyed::Sequence,
+            version: 1,
         },
     ];
     const TENANT: TenantId = TenantId::from_bytes([7; 16]);

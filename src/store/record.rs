@@ -386,12 +386,29 @@ pub(super) enum LoggedBody<'a> {
     Rows(Vec<Op<'a>>),
 }
 
-/// Takes the next record off a frame's body. The error says what is wrong with it.
+/// Why a record cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RecordError {
+    /// It is not what was written.
+    Damaged(&'static str),
+    /// Its checksums hold, and it says what this version does not know.
+    Newer(&'static str),
+}
+
+impl RecordError {
+    pub const fn why(self) -> &'static str {
+        match self {
+            Self::Damaged(why) | Self::Newer(why) => why,
+        }
+    }
+}
+
+/// Takes the next record off a frame's body.
 pub(super) fn next_record<'a>(
     body: &mut Cursor<'a>,
     table: impl Fn(u8) -> Option<&'static TableSpec>,
-) -> Result<Logged<'a>, &'static str> {
-    const SHORT: &str = "a record is cut short";
+) -> Result<Logged<'a>, RecordError> {
+    const SHORT: RecordError = RecordError::Damaged("a record is cut short");
     let len = body
         .u32()
         .and_then(|len| usize::try_from(len).ok())
@@ -399,30 +416,32 @@ pub(super) fn next_record<'a>(
     let crc = body.u32().ok_or(SHORT)?;
     let bytes = body.slice(len).ok_or(SHORT)?;
     if crc32fast::hash(bytes) != crc {
-        return Err("a record's checksum does not match");
+        return Err(RecordError::Damaged("a record's checksum does not match"));
     }
     let mut cursor = Cursor::new(bytes);
     let kind = cursor.u8().ok_or(SHORT)?;
+    if !(TENANT..=ROWS).contains(&kind) {
+        return Err(RecordError::Newer("a record of an unknown kind"));
+    }
     let tenant = TenantId::from_bytes(cursor.array().ok_or(SHORT)?);
     let sequence = Sequence::new(cursor.u64().ok_or(SHORT)?);
     let count = cursor.u16().ok_or(SHORT)?;
     let ops = (0..count)
         .map(|_| next_op(&mut cursor, tenant, &table))
         .collect::<Result<Vec<_>, _>>()?;
+    let the_only_put = |table, why| the_only_put(&ops, table).ok_or(RecordError::Damaged(why));
     let body = match kind {
         TENANT => {
-            the_only_put(&ops, &ENTRIES).ok_or("a tenant's record without exactly one entry")?;
-            let head = the_only_put(&ops, &HEADS);
-            let head = head.ok_or("a tenant's record without exactly one head")?;
+            the_only_put(&ENTRIES, "a tenant's record without exactly one entry")?;
             LoggedBody::Tenant {
                 sequence,
-                head,
+                head: the_only_put(&HEADS, "a tenant's record without exactly one head")?,
                 ops,
             }
         }
         SIDE => LoggedBody::Side(ops),
         ROWS => LoggedBody::Rows(ops),
-        CONTROL => match cursor.u8().ok_or(SHORT)? {
+        _control => match cursor.u8().ok_or(SHORT)? {
             CHECKPOINT => LoggedBody::Checkpoint {
                 applied: Lsn(cursor.u64().ok_or(SHORT)?),
                 chain: cursor.u32().ok_or(SHORT)?,
@@ -433,12 +452,13 @@ pub(super) fn next_record<'a>(
                 segment: cursor.u64().ok_or(SHORT)?,
                 epoch: cursor.u32().ok_or(SHORT)?,
             }),
-            _ => return Err("a control record of an unknown kind"),
+            _ => return Err(RecordError::Newer("a control record of an unknown kind")),
         },
-        _ => return Err("a record of an unknown kind"),
     };
     if !cursor.rest().is_empty() {
-        return Err("a record is longer than what it holds");
+        return Err(RecordError::Damaged(
+            "a record is longer than what it holds",
+        ));
     }
     Ok(Logged { tenant, body })
 }
@@ -447,18 +467,28 @@ fn next_op<'a>(
     cursor: &mut Cursor<'a>,
     tenant: TenantId,
     table: impl Fn(u8) -> Option<&'static TableSpec>,
-) -> Result<Op<'a>, &'static str> {
-    const SHORT: &str = "an operation is cut short";
+) -> Result<Op<'a>, RecordError> {
+    const SHORT: RecordError = RecordError::Damaged("an operation is cut short");
     let kind = cursor.u8().ok_or(SHORT)?;
-    let table = table(cursor.u8().ok_or(SHORT)?)
-        .ok_or("a row of a table that this version does not know")?;
+    if !(PUT..=DELETE_RANGE).contains(&kind) {
+        return Err(RecordError::Newer("an operation of an unknown kind"));
+    }
+    let table =
+        table(cursor.u8().ok_or(SHORT)?).ok_or(RecordError::Newer("a row of an unknown table"))?;
     let key = cursor.slice_u16().ok_or(SHORT)?.into();
     let effect = match kind {
-        PUT => Effect::Put(cursor.slice_u32().ok_or(SHORT)?.into()),
+        PUT => {
+            let envelope = cursor.slice_u32().ok_or(SHORT)?;
+            if Envelope::read(envelope).is_some_and(|fields| fields.version > table.version) {
+                return Err(RecordError::Newer("a row of an unknown version"));
+            }
+            Effect::Put(envelope.into())
+        }
         DELETE => Effect::Delete,
-        DELETE_RANGE if table.load == Load::Hot => return Err("a range of a hot table"),
-        DELETE_RANGE => Effect::DeleteTo(cursor.slice_u16().ok_or(SHORT)?.into()),
-        _ => return Err("an operation of an unknown kind"),
+        _range if table.load == Load::Hot => {
+            return Err(RecordError::Damaged("a range of a hot table"));
+        }
+        _range => Effect::DeleteTo(cursor.slice_u16().ok_or(SHORT)?.into()),
     };
     Ok(Op {
         tenant,
@@ -491,12 +521,14 @@ mod tests {
         name: "hot",
         load: Load::Hot,
         keyed: Keyed::Natural,
+        version: 1,
     };
     static SIDE_TABLE: TableSpec = TableSpec {
         id: 2,
         name: "side",
         load: Load::Side,
         keyed: Keyed::Natural,
+        version: 1,
     };
     const TENANT: TenantId = TenantId::from_bytes([7; 16]);
 
@@ -600,6 +632,6 @@ mod tests {
         let mut bytes = Vec::new();
         records()[1].encode(&mut bytes);
         let error = next_record(&mut Cursor::new(&bytes), |_| None).unwrap_err();
-        assert_eq!(error, "a row of a table that this version does not know");
+        assert_eq!(error, RecordError::Newer("a row of an unknown table"));
     }
 }

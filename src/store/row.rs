@@ -149,7 +149,7 @@ const COVERED: usize = 8;
 /// The fields before an envelope's payload.
 pub(super) struct Envelope {
     table: u8,
-    version: u16,
+    pub version: u16,
     codec: u8,
     /// Bytes of stored payload, wherever they lie.
     pub len: usize,
@@ -274,6 +274,7 @@ mod tests {
         name: "colours",
         load: Load::Hot,
         keyed: Keyed::Natural,
+        version: 1,
     };
     const TENANT: TenantId = TenantId::from_bytes([9; 16]);
 

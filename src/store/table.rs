@@ -11,6 +11,8 @@ pub struct TableSpec {
     pub load: Load,
     /// How its rows lie on disk.
     pub keyed: Keyed,
+    /// The newest layout of its rows.
+    pub version: u16,
 }
 
 /// When a table's rows are read and which checks cover them.
@@ -50,6 +52,7 @@ pub static ENTRIES: TableSpec = TableSpec {
     name: "decision_audit_log",
     load: Load::Cold,
     keyed: Keyed::Sequence,
+    version: 1,
 };
 
 /// The erasable text behind the entries' commitments, under the entries' sequences.
@@ -58,6 +61,7 @@ pub static OPENINGS: TableSpec = TableSpec {
     name: "openings",
     load: Load::Cold,
     keyed: Keyed::Sequence,
+    version: 1,
 };
 
 /// Each tenant's [`Head`](super::Head), under the empty key.
@@ -66,6 +70,7 @@ pub(super) static HEADS: TableSpec = TableSpec {
     name: "_heads",
     load: Load::Cold,
     keyed: Keyed::Natural,
+    version: 1,
 };
 
 /// The payloads of long rows, cut; see `local/tables/layout.rs`. Only in the tables, never in the log.
@@ -74,6 +79,7 @@ pub(super) static PIECES: TableSpec = TableSpec {
     name: "_pieces",
     load: Load::Cold,
     keyed: Keyed::Natural,
+    version: 1,
 };
 
 /// How far the tables have come; see `local/tables/stamp.rs`. Only in the tables, never in the log.
@@ -82,4 +88,5 @@ pub(super) static APPLIED: TableSpec = TableSpec {
     name: "_applied",
     load: Load::Cold,
     keyed: Keyed::Natural,
+    version: 1,
 };

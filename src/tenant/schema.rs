@@ -2,7 +2,8 @@
 //! of its feature.
 //!
 //! Codes are frozen: a table keeps its number for ever, and a number that was dropped stays unused. A new
-//! table ends rollback: an older version does not start on a directory that has rows of it.
+//! table, or a new version of its rows, ends rollback: once a version of arf that has it has started on a
+//! directory, an older one refuses and names the version to start.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,6 +16,9 @@ use crate::id::{KeyId, Pseudonym, Sequence, TenantId};
 use crate::store::codec;
 use crate::store::{Keyed, Load, Op, TableSpec};
 use crate::time::Timestamp;
+
+/// The layout of every table's rows. A table whose row changes gets a version of its own.
+const VERSION: u16 = 1;
 
 /// A row's key after the tenant.
 pub trait RowKey: Sized {
@@ -76,6 +80,7 @@ macro_rules! tables {
                 name: $name,
                 load: <super::$module::$row as TableRow>::LOAD,
                 keyed: <<super::$module::$row as TableRow>::Key as RowKey>::KEYED,
+                version: VERSION,
             };
         )+
 
@@ -118,7 +123,7 @@ macro_rules! tables {
             /// Reads a row back; `version` is the schema version its envelope names.
             pub fn decode(table: &TableSpec, version: u16, key: &[u8], payload: &[u8]) -> Result<Self, RowError> {
                 let error = |why: &dyn std::fmt::Display| RowError { table: table.name, version, why: why.to_string() };
-                if version != 1 {
+                if version != VERSION {
                     return Err(error(&"this version is unknown here"));
                 }
                 match table.id {
@@ -134,7 +139,7 @@ macro_rules! tables {
             fn op(&self, tenant: TenantId) -> Op<'static> {
                 match self {
                     $($(#[$meta])* Self::$row(key, row) => {
-                        Op::put(tenant, &$spec, key.to_bytes(), 1, &codec::encode(row))
+                        Op::put(tenant, &$spec, key.to_bytes(), VERSION, &codec::encode(row))
                     })+
                 }
             }

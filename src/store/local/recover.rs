@@ -10,7 +10,7 @@ use super::env::Env;
 use super::log::frame::{HEADER, Kind, Tail};
 use super::log::scan::{Scan, Torn};
 use super::log::segment::Wal;
-use super::manifest::{BadManifest, Manifest};
+use super::manifest::{Manifest, ManifestError};
 use super::schema::Schema;
 use super::snapshot::{self, Snapshot};
 use super::tables::rebuild::Rebuild;
@@ -51,13 +51,15 @@ pub(super) fn recover(
 
     wal.remove_unfinished()
         .map_err(|error| OpenError::io(&wal.dir, error))?;
-    let Examined {
+    let Inspection {
         scan,
         snapshots,
         damaged,
-        before,
-    } = examine(data, &wal, schema)?;
-    if before.epoch.is_none() {
+        last_stop,
+    } = inspect(data, &wal, schema)?;
+    let LastStop { clean, .. } = last_stop;
+    let last_epoch = last_stop.epoch();
+    if last_epoch.is_none() {
         // The directory itself may be new.
         let parent = data
             .path()
@@ -67,8 +69,11 @@ pub(super) fn recover(
         disk.sync_dir(parent)
             .map_err(|error| OpenError::io(parent, error))?;
     }
-    let boot_epoch = before.epoch.unwrap_or(0).saturating_add(1);
-    Manifest { boot_epoch }
+    let boot_epoch = last_epoch.unwrap_or(0).saturating_add(1);
+    last_stop
+        .manifest
+        .unwrap_or_default()
+        .started(boot_epoch, schema)
         .save(data)
         .map_err(|error| OpenError::io(data.path(), error))?;
 
@@ -78,7 +83,7 @@ pub(super) fn recover(
     for path in &damaged {
         snapshot::quarantine(data, path, boot_epoch).map_err(|error| OpenError::io(path, error))?;
     }
-    let (file, next_segment) = reopen_log(&wal, &scan, before.clean)?;
+    let (file, next_segment) = reopen_log(&wal, &scan, clean)?;
     wal.measure()
         .map_err(|error| OpenError::io(&wal.dir, error))?;
     let rebuild = Rebuild {
@@ -108,52 +113,61 @@ pub(super) fn recover(
         file,
         next_segment,
         tables,
-        clean: before.clean,
+        clean,
     })
 }
 
 /// What the last stop left, as far as the manifest and the log tell.
-pub(super) struct Before {
-    /// The number of the last start; `None` if there was none.
-    pub epoch: Option<u32>,
-    /// The last stop was an orderly one, or there was none.
+pub(super) struct LastStop {
+    /// `None` if there was no start.
+    pub manifest: Option<Manifest>,
+    /// It was an orderly one, or there was none.
     pub clean: bool,
 }
 
+impl LastStop {
+    /// The number of the last start.
+    pub fn epoch(&self) -> Option<u32> {
+        self.manifest.as_ref().map(|manifest| manifest.boot_epoch)
+    }
+}
+
 /// What there is, as far as the manifest, the snapshots and the log tell.
-pub(super) struct Examined {
+pub(super) struct Inspection {
     pub scan: Scan,
     /// The snapshots that count, the oldest first.
     pub snapshots: Vec<Snapshot>,
     /// Those that are damaged.
     pub damaged: Vec<PathBuf>,
-    pub before: Before,
+    pub last_stop: LastStop,
 }
 
 /// Reads manifest, snapshots and log, and holds them against each other.
-pub(super) fn examine(data: &DataDir, wal: &Wal, schema: &Schema) -> Result<Examined, OpenError> {
-    let manifest = load_manifest(data)?;
+pub(super) fn inspect(data: &DataDir, wal: &Wal, schema: &Schema) -> Result<Inspection, OpenError> {
+    read(data, wal, schema).map_err(name_writer(data))
+}
+
+fn read(data: &DataDir, wal: &Wal, schema: &Schema) -> Result<Inspection, OpenError> {
+    let manifest = load_manifest(data, schema)?;
     let found = snapshot::find(data, wal, schema)?;
     let scan = Scan::read(wal, schema, found.base)?;
-    let epoch = match manifest {
-        Some(manifest) if manifest.boot_epoch >= scan.tail.epoch => Some(manifest.boot_epoch),
-        None if scan.last.is_none() => None,
-        Some(_) | None => {
-            let why = "the log is of a later start than this file";
-            return Err(scan.damaged(data.at(MANIFEST), 0, None, why));
-        }
-    };
+    let epoch = manifest.as_ref().map(|manifest| manifest.boot_epoch);
+    let log_is_older = epoch.map_or(scan.last.is_none(), |epoch| epoch >= scan.tail.epoch);
+    if !log_is_older {
+        let why = "the log is of a later start than this file";
+        return Err(scan.damaged(data.at(MANIFEST), 0, None, why));
+    }
     // A SHUTDOWN frame of an earlier epoch says nothing of the start after it.
     let clean =
         epoch.is_none_or(|epoch| scan.last == Some(Kind::Shutdown) && scan.tail.epoch == epoch);
     if clean && let Some(torn) = &scan.torn {
         return Err(scan.damaged(torn.file.clone(), torn.offset, None, torn.why));
     }
-    Ok(Examined {
+    Ok(Inspection {
         scan,
         snapshots: found.snapshots,
         damaged: found.damaged,
-        before: Before { epoch, clean },
+        last_stop: LastStop { manifest, clean },
     })
 }
 
@@ -187,22 +201,44 @@ fn refuse_unfinished_restore(data: &DataDir) -> Result<(), OpenError> {
     }
 }
 
-pub(super) fn load_manifest(data: &DataDir) -> Result<Option<Manifest>, OpenError> {
-    let file = data.at(MANIFEST);
-    Manifest::load(data).map_err(|bad| match bad {
-        BadManifest::Io(error) => OpenError::io(&file, error),
-        BadManifest::Newer(format) => OpenError::Newer {
+/// Adds to an error which version wrote what this one does not know.
+pub(super) fn name_writer(data: &DataDir) -> impl Fn(OpenError) -> OpenError {
+    |error| match error {
+        OpenError::Newer { file, what, .. } => OpenError::Newer {
             file,
-            what: format!("of data directory format {format}"),
+            what,
+            writer: Manifest::newer_writer(data).map(|writer| writer.to_string()),
         },
-        BadManifest::Damaged => OpenError::Damaged {
-            file,
+        other => other,
+    }
+}
+
+/// The manifest of a directory that this version can read; `None` if there is none yet.
+pub(super) fn load_manifest(
+    data: &DataDir,
+    schema: &Schema,
+) -> Result<Option<Manifest>, OpenError> {
+    let file = data.at(MANIFEST);
+    let manifest = Manifest::load(data).map_err(|error| match error {
+        ManifestError::Io(error) => OpenError::io(&file, error),
+        ManifestError::Newer(format) => {
+            OpenError::newer(&file, format!("data directory format {format}"))
+        }
+        ManifestError::Damaged => OpenError::Damaged {
+            file: file.clone(),
             offset: 0,
             last_good: None,
             next_valid: None,
             why: "not a manifest",
         },
-    })
+    })?;
+    match manifest
+        .as_ref()
+        .and_then(|manifest| manifest.unknown(schema))
+    {
+        Some(what) => Err(OpenError::newer(&file, what)),
+        None => Ok(manifest),
+    }
 }
 
 type LogFiles = (Box<dyn LogFile>, Option<Box<dyn LogFile>>);

@@ -16,7 +16,7 @@ use super::segment::Wal;
 use crate::id::TenantId;
 use crate::store::OpenError;
 use crate::store::local::disk::{Disk, len_u64};
-use crate::store::record::Lsn;
+use crate::store::record::{Lsn, RecordError};
 use crate::store::row::Damaged;
 
 /// How much of a file is read at once.
@@ -39,7 +39,7 @@ pub enum LogError {
         last_good: Option<u64>,
         next_valid: Option<u64>,
     },
-    #[error("{} is {what}", path.display())]
+    #[error("{}: {what}", path.display())]
     Newer { path: PathBuf, what: String },
     #[error("the tables cannot be read: {0}")]
     Tables(String),
@@ -82,7 +82,7 @@ impl From<LogError> for OpenError {
                 next_valid,
                 why,
             },
-            LogError::Newer { path, what } => Self::Newer { file: path, what },
+            LogError::Newer { path, what } => Self::newer(&path, what),
             LogError::Tables(why) => Self::Rebuild { why },
         }
     }
@@ -343,12 +343,20 @@ impl FrameReader {
         self.file.damaged(why, None)
     }
 
+    /// The error of a record that cannot be read in a frame whose checksum holds.
+    pub fn unreadable(&self, error: RecordError) -> LogError {
+        match error {
+            RecordError::Damaged(why) => self.damaged(why),
+            RecordError::Newer(why) => self.newer(why),
+        }
+    }
+
     /// The error of a record that cannot be understood in a frame whose checksum holds.
     pub fn newer(&self, why: &str) -> LogError {
         let at = self.start.offset;
         LogError::Newer {
             path: self.file.path.clone(),
-            what: format!("at offset {at} not what this version writes ({why})"),
+            what: format!("{why} at offset {at}"),
         }
     }
 
@@ -356,7 +364,7 @@ impl FrameReader {
         match flaw {
             Flaw::Newer(version) => LogError::Newer {
                 path: self.file.path.clone(),
-                what: format!("of log version {version}"),
+                what: format!("log version {version}"),
             },
             Flaw::Header | Flaw::Order(_) | Flaw::Body => self.damaged(flaw.why()),
         }

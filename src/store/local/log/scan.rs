@@ -11,7 +11,7 @@ use crate::store::OpenError;
 use crate::store::cursor::Cursor;
 use crate::store::head::Head;
 use crate::store::local::schema::Schema;
-use crate::store::record::{Cover, Logged, LoggedBody, Lsn, next_record};
+use crate::store::record::{Cover, Logged, LoggedBody, Lsn, RecordError, next_record};
 use crate::store::row::open_envelope;
 use crate::store::table::HEADS;
 
@@ -183,8 +183,13 @@ impl Scan {
         self.last = Some(frame.kind);
         self.tail = reader.tail();
         for record in records(&frame, schema) {
-            record
-                .and_then(|record| self.note_record(record))
+            let record = record.map_err(|error| match error {
+                RecordError::Damaged(why) => {
+                    self.damaged(reader.path().to_owned(), start.offset, None, why)
+                }
+                RecordError::Newer(why) => reader.newer(why).into(),
+            })?;
+            self.note_record(record)
                 .map_err(|why| self.damaged(reader.path().to_owned(), start.offset, None, why))?;
         }
         if frame.count > 0 {
@@ -284,12 +289,13 @@ impl Scan {
 pub fn records<'a>(
     frame: &Frame<'a>,
     schema: &Schema,
-) -> impl Iterator<Item = Result<Logged<'a>, &'static str>> {
+) -> impl Iterator<Item = Result<Logged<'a>, RecordError>> {
     let (mut left, mut body) = (frame.count, Cursor::new(frame.body));
     std::iter::from_fn(move || {
         if left == 0 {
             let rest = std::mem::replace(&mut body, Cursor::new(&[])).rest();
-            return (!rest.is_empty()).then_some(Err("a frame holds more than its records"));
+            let error = RecordError::Damaged("a frame holds more than its records");
+            return (!rest.is_empty()).then_some(Err(error));
         }
         let record = next_record(&mut body, |id| schema.get(id));
         left = if record.is_ok() { left - 1 } else { 0 };

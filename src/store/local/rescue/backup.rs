@@ -32,6 +32,7 @@ use crate::store::local::disk::{Disk, RealDisk, len_u64};
 use crate::store::local::log::frame::{HEADER, Kind, Tail};
 use crate::store::local::log::segment::Wal;
 use crate::store::local::manifest::{self, Manifest};
+use crate::store::local::recover;
 use crate::store::local::schema::Schema;
 use crate::store::local::snapshot::Snapshot;
 use crate::store::{OpenError, TableSpec};
@@ -179,11 +180,9 @@ impl Backup {
         let backup: Self =
             serde_json::from_str(&text).map_err(|error| not(format!("{BACKUP}: {error}")))?;
         if backup.format > manifest::FORMAT {
-            return Err(OpenError::Newer {
-                file: path,
-                what: format!("of data directory format {}", backup.format),
-            }
-            .into());
+            let what = format!("data directory format {}", backup.format);
+            let newer = OpenError::newer(&path, what);
+            return Err(recover::name_writer(&DataDir::real(dir))(newer).into());
         }
         // One spelling only: whatever differs from what would be written is damage.
         if backup.clone().sealed().render() == text {
@@ -458,10 +457,10 @@ impl<'a> BackupWriter<'a> {
                 .map_err(BackupError::io(&path))?;
             self.add(&name)?;
         }
-        let manifest = Manifest {
-            boot_epoch: end.epoch,
-        };
-        manifest.save(&new).map_err(BackupError::io(new.path()))?;
+        Manifest::default()
+            .started(end.epoch, schema)
+            .save(&new)
+            .map_err(BackupError::io(new.path()))?;
         self.add(MANIFEST)?;
         let sync = |dir: &Path| disk.sync_dir(dir).map_err(BackupError::io(dir));
         sync(&new.wal())?;

@@ -24,7 +24,7 @@ use crate::store::local::log::frames::{FrameReader, LogError, Step};
 use crate::store::local::log::scan::{Scan, open_head, records};
 use crate::store::local::log::segment::Wal;
 use crate::store::local::manifest;
-use crate::store::local::recover::{self, Before, Examined};
+use crate::store::local::recover::{self, Inspection, LastStop};
 use crate::store::local::schema::{Part, Schema};
 use crate::store::local::snapshot::Snapshot;
 use crate::store::local::tables::rebuild::Rebuild;
@@ -73,7 +73,7 @@ pub struct ReadOnly {
     /// The snapshots that count, the oldest first.
     pub(super) snapshots: Vec<Snapshot>,
     damaged: Vec<PathBuf>,
-    before: Before,
+    last_stop: LastStop,
     /// Held for reading; a backup has none.
     _lock: Option<File>,
 }
@@ -101,12 +101,12 @@ impl ReadOnly {
     ) -> Result<Self, OpenError> {
         let dir = read_only(data);
         let wal = Wal::new(&dir, 0);
-        let Examined {
+        let Inspection {
             scan,
             snapshots,
             damaged,
-            before,
-        } = recover::examine(&dir, &wal, &schema)?;
+            last_stop,
+        } = recover::inspect(&dir, &wal, &schema)?;
         Ok(Self {
             dir,
             schema,
@@ -114,7 +114,7 @@ impl ReadOnly {
             scan,
             snapshots,
             damaged,
-            before,
+            last_stop,
             _lock: lock,
         })
     }
@@ -132,8 +132,8 @@ impl ReadOnly {
             snapshots: snapshots.map(|one| (one.path.clone(), one.bytes)).collect(),
             damaged: self.damaged.clone(),
             format: manifest::FORMAT,
-            boot_epoch: self.before.epoch,
-            clean: self.before.clean,
+            boot_epoch: self.last_stop.epoch(),
+            clean: self.last_stop.clean,
             segments: self.scan.segments.len(),
             last: self.scan.through.lsn,
             checkpoint: self.scan.applied,
@@ -145,13 +145,16 @@ impl ReadOnly {
     /// Where the log ends, in the epoch of the last start, and whether that is in order already;
     /// `None` if there is no log.
     pub(super) fn end(&self) -> Option<(Tail, bool)> {
-        let epoch = self.before.epoch.filter(|_| self.scan.last.is_some())?;
+        let epoch = self
+            .last_stop
+            .epoch()
+            .filter(|_| self.scan.last.is_some())?;
         Some((
             Tail {
                 epoch,
                 ..self.scan.tail
             },
-            self.before.clean,
+            self.last_stop.clean,
         ))
     }
 
@@ -225,7 +228,7 @@ impl ReadOnly {
                 continue;
             };
             for record in records(&frame, &self.schema) {
-                let record = record.map_err(|why| frames.damaged(why))?;
+                let record = record.map_err(|error| frames.unreadable(error))?;
                 let (LoggedBody::Tenant { ops, .. } | LoggedBody::Side(ops)) = record.body else {
                     continue;
                 };

@@ -22,24 +22,28 @@ pub(super) static SCHEMA: [TableSpec; 4] = [
         name: "facts",
         load: Load::Hot,
         keyed: Keyed::Natural,
+        version: 1,
     },
     TableSpec {
         id: 2,
         name: "intents",
         load: Load::Hot,
         keyed: Keyed::Sequence,
+        version: 1,
     },
     TableSpec {
         id: 3,
         name: "notes",
         load: Load::Cold,
         keyed: Keyed::Natural,
+        version: 1,
     },
     TableSpec {
         id: 4,
         name: "last_used",
         load: Load::Side,
         keyed: Keyed::Natural,
+        version: 1,
     },
 ];
 static FACTS: &TableSpec = &SCHEMA[0];

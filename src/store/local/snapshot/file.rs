@@ -369,7 +369,7 @@ impl<'s> Rows<'s> {
             self.ended = frame.kind == Kind::Shutdown;
             let mut wanted = Vec::new();
             for record in records(&frame, self.schema) {
-                let record = record.map_err(|why| self.frames.damaged(why))?;
+                let record = record.map_err(|error| self.frames.unreadable(error))?;
                 let ops = match record.body {
                     LoggedBody::Rows(ops) => ops,
                     LoggedBody::Snapshot(_) => continue,
@@ -426,12 +426,14 @@ mod tests {
             name: "hot",
             load: Load::Hot,
             keyed: Keyed::Natural,
+            version: 1,
         },
         TableSpec {
             id: 2,
             name: "side",
             load: Load::Side,
             keyed: Keyed::Natural,
+            version: 1,
         },
     ];
     const TENANT: TenantId = TenantId::from_bytes([7; 16]);

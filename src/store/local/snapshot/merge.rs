@@ -176,7 +176,7 @@ impl<'a> Fold<'a> {
                 continue;
             };
             for record in records(&frame, self.schema) {
-                let record = record.map_err(|why| frames.damaged(why))?;
+                let record = record.map_err(|error| frames.unreadable(error))?;
                 let tenant = record.tenant;
                 let ops = match record.body {
                     LoggedBody::Tenant {
@@ -375,12 +375,14 @@ mod tests {
             name: "first, for it is hot",
             load: Load::Hot,
             keyed: Keyed::Natural,
+            version: 1,
         },
         TableSpec {
             id: 1,
             name: "second",
             load: Load::Cold,
             keyed: Keyed::Natural,
+            version: 1,
         },
     ];
 

@@ -362,12 +362,14 @@ mod tests {
         name: "natural",
         load: Load::Hot,
         keyed: Keyed::Natural,
+        version: 1,
     };
     static SEQUENCE: TableSpec = TableSpec {
         id: 2,
         name: "sequence",
         load: Load::Cold,
         keyed: Keyed::Sequence,
+        version: 1,
     };
 
     #[derive(Debug, Clone)]

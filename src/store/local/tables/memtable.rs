@@ -368,6 +368,7 @@ mod tests {
         name: "table",
         load: Load::Cold,
         keyed: Keyed::Natural,
+        version: 1,
     };
 
     #[derive(Debug, Clone)]

@@ -125,7 +125,7 @@ fn replay(
             continue;
         };
         for record in records(&frame, schema) {
-            let Logged { tenant, body } = record.map_err(|why| frames.damaged(why))?;
+            let Logged { tenant, body } = record.map_err(|error| frames.unreadable(error))?;
             if lsn > after {
                 if let LoggedBody::Tenant { sequence, head, .. } = body
                     && met.insert(tenant)

@@ -183,10 +183,84 @@ fn a_missing_segment_and_a_missing_end_are_noticed() {
     );
 }
 
+/// [`SCHEMA`] and a table that only a later version knows.
+fn newer_schema() -> &'static [TableSpec] {
+    static LATER: TableSpec = TableSpec {
+        id: 99,
+        name: "later",
+        load: Load::Hot,
+        keyed: Keyed::Natural,
+        version: 1,
+    };
+    Vec::leak(SCHEMA.iter().copied().chain([LATER]).collect())
+}
+
 #[test]
 fn a_newer_data_directory_is_refused() {
     let mut f = Fixture::new();
     f.close();
-    fs::write(f.path("MANIFEST"), "arf-data/2 something=else\n").unwrap();
-    assert!(matches!(f.refuses(), OpenError::Newer { .. }));
+    for manifest in [
+        "arf-data/2 newest-writer=9.1.0 x\n",
+        "arf-data/2 something=else\n",
+    ] {
+        fs::write(f.path("MANIFEST"), manifest).unwrap();
+        assert!(matches!(f.refuses(), OpenError::Newer { .. }));
+    }
+    fs::write(f.path("MANIFEST"), "arf-data/2 newest-writer=9.1.0 x\n").unwrap();
+    let error = f.refuses().to_string();
+    assert!(
+        error.ends_with("data directory format 2: written by arf 9.1.0; start that one"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_directory_of_a_version_with_another_table_is_newer_and_not_damaged() {
+    let mut f = Fixture::new();
+    f.write([1]);
+    f.close();
+    // The later version starts, and writes nothing.
+    drop(Store::open(&f.config, newer_schema()).unwrap());
+    let is_newer = |error: &OpenError| {
+        let OpenError::Newer { what, .. } = error else {
+            panic!("{error}");
+        };
+        assert_eq!(what, "table 99");
+    };
+    is_newer(&f.refuses());
+    is_newer(&ReadOnly::open(f.dir.path(), &SCHEMA).unwrap_err());
+    let scratch = tempfile::tempdir().unwrap();
+    let salvage = Salvage::plan(f.dir.path(), &SCHEMA, scratch.path(), &mut |_, _, _| {});
+    is_newer(&salvage.unwrap_err());
+    assert!(Store::open(&f.config, newer_schema()).is_ok());
+}
+
+#[test]
+fn a_row_of_an_unknown_table_in_the_log_is_newer_and_not_damaged() {
+    let mut f = Fixture::new();
+    f.write([1]);
+    f.close();
+    let manifest = fs::read(f.path("MANIFEST")).unwrap();
+    let schema = newer_schema();
+    let store = Store::open(&f.config, schema).unwrap();
+    let id = tenant(1);
+    let row = Op::put(id, schema.last().unwrap(), vec![1], 1, b"of tomorrow");
+    let record = f
+        .tenants
+        .entry(id)
+        .or_default()
+        .of_rows(id, vec![row], None);
+    store.append(record, ()).wait().unwrap();
+    store.close().unwrap();
+    // As if the manifest did not tell.
+    let text = String::from_utf8(manifest).unwrap();
+    let (fields, _) = text.split_once(" crc32=").unwrap();
+    let fields = fields.replace("boot-epoch=1", "boot-epoch=2");
+    let crc = crc32fast::hash(fields.as_bytes());
+    fs::write(f.path("MANIFEST"), format!("{fields} crc32={crc:08x}\n")).unwrap();
+    let error = f.refuses();
+    assert!(
+        matches!(&error, OpenError::Newer { what, .. } if what.starts_with("a row of an unknown table")),
+        "{error}"
+    );
 }

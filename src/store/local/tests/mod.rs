@@ -38,18 +38,21 @@ pub(super) static SCHEMA: [TableSpec; 3] = [
         name: "facts",
         load: Load::Hot,
         keyed: Keyed::Natural,
+        version: 1,
     },
     TableSpec {
         id: 2,
         name: "intents",
         load: Load::Hot,
         keyed: Keyed::Sequence,
+        version: 1,
     },
     TableSpec {
         id: 3,
         name: "last_used",
         load: Load::Side,
         keyed: Keyed::Natural,
+        version: 2,
     },
 ];
 

@@ -36,12 +36,14 @@ static SCHEMA: [TableSpec; 2] = [
         name: "natural",
         load: Load::Hot,
         keyed: Keyed::Natural,
+        version: 1,
     },
     TableSpec {
         id: 2,
         name: "sequence",
         load: Load::Cold,
         keyed: Keyed::Sequence,
+        version: 1,
     },
 ];
 const TENANT: TenantId = TenantId::from_bytes([1; 16]);

@@ -288,7 +288,7 @@ impl<'a> ReadableRows<'a> {
         let mut ops = Vec::new();
         for record in records(&frame, self.schema) {
             // The frame's checksum holds: what cannot be read in it was written like that.
-            let record = record.map_err(|why| self.frames.newer(why))?;
+            let record = record.map_err(|error| self.frames.newer(error.why()))?;
             match record.body {
                 LoggedBody::Snapshot(cover) if self.frames.start().offset == 0 => {
                     self.cover = Some(cover);
@@ -344,6 +344,7 @@ mod tests {
         name: "facts",
         load: Load::Hot,
         keyed: Keyed::Natural,
+        version: 1,
     }];
 
     /// The rows of many tenants, in order.

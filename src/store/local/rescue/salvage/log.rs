@@ -120,7 +120,7 @@ impl<'a> DamagedLog<'a> {
         for record in records(&frame, self.schema) {
             // The frame's checksum holds: what cannot be read in it was written like that.
             let newer = |why| OpenError::from(frames.newer(why));
-            let record = record.map_err(newer)?;
+            let record = record.map_err(|error| newer(error.why()))?;
             if self.stays(&record).map_err(newer)?
                 && let LoggedBody::Tenant { ops, .. } | LoggedBody::Side(ops) = record.body
             {

@@ -114,12 +114,12 @@ impl Salvage {
         let lock = real.lock_shared()?;
         let (dir, schema) = (read_only(&real), Schema::new(schema));
         let wal = Wal::new(&dir, 0);
-        let refused = match recover::examine(&dir, &wal, &schema) {
+        let refused = match recover::inspect(&dir, &wal, &schema) {
             Ok(_) => None,
             Err(error @ OpenError::Damaged { .. }) => Some(error.to_string()),
             Err(other) => return Err(other),
         };
-        let last_start = match recover::load_manifest(&dir) {
+        let last_start = match recover::load_manifest(&dir, &schema) {
             Ok(manifest) => manifest.map_or(0, |manifest| manifest.boot_epoch),
             Err(OpenError::Damaged { .. }) => 0,
             Err(other) => return Err(other),
