@@ -34,7 +34,11 @@ impl Restoring {
         let path = std::path::absolute(data).map_err(BackupError::io(data))?;
         let data = DataDir::new(disk, path);
         let io = || BackupError::io(data.path());
-        data.disk().create_dir(data.path()).map_err(io())?;
+        let parent = data.path().parent().unwrap_or(data.path());
+        data.disk()
+            .create_dir(data.path())
+            .and_then(|()| data.disk().sync_dir(parent))
+            .map_err(io())?;
         let lock = data.lock()?;
         if data.restore_unfinished().map_err(io())? {
             data.remove_unfinished_restore().map_err(io())?;

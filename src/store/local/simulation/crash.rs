@@ -108,7 +108,7 @@ fn start(world: &mut World, progress: &Progress) {
 }
 
 /// Some records of some tenants, until there are so many or everything ends.
-fn live(world: &mut World, chance: &mut Chance, steps: usize) {
+pub(super) fn live(world: &mut World, chance: &mut Chance, steps: usize) {
     let tenants = 1 + chance.below(4) as u8;
     for _ in 0..steps {
         if world.dead() {

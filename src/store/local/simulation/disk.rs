@@ -186,17 +186,44 @@ impl Naming {
         }
     }
 
+    fn is_below(&self, dir: &Path) -> bool {
+        let (Self::Link(path, _) | Self::Unlink(path) | Self::Rename(path, _, _)) = self;
+        path != dir && path.starts_with(dir)
+    }
+
     fn apply(self, names: &mut BTreeMap<PathBuf, Ino>) {
         match self {
             Self::Link(path, ino) => drop(names.insert(path, ino)),
             Self::Unlink(path) => drop(names.remove(&path)),
             Self::Rename(from, to, ino) => {
                 if names.get(&from) == Some(&ino) {
-                    names.remove(&from);
+                    rename_tree(names, &from, &to);
                 }
                 names.insert(to, ino);
             }
         }
+    }
+}
+
+/// The path below `to` of one that is at or below `from`.
+fn moved(path: &Path, from: &Path, to: &Path) -> Option<PathBuf> {
+    let below = path.strip_prefix(from).ok()?;
+    Some(match below.as_os_str().is_empty() {
+        true => to.to_owned(),
+        false => to.join(below),
+    })
+}
+
+/// Moves a name and, if it is a directory's, everything below it.
+fn rename_tree(names: &mut BTreeMap<PathBuf, Ino>, from: &Path, to: &Path) {
+    let below: Vec<_> = names
+        .range(from.to_owned()..)
+        .take_while(|(path, _)| path.starts_with(from))
+        .filter_map(|(path, ino)| Some((path.clone(), moved(path, from, to)?, *ino)))
+        .collect();
+    for (old, new, ino) in below {
+        names.remove(&old);
+        names.insert(new, ino);
     }
 }
 
@@ -440,6 +467,12 @@ impl State {
                 left.retain(
                     |earlier| !matches!(earlier, Naming::Link(path, i) if path == from && i == ino),
                 );
+            }
+            if let Naming::Unlink(gone) = &naming {
+                // What was in a directory goes with it, and not out of one of the same name after it.
+                left.retain(|earlier| !earlier.is_below(gone));
+                self.durable
+                    .retain(|path, _| path == gone || !path.starts_with(gone));
             }
             naming.apply(&mut self.durable);
         }
@@ -776,8 +809,15 @@ impl Disk for SimDisk {
                 !state.live.get(to).is_some_and(tables),
                 "tables over tables"
             );
-            state.live.remove(from);
-            state.live.insert(to.to_owned(), ino);
+            rename_tree(&mut state.live, from, to);
+            for naming in &mut state.naming {
+                if let Naming::Link(path, _) | Naming::Unlink(path) = naming
+                    && let Some(new) = moved(path, from, to)
+                    && path != from
+                {
+                    *path = new;
+                }
+            }
             let (from, to) = (from.to_owned(), to.to_owned());
             state.naming.push(Naming::Rename(from, to, ino));
         }

@@ -6,6 +6,8 @@
 //! - `crash`: whatever a crash at any operation leaves, and a crash of the start after it, nothing
 //!   acknowledged is lost and nothing is there by half.
 //! - `faults`: whichever operation fails, the same.
+//! - `restore`: whatever a crash leaves of a restore is refused, empty or whole, and another restore
+//!   comes through.
 //! - `flips`: whichever bit flips at rest, no other state without an error.
 //!
 //! Everything random follows from a seed. `ARF_SEEDS=3000` has so many tried, `ARF_SEED=7` that one
@@ -17,6 +19,7 @@ mod crash;
 mod disk;
 mod faults;
 mod flips;
+mod restore;
 mod tables;
 mod world;
 

@@ -11,6 +11,7 @@ use super::chance::Chance;
 use super::disk::{End, Machine, SimDisk};
 use super::tables::SimTables;
 use crate::id::{Sequence, TenantId};
+use crate::store::local::disk::Disk;
 use crate::store::local::*;
 use crate::store::table::{ENTRIES, HEADS, OPENINGS};
 use crate::store::{Durable, Effect, Head, Keyed, Ledger, Load, Op, Store};
@@ -73,7 +74,15 @@ pub(super) struct World {
     lost: bool,
     /// How many records were acknowledged, over all lives.
     pub acknowledged: u64,
+    /// What the last backup must hold.
+    backed_up: Option<Rest>,
 }
+
+/// What a data directory must hold while nothing is on its way.
+type Rest = (
+    BTreeMap<TenantId, Tenant>,
+    BTreeMap<(TenantId, Vec<u8>), Side>,
+);
 
 /// What a record was about.
 enum Progress {
@@ -81,7 +90,7 @@ enum Progress {
     Side((TenantId, Vec<u8>), usize),
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Tenant {
     /// The records it was told, by sequence.
     steps: Vec<Step>,
@@ -90,6 +99,7 @@ struct Tenant {
     ledger: Ledger,
 }
 
+#[derive(Clone)]
 struct Step {
     order: u64,
     ops: Vec<Op<'static>>,
@@ -98,7 +108,7 @@ struct Step {
 }
 
 /// The values a side row was told, and how many of them count.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Side {
     progress: Vec<(u64, Vec<u8>)>,
     kept: usize,
@@ -160,7 +170,30 @@ impl World {
             waiting: Vec::new(),
             lost: false,
             acknowledged: 0,
+            backed_up: None,
         }
+    }
+
+    /// Backs up what is acknowledged, while the store is open.
+    pub fn backup(&mut self, dir: &Path) -> Backup {
+        assert!(self.waiting.is_empty());
+        let open = || true;
+        let writer = BackupWriter::create_on(self.disk(), dir, &open).unwrap();
+        let store = &self.store.as_ref().unwrap().0;
+        let backup = store.backup_with(writer, Timestamp::MIN, &[], &mut |_, _, _| {});
+        self.backed_up = Some((self.tenants.clone(), self.sides.clone()));
+        backup.unwrap()
+    }
+
+    /// The data directory is now one that was restored from the backup.
+    pub fn go_on_with_backup(&mut self, data: &Path) {
+        self.config.data = data.to_owned();
+        (self.tenants, self.sides) = self.backed_up.take().unwrap();
+        self.lost = false;
+    }
+
+    pub fn disk(&self) -> Arc<dyn Disk> {
+        Arc::new(SimDisk(Arc::clone(&self.machine)))
     }
 
     pub fn store(&self) -> &Store {
@@ -177,7 +210,7 @@ impl World {
         let machine = Arc::clone(&self.machine);
         let fatal = Arc::clone(&self.fatal);
         let mut env = Env {
-            disk: Arc::new(SimDisk(Arc::clone(&self.machine))),
+            disk: self.disk(),
             open_tables: Box::new(move |dir, _, _| Ok(Box::new(SimTables::open(&machine, dir)?))),
             on_fatal: Arc::new(move |_| fatal.store(true, Ordering::SeqCst)),
         };
