@@ -1,4 +1,4 @@
-//! `arf demo`: a short story through a throw-away engine, ending with a check of its audit log.
+//! `arf demo`: decides about examples on a temporary data directory, and verifies the audit log.
 
 use std::ops::ControlFlow;
 
@@ -24,54 +24,48 @@ use crate::tenant::outcome::RecordOutcome;
 use crate::tenant::schema::TABLES;
 use crate::tenant::usage::Tier;
 
-/// Show what it does, on examples and a throw-away engine
+/// Decide about examples, on a temporary data directory
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
-const STORY: &str = include_str!("../../data/examples/demo.json");
+const STEPS: &str = include_str!("../../data/examples/demo.json");
 const TENANT: TenantId = TenantId::from_bytes([0xDE; 16]);
 
-/// One step of the story.
 #[derive(Deserialize)]
 struct Step {
-    say: String,
-    ask: Option<Value>,
+    title: String,
+    intent: Option<Value>,
     history: Option<History>,
 }
 
-/// The same change again and again, with how it turned out.
+/// The same intent many times, with the outcome of each.
 #[derive(Deserialize)]
 struct History {
     count: u32,
     success: bool,
-    ask: Value,
+    intent: Value,
 }
 
-/// Tells the story.
 pub fn run(_: &Args) -> CliResult {
-    let steps: Vec<Step> = serde_json::from_str(STORY).map_err(failed)?;
-    let folder = tempfile::tempdir().map_err(failed)?;
+    let steps: Vec<Step> = serde_json::from_str(STEPS).map_err(CliError::failed)?;
+    let folder = tempfile::tempdir().map_err(CliError::failed)?;
     let mut config = StoreConfig::new(folder.path());
     config.segment_bytes = 4 << 20;
     actix::System::new().block_on(async {
-        let store = Store::open(&config, TABLES).map_err(failed)?;
+        let store = Store::open(&config, TABLES).map_err(CliError::failed)?;
         let signer = Signer::from_seed(&clock::random());
-        let engine = Engine::new(store, signer, Config::default()).map_err(failed)?;
+        let engine = Engine::new(store, signer, Config::default()).map_err(CliError::failed)?;
         let _seat = engine.join_thread();
-        let demo = Demo::found(engine).await?;
+        let demo = Demo::new(engine).await?;
         demo.posteriors("Posteriors before").await?;
         for step in &steps {
-            demo.tell(step).await?;
+            demo.run_step(step).await?;
         }
         demo.posteriors("Posteriors after").await?;
-        demo.check_audit().await?;
-        demo.engine.close().map_err(failed)?;
+        demo.verify_log().await?;
+        demo.engine.close().map_err(CliError::failed)?;
         Ok(Exit::Success)
     })
-}
-
-fn failed(why: impl std::fmt::Display) -> CliError {
-    CliError::new(Exit::Failed, why)
 }
 
 struct Demo {
@@ -80,9 +74,9 @@ struct Demo {
 }
 
 impl Demo {
-    async fn found(engine: Engine) -> Result<Self, CliError> {
+    async fn new(engine: Engine) -> Result<Self, CliError> {
         let command = FoundTenant {
-            name: BoundedString::new("demo").map_err(failed)?,
+            name: BoundedString::new("demo").map_err(CliError::failed)?,
             tier: Tier::Enterprise,
             retention_days: None,
             created_by: None,
@@ -93,11 +87,11 @@ impl Demo {
         let founded = engine
             .execute(TENANT, Caller::Node, command, 0)
             .await
-            .map_err(failed)?;
+            .map_err(CliError::failed)?;
         let key = founded
             .reply
             .first()
-            .ok_or_else(|| failed("the demo has no key"))?
+            .ok_or_else(|| CliError::failed("the demo has no key"))?
             .key_id;
         Ok(Self {
             engine,
@@ -108,14 +102,15 @@ impl Demo {
         })
     }
 
-    async fn tell(&self, step: &Step) -> Result<(), CliError> {
-        print_line(&format!("\n{}.", step.say))?;
-        if let Some(ask) = &step.ask {
-            show(&self.ask(ask).await?)?;
+    async fn run_step(&self, step: &Step) -> Result<(), CliError> {
+        print_line(&format!("\n{}.", step.title))?;
+        if let Some(intent) = &step.intent {
+            print_decision(&self.evaluate(intent).await?.1)?;
         }
         if let Some(history) = &step.history {
             for _ in 0..history.count {
-                self.ask_and_report(&history.ask, history.success).await?;
+                self.evaluate_and_report(&history.intent, history.success)
+                    .await?;
             }
             let outcome = if history.success {
                 "successes"
@@ -127,14 +122,10 @@ impl Demo {
         Ok(())
     }
 
-    async fn ask(&self, ask: &Value) -> Result<Decision, CliError> {
-        Ok(self.evaluate(ask).await?.1)
-    }
-
-    async fn ask_and_report(&self, ask: &Value, success: bool) -> Result<(), CliError> {
-        let (id, _) = self.evaluate(ask).await?;
+    async fn evaluate_and_report(&self, intent: &Value, success: bool) -> Result<(), CliError> {
+        let (id, _) = self.evaluate(intent).await?;
         let (recorded_by, notes, idempotency_key) = (None, None, None);
-        let report = RecordOutcome {
+        let command = RecordOutcome {
             id,
             success,
             recorded_by,
@@ -142,15 +133,16 @@ impl Demo {
             idempotency_key,
         };
         self.engine
-            .execute(TENANT, self.caller, report, 0)
+            .execute(TENANT, self.caller, command, 0)
             .await
-            .map_err(failed)?;
+            .map_err(CliError::failed)?;
         Ok(())
     }
 
-    async fn evaluate(&self, ask: &Value) -> Result<(IntentId, Decision), CliError> {
-        let request = ask.to_string().into_bytes();
-        let ParsedIntent { intent, id } = intent::parse(&request, None).map_err(failed)?;
+    async fn evaluate(&self, intent: &Value) -> Result<(IntentId, Decision), CliError> {
+        let request = intent.to_string().into_bytes();
+        let ParsedIntent { intent, id } =
+            intent::parse(&request, None).map_err(CliError::failed)?;
         let meta = RequestMeta {
             at: clock::now(),
             trace_id: None,
@@ -158,9 +150,9 @@ impl Demo {
         };
         let command = Evaluate::new(intent, id, request, meta);
         let committed = self.engine.execute(TENANT, self.caller, command, 0).await;
-        match committed.map_err(failed)?.reply {
+        match committed.map_err(CliError::failed)?.reply {
             Evaluation::Decided(decided) => Ok((decided.id, decided.decision)),
-            Evaluation::Replayed { .. } => Err(failed("the story asks under the same id twice")),
+            Evaluation::Replayed { .. } => Err(CliError::failed("two steps have the same id")),
         }
     }
 
@@ -176,7 +168,7 @@ impl Demo {
                 Ok(Category::ALL.iter().map(row).collect::<Vec<_>>())
             })
             .await
-            .map_err(failed)?;
+            .map_err(CliError::failed)?;
         print_line(&format!("\n{title}:"))?;
         print_line(&format!(
             "  {:<10} {:>6} {:>9} {:>8}   90 % interval",
@@ -192,25 +184,25 @@ impl Demo {
         Ok(())
     }
 
-    /// Checks the log as a stranger would: from the entries' bytes and the public key alone.
-    async fn check_audit(&self) -> Result<(), CliError> {
+    /// From the entries' bytes and the public key alone, as anyone could.
+    async fn verify_log(&self) -> Result<(), CliError> {
         let origin = self
             .engine
             .inspect(TENANT, self.caller, Scope::Read, |tenant, _| {
                 Ok(tenant.account().map(|account| account.row.log.clone()))
             })
             .await
-            .map_err(failed)?
+            .map_err(CliError::failed)?
             .unwrap_or_default();
         let key = self.engine.signer().public_key();
-        let checked = self.engine.read(move |reader| {
+        let result = self.engine.read(move |reader| {
             let mut entries = Vec::new();
             reader.scan(&ENTRIES, &mut |_, _, stored| {
-                // One that is damaged is missing below, and told.
+                // A damaged one is missing then, and the verification fails.
                 entries.extend(stored.map(|row| row.payload));
                 ControlFlow::Continue(())
             })?;
-            let checked = verify_log(&entries, &origin, &key);
+            let head = verify_log(&entries, &origin, &key);
             let mut openings = 0;
             for entry in &entries {
                 let Ok(parsed) = ParsedEntry::parse(entry) else {
@@ -220,32 +212,26 @@ impl Demo {
                 openings +=
                     u64::from(opening.is_none_or(|opening| parsed.check_opening(&opening).is_ok()));
             }
-            Ok::<_, query::QueryError>((checked, openings))
+            Ok::<_, query::QueryError>((head, openings))
         });
-        let (checked, openings) = checked.await.map_err(failed)?;
-        let checked = checked.map_err(|broken| CliError::new(Exit::Damaged, broken))?;
-        if openings != checked.size {
-            return Err(CliError::new(
-                Exit::Damaged,
-                "an opening is not what its entry commits to",
+        let (head, openings) = result.await.map_err(CliError::failed)?;
+        let head = head.map_err(CliError::damaged)?;
+        if openings != head.size {
+            return Err(CliError::damaged(
+                "an opening does not match the commitments of its entry",
             ));
         }
-        let root: String = checked
-            .root
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let root: String = head.root.iter().map(|byte| format!("{byte:02x}")).collect();
         print_line(&format!(
             "\nAudit: {} entries, every signature and commitment verified",
-            checked.size
+            head.size
         ))?;
         print_line(&format!("  public key {key}\n  tree root  {root}"))?;
         Ok(())
     }
 }
 
-/// One decision in two lines.
-fn show(decision: &Decision) -> Result<(), CliError> {
+fn print_decision(decision: &Decision) -> Result<(), CliError> {
     let action = decision.action.as_str().to_uppercase();
     print_line(&format!(
         "  {action:<9} risk {:.3}   {}",

@@ -1,6 +1,9 @@
 //! How a command ends: with a code that scripts rely on, or with an error.
 
+use std::fmt::Display;
 use std::process::ExitCode;
+
+use crate::store::OpenError;
 
 /// The codes are frozen: scripts rely on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +32,25 @@ impl From<Exit> for ExitCode {
     }
 }
 
+impl From<&OpenError> for Exit {
+    fn from(error: &OpenError) -> Self {
+        match error {
+            OpenError::InUse { .. } => Self::InUse,
+            OpenError::Io { .. } | OpenError::Tables(_) => Self::Failed,
+            OpenError::Newer { .. } => Self::Config,
+            OpenError::Damaged { .. } | OpenError::Row(_) | OpenError::Rebuild { .. } => {
+                Self::Damaged
+            }
+        }
+    }
+}
+
+impl From<OpenError> for CliError {
+    fn from(error: OpenError) -> Self {
+        Self::new(Exit::from(&error), error)
+    }
+}
+
 /// Why a command failed, in one line, and the code it exits with.
 #[derive(Debug)]
 pub struct CliError {
@@ -37,11 +59,27 @@ pub struct CliError {
 }
 
 impl CliError {
-    pub fn new(exit: Exit, message: impl std::fmt::Display) -> Self {
+    pub fn new(exit: Exit, message: impl Display) -> Self {
         Self {
             exit,
             message: message.to_string(),
         }
+    }
+
+    pub fn failed(message: impl Display) -> Self {
+        Self::new(Exit::Failed, message)
+    }
+
+    pub fn usage(message: impl Display) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    pub fn config(message: impl Display) -> Self {
+        Self::new(Exit::Config, message)
+    }
+
+    pub fn damaged(message: impl Display) -> Self {
+        Self::new(Exit::Damaged, message)
     }
 }
 

@@ -1,4 +1,4 @@
-//! `arf export`: everything that is stored, in formats that others read.
+//! `arf export`: all data, in formats that other programs read.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write};
@@ -16,26 +16,26 @@ use crate::store::{OpenError, ReadOnly};
 use crate::tenant::schema::TABLES;
 use crate::transfer::{ExportError, StoredTenant, ndjson, sql};
 
-/// Write everything that is stored to files that others read: one file of JSON lines for each table, or a script for PostgreSQL
+/// Export all data as JSON lines, one file for each table, or as a SQL script for PostgreSQL
 ///
-/// The data directory must not be in use; of a running server take a backup, and export that. Texts
-/// that were erased are null. Secrets are not exported: of API keys there are only hashes anyway, and
-/// of a tenant everything but the secret that its names are made with.
+/// The data directory must not be in use: back up a running server, and export the backup. Erased texts
+/// are null. Secrets are not exported: API keys are stored as hashes, and the secret that pseudonyms are
+/// derived with is left out.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The data directory, or a backup
     #[arg(long, default_value = "data/db", value_name = "DIR")]
     data: PathBuf,
-    /// Where to write; made if there is none, else it must be empty
+    /// The directory to write to; it is created, or has to be empty
     #[arg(long, default_value = "export", value_name = "DIR")]
     out: PathBuf,
-    /// This tenant alone: damage to others does not matter
+    /// Only this tenant; damage to others does not matter
     #[arg(long, value_name = "UUID")]
     tenant: Option<String>,
-    /// Write export.sql, which psql loads into PostgreSQL tables of the Agentic Reliability Framework
+    /// Write export.sql, which psql loads into the PostgreSQL tables of the Agentic Reliability Framework
     #[arg(long)]
     sql: bool,
-    /// Print the summary (export.json) instead of a line for each file
+    /// Print the summary as JSON (as in export.json)
     #[arg(long)]
     json: bool,
 }
@@ -45,11 +45,10 @@ const FORMAT: u32 = 1;
 const SUMMARY: &str = "export.json";
 const SCRIPT: &str = "export.sql";
 
-/// Exports.
 pub fn run(args: &Args) -> CliResult {
     let tenant = args.tenant.as_deref().map(TenantId::parse).transpose();
-    let tenant = tenant.map_err(|why| CliError::new(Exit::Usage, format!("--tenant {why}")))?;
-    let source = ReadOnly::open(&args.data, TABLES).map_err(opened)?;
+    let tenant = tenant.map_err(|why| CliError::usage(format!("--tenant {why}")))?;
+    let source = ReadOnly::open(&args.data, TABLES).map_err(open_error)?;
     let mut tenants: Vec<_> = source
         .heads()
         .filter(|(id, _)| tenant.is_none_or(|tenant| tenant == *id))
@@ -57,43 +56,45 @@ pub fn run(args: &Args) -> CliResult {
         .collect();
     tenants.sort_unstable();
     if let Some(tenant) = tenant.filter(|_| tenants.is_empty()) {
-        let why = format!("{}: there is no tenant {tenant}", args.data.display());
-        return Err(CliError::new(Exit::Failed, why));
+        let why = format!("{}: no tenant {tenant}", args.data.display());
+        return Err(CliError::failed(why));
     }
-    let out = at(&args.out);
-    make_empty(&args.out).map_err(&out)?;
-    // Beside the export: what is exported may be larger than what `/tmp` holds.
+    let out = io_error(&args.out);
+    create_empty(&args.out).map_err(&out)?;
+    // Beside the export: `/tmp` may be too small for it.
     let scratch = tempfile::tempdir_in(&args.out).map_err(&out)?;
-    let reader = source.reader(scratch.path()).map_err(opened)?;
+    let reader = source.reader(scratch.path()).map_err(open_error)?;
 
-    let mut written = Written::default();
+    let mut outputs = Outputs::default();
     let total = tenants.iter().map(|(_, entries)| entries).sum();
     let mut bar = progress::bar("exporting");
     let mut done = 0;
     let mut script = sql::Script::default();
     for (tenant, entries) in &tenants {
-        let rows = reader.tenant(*tenant).map_err(|why| failed(why.into()))?;
+        let rows = reader
+            .tenant(*tenant)
+            .map_err(|why| export_error(why.into()))?;
         let rows = rows.ok_or_else(|| {
             let why = format!("tenant {tenant}: its head is in the log and not in its rows");
-            CliError::new(Exit::Damaged, why)
+            CliError::damaged(why)
         })?;
-        let kept = StoredTenant::new(*tenant, rows, &reader).map_err(failed)?;
+        let stored = StoredTenant::new(*tenant, rows, &reader).map_err(export_error)?;
         let mut progress = |entries| bar(done + entries, total);
-        let mut put = |name, bytes: &[u8]| written.put(&args.out, args.sql, name, bytes);
+        let mut put = |name, bytes: &[u8]| outputs.put(&args.out, args.sql, name, bytes);
         if args.sql {
             script
-                .write(&kept, &mut put, &mut progress)
-                .map_err(failed)?;
+                .write(&stored, &mut put, &mut progress)
+                .map_err(export_error)?;
         } else {
-            ndjson::write(&kept, &mut put, &mut progress).map_err(failed)?;
+            ndjson::write(&stored, &mut put, &mut progress).map_err(export_error)?;
         }
         done += entries;
     }
     drop(bar);
     let files = if args.sql {
-        written.script(&args.out).map_err(&out)?
+        outputs.script(&args.out).map_err(&out)?
     } else {
-        written.lines(&args.out).map_err(&out)?
+        outputs.lines(&args.out).map_err(&out)?
     };
     drop(reader);
     scratch.close().map_err(&out)?;
@@ -104,17 +105,17 @@ pub fn run(args: &Args) -> CliResult {
         "records": source.facts().last.get(),
         "files": files,
     });
-    // Last: an export without it was not finished.
+    // Last: an export without it is incomplete.
     finish(&args.out, &summary).map_err(&out)?;
     if args.json {
         print_line(&summary.to_string())?;
     } else {
-        tell(&args.out, &files)?;
+        print_summary(&args.out, &files)?;
     }
     Ok(Exit::Success)
 }
 
-fn tell(out: &Path, files: &Value) -> Result<(), CliError> {
+fn print_summary(out: &Path, files: &Value) -> Result<(), CliError> {
     for (name, file) in files.as_object().into_iter().flatten() {
         let rows = &file["rows"];
         for (table, rows) in rows.as_object().into_iter().flatten() {
@@ -127,43 +128,41 @@ fn tell(out: &Path, files: &Value) -> Result<(), CliError> {
     print_line(&format!("exported to {}", out.display()))
 }
 
-/// The error of a file in this directory, as a command tells it.
-fn at(path: &Path) -> impl Fn(io::Error) -> CliError {
-    move |error| CliError::new(Exit::Failed, format!("{}: {error}", path.display()))
+fn io_error(path: &Path) -> impl Fn(io::Error) -> CliError {
+    move |error| CliError::failed(format!("{}: {error}", path.display()))
 }
 
-fn opened(error: OpenError) -> CliError {
-    match error {
-        OpenError::InUse { .. } => CliError::new(
-            Exit::InUse,
-            format!("{error}: take a backup with `arf backup DIR` and export that"),
-        ),
-        OpenError::Io { .. } | OpenError::Tables(_) => CliError::new(Exit::Failed, error),
-        OpenError::Newer { .. } => CliError::new(Exit::Config, error),
-        OpenError::Damaged { .. } | OpenError::Row(_) | OpenError::Rebuild { .. } => {
-            CliError::new(Exit::Damaged, error)
-        }
-    }
+fn open_error(error: OpenError) -> CliError {
+    let advice = match error {
+        OpenError::InUse { .. } => ": back it up with `arf backup DIR`, and export the backup",
+        OpenError::Io { .. }
+        | OpenError::Tables(_)
+        | OpenError::Newer { .. }
+        | OpenError::Damaged { .. }
+        | OpenError::Row(_)
+        | OpenError::Rebuild { .. } => "",
+    };
+    CliError::new(Exit::from(&error), format!("{error}{advice}"))
 }
 
-fn failed(why: ExportError) -> CliError {
+fn export_error(why: ExportError) -> CliError {
     match why {
         ExportError::Read(_) | ExportError::Row { .. } | ExportError::Damaged { .. } => {
-            CliError::new(Exit::Damaged, why)
+            CliError::damaged(why)
         }
-        ExportError::TooMany(_) | ExportError::Output(_) => CliError::new(Exit::Failed, why),
+        ExportError::TooMany(_) | ExportError::Output(_) => CliError::failed(why),
     }
 }
 
-/// Makes the directory, for this user alone: callers' texts will lie in it.
-fn make_empty(dir: &Path) -> io::Result<()> {
+/// Only for this user: the export has callers' texts.
+fn create_empty(dir: &Path) -> io::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(dir)?;
     match fs::read_dir(dir)?.next() {
         None => Ok(()),
-        Some(_) => Err(io::Error::other("it is not empty")),
+        Some(_) => Err(io::Error::other("directory is not empty")),
     }
 }
 
@@ -176,9 +175,9 @@ fn create(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// The files being written, or the sections of the script.
+/// The files, or the sections of the script.
 #[derive(Default)]
-struct Written(Vec<Output>);
+struct Outputs(Vec<Output>);
 
 struct Output {
     name: &'static str,
@@ -186,8 +185,7 @@ struct Output {
     rows: u64,
 }
 
-impl Written {
-    /// Writes one row.
+impl Outputs {
     fn put(&mut self, out: &Path, section: bool, name: &'static str, row: &[u8]) -> io::Result<()> {
         let output = self.output(out, section, name)?;
         output.rows += 1;
@@ -195,9 +193,9 @@ impl Written {
     }
 
     fn output(&mut self, out: &Path, section: bool, name: &'static str) -> io::Result<&mut Output> {
-        let found = self.0.iter().position(|output| output.name == name);
-        let at = match found {
-            Some(at) => at,
+        let index = self.0.iter().position(|output| output.name == name);
+        let index = match index {
+            Some(index) => index,
             None => {
                 let file = if section {
                     tempfile::tempfile_in(out)?
@@ -212,10 +210,10 @@ impl Written {
                 self.0.len() - 1
             }
         };
-        Ok(&mut self.0[at])
+        Ok(&mut self.0[index])
     }
 
-    /// Ends the files of lines, and makes those that nothing belonged in.
+    /// Completes the files of lines, and creates empty ones for tables without rows.
     fn lines(mut self, out: &Path) -> io::Result<Value> {
         let mut files = serde_json::Map::new();
         for name in ndjson::files() {
@@ -229,7 +227,7 @@ impl Written {
         Ok(files.into())
     }
 
-    /// Puts the script together.
+    /// Concatenates the sections.
     fn script(mut self, out: &Path) -> io::Result<Value> {
         let mut script = BufWriter::new(create(&out.join(SCRIPT))?);
         let mut rows = serde_json::Map::new();
@@ -252,7 +250,7 @@ impl Written {
     }
 }
 
-/// What `export.json` says of a file: read back, so that it is what is on the disk.
+/// For `export.json`. The file is read back, so that the hash is that of the bytes on disk.
 fn describe(file: &mut File, rows: Value) -> io::Result<Value> {
     file.seek(SeekFrom::Start(0))?;
     let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 16]);

@@ -1,4 +1,4 @@
-//! `arf key`: make, show, rotate and revoke API keys.
+//! `arf key`: create, show, rotate and revoke API keys.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use serde_json::{Map, Value, json};
 use super::exit::{CliError, CliResult, Exit};
 use super::output::print_line;
 use super::remote::Remote;
-use crate::client::Response;
+use crate::client::{ClientError, Response};
 use crate::credentials;
 
-/// Make, show, rotate and revoke API keys
+/// Create, show, rotate and revoke API keys
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -20,30 +20,30 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Print one of the first keys, from the credentials file alone
+    /// Print one of the first keys, from the credentials file
     Show(Show),
-    /// Make a key; its secret is printed once
+    /// Create a key; its secret is printed once
     Create(Create),
-    /// Give a key another secret, which is printed once; the old one is good no longer
-    Rotate(Named),
-    /// Revoke a key, for ever
-    Revoke(Named),
+    /// Replace the secret of a key; the new one is printed once, the old one stops working
+    Rotate(KeyArgs),
+    /// Revoke a key permanently
+    Revoke(KeyArgs),
 }
 
 #[derive(Debug, clap::Args)]
 struct Show {
-    /// Which one
-    which: Which,
+    /// The key to print
+    key: FirstKey,
     /// The data directory
     #[arg(long, default_value = "data/db", value_name = "DIR")]
     data: PathBuf,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Which {
+enum FirstKey {
     /// Administers tenants
     Operator,
-    /// Decides and reports outcomes
+    /// Evaluates intents and reports outcomes
     Api,
     /// Gives verdicts
     Reviewer,
@@ -51,7 +51,7 @@ enum Which {
 
 #[derive(Debug, clap::Args)]
 struct Create {
-    /// The tenant it will be a key of
+    /// The tenant of the key
     #[arg(long, value_name = "UUID")]
     tenant: String,
     /// free, pro, premium or enterprise
@@ -60,65 +60,59 @@ struct Create {
     /// agent, ci, reviewer, auditor, policy or operator [default: ci]
     #[arg(long)]
     role: Option<String>,
-    /// What you call it
+    /// A name for the key
     #[arg(long)]
     name: Option<String>,
-    /// The person or system behind it; reviewers must have one
+    /// The person or system that uses it; required for reviewers
     #[arg(long)]
     owner: Option<String>,
-    /// When it stops by itself (RFC 3339)
+    /// When it expires (RFC 3339)
     #[arg(long, value_name = "TIME")]
     expires_at: Option<String>,
     #[command(flatten)]
     remote: Remote,
-    /// Print the whole answer as JSON
+    /// Print the response as JSON
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, clap::Args)]
-struct Named {
-    /// The key's id
+struct KeyArgs {
+    /// The id of the key
     key_id: String,
-    /// The tenant it is a key of
+    /// The tenant of the key
     #[arg(long, value_name = "UUID")]
     tenant: String,
     #[command(flatten)]
     remote: Remote,
-    /// Print the answer as JSON
+    /// Print the response as JSON
     #[arg(long)]
     json: bool,
 }
 
-/// How long a busy server is waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// What to tell where there is no server.
+/// For a busy server.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
 const NO_SERVER: &str = "no server: set ARF_SERVER, and ARF_KEY to an operator key";
 
-/// Runs the subcommand.
 pub fn run(args: &Args) -> CliResult {
     match &args.command {
         Command::Show(show) => show.run(),
         Command::Create(create) => create.run(),
-        Command::Rotate(named) => named.rotate(),
-        Command::Revoke(named) => named.revoke(),
+        Command::Rotate(key) => key.rotate(),
+        Command::Revoke(key) => key.revoke(),
     }
 }
 
 impl Show {
     fn run(&self) -> CliResult {
         let file = self.data.join(credentials::FILE);
-        let absent = |what: &str| {
-            let progress = format!("{}: there is no such {what}", file.display());
-            CliError::new(Exit::Config, progress)
-        };
-        let kept =
-            credentials::read_keys(&self.data).map_err(|why| CliError::new(Exit::Config, why))?;
+        let absent = |what: &str| CliError::config(format!("{}: no such {what}", file.display()));
+        let kept = credentials::read_keys(&self.data).map_err(|why| CliError::config(why))?;
         let kept = kept.ok_or_else(|| absent("file"))?;
-        let secret = match self.which {
-            Which::Operator => Some(kept.operator_key),
-            Which::Api => kept.api_key,
-            Which::Reviewer => kept.reviewer_key,
+        let secret = match self.key {
+            FirstKey::Operator => Some(kept.operator_key),
+            FirstKey::Api => kept.api_key,
+            FirstKey::Reviewer => kept.reviewer_key,
         };
         let secret = secret.ok_or_else(|| absent("key in it"))?;
         print_line(secret.reveal())?;
@@ -128,7 +122,7 @@ impl Show {
 
 impl Create {
     fn run(&self) -> CliResult {
-        let (client, _) = self.remote.client(PATIENCE, NO_SERVER)?;
+        let (client, _) = self.remote.client(RETRY_TIMEOUT, NO_SERVER)?;
         let mut body = Map::from_iter([("tier".to_owned(), json!(self.tier))]);
         let given = [
             ("role", &self.role),
@@ -140,48 +134,44 @@ impl Create {
             body.extend(value.as_ref().map(|value| (name.to_owned(), json!(value))));
         }
         let path = format!("/api/v1/admin/tenants/{}/keys", self.tenant);
-        let made = good(client.post(&path, &Value::Object(body)))?;
-        show(&made, "key", self.json)?;
+        let created = success(client.post(&path, &Value::Object(body)))?;
+        print_answer(&created, "key", self.json)?;
         Ok(Exit::Success)
     }
 }
 
-impl Named {
+impl KeyArgs {
     fn path(&self) -> String {
         format!("/api/v1/admin/tenants/{}/keys/{}", self.tenant, self.key_id)
     }
 
     fn rotate(&self) -> CliResult {
-        let (client, _) = self.remote.client(PATIENCE, NO_SERVER)?;
+        let (client, _) = self.remote.client(RETRY_TIMEOUT, NO_SERVER)?;
         let path = format!("{}/rotate", self.path());
-        let rotated = good(client.post(&path, &Value::Object(Map::new())))?;
-        show(&rotated, "key", self.json)?;
+        let rotated = success(client.post(&path, &Value::Object(Map::new())))?;
+        print_answer(&rotated, "key", self.json)?;
         Ok(Exit::Success)
     }
 
     fn revoke(&self) -> CliResult {
-        let (client, _) = self.remote.client(PATIENCE, NO_SERVER)?;
-        good(client.delete(&self.path()))?;
+        let (client, _) = self.remote.client(RETRY_TIMEOUT, NO_SERVER)?;
+        success(client.delete(&self.path()))?;
         let answer = json!({"key_id": self.key_id, "is_active": false});
-        show(&answer, "key_id", self.json)?;
+        print_answer(&answer, "key_id", self.json)?;
         Ok(Exit::Success)
     }
 }
 
-fn good(answer: Result<Response, crate::client::ClientError>) -> Result<Value, CliError> {
-    let answer = answer.map_err(|why| CliError::new(Exit::Failed, why))?;
-    answer
+fn success(response: Result<Response, ClientError>) -> Result<Value, CliError> {
+    let response = response.map_err(CliError::failed)?;
+    response
         .success()
-        .map_err(|bad| CliError::new(Exit::Failed, bad.problem()))
+        .map_err(|bad| CliError::failed(bad.problem()))
 }
 
-/// Prints the whole answer, or the one member that a script wants.
-fn show(answer: &Value, member: &str, whole: bool) -> Result<(), CliError> {
-    match answer
-        .get(member)
-        .and_then(Value::as_str)
-        .filter(|_| !whole)
-    {
+/// Prints the whole response as JSON, or one member of it.
+fn print_answer(answer: &Value, member: &str, json: bool) -> Result<(), CliError> {
+    match answer.get(member).and_then(Value::as_str).filter(|_| !json) {
         Some(text) => print_line(text),
         None => print_line(&answer.to_string()),
     }

@@ -24,7 +24,7 @@ use clap::{Parser, Subcommand};
 
 use self::exit::{CliError, Exit};
 
-/// The decision point between agents and infrastructure.
+/// The decision point between AI agents and infrastructure
 #[derive(Debug, Parser)]
 #[command(name = "arf", version = version(), max_term_width = 100, args_conflicts_with_subcommands = true)]
 struct Arf {
@@ -38,35 +38,33 @@ struct Arf {
 enum Command {
     /// Serve the API (what `arf` alone does)
     Serve(serve::Args),
-    /// Show what it does, on examples and a throw-away engine
+    /// Decide about examples, on a temporary data directory
     Demo(demo::Args),
-    /// Write everything that is stored to files that others read
+    /// Export all data as JSON lines, or as SQL for PostgreSQL
     Export(export::Args),
-    /// Ask about every change of a Terraform plan
+    /// Decide about every change of a Terraform plan
     Gate(gate::Args),
-    /// Make, show, rotate and revoke API keys
+    /// Create, show, rotate and revoke API keys
     Key(key::Args),
-    /// Make a backup
+    /// Create a backup
     Backup(backup::Args),
-    /// Make a data directory out of a backup
+    /// Restore a backup to a new data directory
     Restore(restore::Args),
-    /// Repair one tenant's rows, or salvage a data directory that does not start
+    /// Rebuild one tenant's rows, or salvage a damaged data directory
     Repair(repair::Args),
-    /// Explain the state of a data directory
+    /// Diagnose a data directory
     Doctor(doctor::Args),
 }
 
-/// Version and git commit.
 const fn version() -> &'static str {
     concat!(env!("CARGO_PKG_VERSION"), " (", env!("ARF_COMMIT"), ")")
 }
 
-/// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
     let arf = match Arf::try_parse() {
         Ok(arf) => arf,
         Err(error) => {
-            // Help and version are no errors; everything else is 64, not clap's 2.
+            // Help and version are no errors. A wrong command line is 64, and not clap's 2.
             let exit = if error.use_stderr() {
                 Exit::Usage
             } else {

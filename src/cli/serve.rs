@@ -16,7 +16,7 @@ use crate::telemetry;
 /// Serve the API
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Args {
-    /// Where to listen [default: 127.0.0.1:8080]
+    /// The address to listen on [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
     /// The data directory [default: data/db]
@@ -25,66 +25,55 @@ pub struct Args {
     /// A configuration file (TOML)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Do not print the keys that a first start makes
+    /// Do not print the keys that the first start creates
     #[arg(long)]
     no_print_keys: bool,
-    /// Serve plain HTTP on an address that others can reach
+    /// Allow plain HTTP on a non-loopback address
     #[arg(long)]
     insecure_http: bool,
-    /// What is logged to standard error, as `info` or `arf=debug`
+    /// Filter of the log on standard error, as `info` or `arf=debug`
     #[arg(long, env = "ARF_LOG", value_name = "FILTER")]
     log: Option<String>,
 }
 
-/// Serves.
 pub fn run(args: &Args) -> CliResult {
-    let config = args
-        .config()
-        .map_err(|error| CliError::new(Exit::Config, error))?;
-    let filter = config
-        .log()
-        .map_err(|error| CliError::new(Exit::Config, error))?;
+    let config = args.config().map_err(|error| CliError::config(error))?;
+    let filter = config.log().map_err(|error| CliError::config(error))?;
     let _log = telemetry::log_to_stderr(filter);
     actix::System::new().block_on(async {
-        let server = Server::start(&config).await.map_err(result)?;
-        // A server whose output nobody reads serves all the same.
+        let server = Server::start(&config).await.map_err(start_error)?;
+        // A closed standard output does not stop the server.
         let _ = print(&args.greeting(&server));
-        server.run_until(told_to_stop()).await.map_err(result)?;
+        server.run_until(stop_signal()).await.map_err(start_error)?;
         Ok(Exit::Success)
     })
 }
 
-fn result(error: StartError) -> CliError {
+fn start_error(error: StartError) -> CliError {
     let exit = match &error {
-        StartError::Config(_) | StartError::Key(_) | StartError::Open(OpenError::Newer { .. }) => {
-            Exit::Config
-        }
+        StartError::Config(_) | StartError::Key(_) => Exit::Config,
         StartError::Credentials(CredentialsError::Bootstrap(_)) => Exit::Failed,
         StartError::Credentials(CredentialsError::File(_) | CredentialsError::Malformed { .. }) => {
             Exit::Config
         }
-        StartError::Open(OpenError::InUse { .. }) => Exit::InUse,
-        StartError::Open(OpenError::Io { .. } | OpenError::Tables(_)) => Exit::Failed,
-        StartError::Open(
-            OpenError::Damaged { .. } | OpenError::Row(_) | OpenError::Rebuild { .. },
-        )
-        | StartError::Read(_) => Exit::Damaged,
+        StartError::Open(error) => error.into(),
+        StartError::Read(_) => Exit::Damaged,
         StartError::Listen { .. } | StartError::Io(_) => Exit::Failed,
     };
     let damaged = matches!(error, StartError::Open(OpenError::Damaged { .. }));
-    let way_out = if damaged {
+    let advice = if damaged {
         "; `arf repair --salvage` keeps what can be read"
     } else {
         ""
     };
-    CliError::new(exit, format!("{error}{way_out}"))
+    CliError::new(exit, format!("{error}{advice}"))
 }
 
-async fn told_to_stop() {
+async fn stop_signal() {
     let term = signal(SignalKind::terminate());
     let interrupt = signal(SignalKind::interrupt());
     let (Ok(mut term), Ok(mut interrupt)) = (term, interrupt) else {
-        tracing::error!("signals cannot be had; stop the process with kill -9, nothing is lost");
+        tracing::error!("no signal handlers; stop the process with kill -9, which loses nothing");
         return std::future::pending().await;
     };
     tokio::select! {
@@ -94,7 +83,7 @@ async fn told_to_stop() {
 }
 
 impl Args {
-    /// The file, with the command line over it.
+    /// The file, overridden by the command line.
     fn config(&self) -> Result<Config, ConfigError> {
         let mut config = self
             .config
@@ -111,23 +100,23 @@ impl Args {
         let (data, address) = (server.data().display(), server.address());
         let state = match server.bootstrap() {
             Bootstrap::New(credentials) => {
-                let first = self.introduction(credentials, server);
+                let first = self.first_steps(credentials, server);
                 format!("NEW data directory {data} (first start)\n{first}")
             }
             Bootstrap::Completed(credentials) => {
-                let first = self.introduction(credentials, server);
-                format!("NEW data directory {data} (an earlier first start was cut short)\n{first}")
+                let first = self.first_steps(credentials, server);
+                format!("NEW data directory {data} (completes an interrupted first start)\n{first}")
             }
             Bootstrap::Incomplete => format!(
-                "opened {data}: an earlier first start was cut short and {} is gone; only tenant \
-                 zero is there, and nobody has its key. Start with an empty directory instead.\n",
+                "opened {data}: the first start was interrupted and {} is missing; there is only \
+                 tenant zero, whose key is lost. Start with an empty directory instead.\n",
                 credentials::FILE
             ),
             Bootstrap::Done => {
                 let (tenants, decisions) = server.counts();
                 let noun = |count, one: &str| {
                     let plural = if count == 1 { "" } else { "s" };
-                    format!("{} {one}{plural}", thousands(count))
+                    format!("{} {one}{plural}", with_commas(count))
                 };
                 let (tenants, decisions) = (noun(tenants, "tenant"), noun(decisions, "decision"));
                 format!("opened {data}: {tenants}, {decisions}\n")
@@ -136,8 +125,8 @@ impl Args {
         format!("{state}listening on http://{address}\n")
     }
 
-    /// What a newcomer needs: the keys, once, and a first request to paste.
-    fn introduction(&self, credentials: &Credentials, server: &Server) -> String {
+    /// The keys, once, and a first request to paste.
+    fn first_steps(&self, credentials: &Credentials, server: &Server) -> String {
         let keys = if self.no_print_keys {
             let file = server.data().join(credentials::FILE);
             format!("  keys          in {}", file.display())
@@ -164,17 +153,16 @@ Ask for a first decision:
 "#,
             tenant = credentials.tenant_id,
             address = server.address(),
-            executable = quoted(&executable),
-            data = quoted(server.data()),
+            executable = shell_quoted(&executable),
+            data = shell_quoted(server.data()),
         )
     }
 }
 
-/// A request that a newcomer can send.
 const FIRST_REQUEST: &str = r#"{"deterministic_id":"pay-42","intent_type":"deploy_config","environment":"staging","requester":"you","service_name":"payments","change_scope":"canary","deployment_target":"staging","operation":"update"}"#;
 
-/// A path as a shell reads it.
-fn quoted(path: &Path) -> String {
+/// For a POSIX shell.
+fn shell_quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_alphanumeric() || "/._-+".contains(c);
     if text.chars().all(plain) {
@@ -185,7 +173,7 @@ fn quoted(path: &Path) -> String {
 }
 
 /// 1204 as `1,204`.
-fn thousands(number: u64) -> String {
+fn with_commas(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
@@ -209,13 +197,13 @@ mod tests {
             (1_204, "1,204"),
             (1_000_000, "1,000,000"),
         ] {
-            assert_eq!(thousands(number), text);
+            assert_eq!(with_commas(number), text);
         }
     }
 
     #[test]
     fn a_path_is_quoted_only_where_a_shell_needs_it() {
-        assert_eq!(quoted(Path::new("/a/b-c.d")), "/a/b-c.d");
-        assert_eq!(quoted(Path::new("/a b/it's")), r"'/a b/it'\''s'");
+        assert_eq!(shell_quoted(Path::new("/a/b-c.d")), "/a/b-c.d");
+        assert_eq!(shell_quoted(Path::new("/a b/it's")), r"'/a b/it'\''s'");
     }
 }

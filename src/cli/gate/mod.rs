@@ -1,7 +1,7 @@
-//! `arf gate`: every change of a Terraform plan, asked about as one change set.
+//! `arf gate`: evaluates every change of a Terraform plan as one change set.
 //!
-//! Of what the plan says about resources nothing leaves the machine but what
-//! [`crate::terraform`] lets out: addresses, types, operations, names of attributes, and an allow-list.
+//! Nothing of the plan leaves the machine but what [`crate::terraform`] returns: addresses, types,
+//! operations, names of attributes, and the values of an allow-list.
 
 mod offline;
 mod online;
@@ -22,45 +22,45 @@ use crate::terraform::{Change, GateKey, Plan};
 use online::Gate;
 use report::Report;
 
-/// Ask about every change of a Terraform plan
+/// Decide about every change of a Terraform plan
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What `terraform show -json PLAN` printed; `-` for standard input
+    /// The output of `terraform show -json`; `-` reads standard input
     #[arg(value_name = "PLAN.json")]
     plan: PathBuf,
     #[command(flatten)]
     remote: Remote,
-    /// Decide here, by the default rules and without learning, whatever ARF_SERVER says
+    /// Decide without a server, by the default rules and without outcomes
     #[arg(long)]
     offline: bool,
-    /// Where the plan applies, if it does not say: dev, staging, prod or test
+    /// The environment of every change: dev, staging, prod or test [default: from tags and variables]
     #[arg(long, value_parser = environment, value_name = "ENV")]
     environment: Option<Environment>,
-    /// Your name for the change set [default: made from the plan]
+    /// The id of the change set [default: derived from the plan]
     #[arg(long, value_name = "ID")]
     change_set: Option<String>,
-    /// Where a person can see the change
+    /// A link to the change, for reviewers
     #[arg(long)]
     url: Option<String>,
-    /// Which revision of the change it is
+    /// The revision of the change set
     #[arg(long)]
     revision: Option<String>,
-    /// What fails the gate where the tenant enforces in full
+    /// What fails the gate, if the tenant's enforcement is full
     #[arg(long, value_enum, default_value = "any")]
     fail_on: FailOn,
-    /// Answers older than this are asked for anew
+    /// Do not reuse answers older than this
     #[arg(long, value_parser = crate::time::duration, default_value = "24h", value_name = "TIME")]
     max_age: Duration,
-    /// How long a busy server is waited for
+    /// How long to retry a busy server
     #[arg(long, value_parser = crate::time::duration, default_value = "30s", value_name = "TIME")]
     timeout: Duration,
-    /// How to print the answer
+    /// The format of the report
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
-    /// Print to a file instead
+    /// Write the report to a file
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Keep what was asked under which id, as JSON
+    /// Write the ids of the intents to a file, as JSON
     #[arg(long, value_name = "RUN.json")]
     save: Option<PathBuf>,
 }
@@ -92,18 +92,18 @@ fn environment(text: &str) -> Result<Environment, String> {
     Environment::parse(text).ok_or_else(|| "must be dev, staging, prod or test".to_owned())
 }
 
-/// Runs the gate.
 pub fn run(args: &Args) -> CliResult {
-    let failed = |why: &dyn std::fmt::Display| CliError::new(Exit::Failed, why);
-    let shown = args.plan.display();
+    let at_path = |error: &dyn std::fmt::Display| {
+        CliError::failed(format!("{}: {error}", args.plan.display()))
+    };
     let bytes = if args.plan.as_os_str() == "-" {
         let mut bytes = Vec::new();
         std::io::Read::read_to_end(&mut std::io::stdin(), &mut bytes).map(|_| bytes)
     } else {
         std::fs::read(&args.plan)
     };
-    let bytes = bytes.map_err(|error| failed(&format!("{shown}: {error}")))?;
-    let plan = Plan::parse(&bytes).map_err(|error| failed(&format!("{shown}: {error}")))?;
+    let bytes = bytes.map_err(|error| at_path(&error))?;
+    let plan = Plan::parse(&bytes).map_err(|error| at_path(&error))?;
     let changes = plan.changes(args.environment);
     let report = if changes.is_empty() {
         Report::empty()
@@ -120,28 +120,29 @@ pub fn run(args: &Args) -> CliResult {
         };
         gate.run(&changes, |id| args.change_set(id, &changes))?
     };
-    let (exit, softened) = args.verdict(&report);
+    let (exit, softened) = args.exit(&report);
     let text = match args.format {
         Format::Text => report.text(softened),
         Format::Json => report.json(exit, softened),
         Format::Markdown => report.markdown(softened),
     };
     let write = |path: &PathBuf, text: &str| {
-        std::fs::write(path, text).map_err(|error| failed(&format!("{}: {error}", path.display())))
+        std::fs::write(path, text)
+            .map_err(|error| CliError::failed(format!("{}: {error}", path.display())))
     };
     match &args.out {
         Some(path) => write(path, &text)?,
         None => print(&text)?,
     }
     if let Some(path) = &args.save {
-        write(path, &report.run())?;
+        write(path, &report.run_json())?;
     }
     Ok(exit)
 }
 
 impl Args {
-    /// The exit, and what softened it if anything did.
-    fn verdict(&self, report: &Report) -> (Exit, Option<&'static str>) {
+    /// The exit, and why it is not the one that the report calls for.
+    fn exit(&self, report: &Report) -> (Exit, Option<&'static str>) {
         let strict = match report.worst() {
             Action::Approve => return (Exit::Success, None),
             Action::Deny => Exit::Denied,
@@ -151,31 +152,29 @@ impl Args {
         match (report.enforcement, self.fail_on) {
             (Enforcement::Observe, _) => (
                 Exit::Success,
-                Some("the tenant only observes: nothing is stopped"),
+                Some("the tenant's enforcement is observe, which blocks nothing"),
             ),
-            (Enforcement::Deny, _) if deny_only => {
-                (Exit::Success, Some("the tenant stops denials only"))
-            }
-            (Enforcement::Full, FailOn::Never) => {
-                (Exit::Success, Some("--fail-on never: nothing is stopped"))
-            }
+            (Enforcement::Deny, _) if deny_only => (
+                Exit::Success,
+                Some("the tenant's enforcement is deny, which blocks denials only"),
+            ),
+            (Enforcement::Full, FailOn::Never) => (Exit::Success, Some("--fail-on never")),
             (Enforcement::Full, FailOn::Deny) if deny_only => (
                 Exit::Success,
-                Some("--fail-on deny: escalations are not stopped"),
+                Some("--fail-on deny, and there are only escalations"),
             ),
             (Enforcement::Deny | Enforcement::Full, _) => (strict, None),
         }
     }
 
-    /// The change set that everything is asked under.
+    /// The change set of all intents.
     fn change_set(
         &self,
         id: BoundedString<1, 64>,
         changes: &[Change<'_>],
     ) -> Result<ChangeSet, CliError> {
-        let usage = |flag: &str, why: &dyn std::fmt::Display| {
-            CliError::new(Exit::Usage, format!("{flag} {why}"))
-        };
+        let usage =
+            |flag: &str, why: &dyn std::fmt::Display| CliError::usage(format!("{flag} {why}"));
         let id = match &self.change_set {
             Some(given) => {
                 BoundedString::new(given.as_str()).map_err(|why| usage("--change-set", &why))?

@@ -1,15 +1,14 @@
-//! A plan decided about here: by the default rules, and with nothing learned.
+//! A gate without a server: decides by the default rules, without outcomes.
 
-use super::report::{Item, Outcomes, Readiness, Report};
+use super::report::{ChangeReport, Outcomes, Readiness, Report};
 use crate::decide::intent::{ChangeSet, Intent};
 use crate::decide::{self, ChangeSetTotals, Evidence, Rules, outcomes_needed};
 use crate::engine::clock;
 use crate::terraform::Change;
 
-/// Decides about every change, all in one set.
 pub(super) fn run(changes: &[Change<'_>], set: &ChangeSet) -> Report {
     let (rules, at) = (Rules::built_in(), clock::now());
-    let mut so_far = ChangeSetTotals::default();
+    let mut totals = ChangeSetTotals::default();
     let mut items = Vec::new();
     for change in changes {
         let intent = Intent {
@@ -17,13 +16,13 @@ pub(super) fn run(changes: &[Change<'_>], set: &ChangeSet) -> Report {
             ..change.intent.clone()
         };
         let evidence = Evidence {
-            change_set: so_far,
+            change_set: totals,
             ..Evidence::default()
         };
         let decision = decide::decide(&intent, &evidence, rules, at);
-        so_far.intents += 1;
-        so_far.deletes += u32::from(intent.destroys());
-        items.push(Item {
+        totals.intents += 1;
+        totals.deletes += u32::from(intent.destroys());
+        items.push(ChangeReport {
             address: change.address.to_owned(),
             operation: change.operation,
             environment: intent.environment,

@@ -1,4 +1,4 @@
-//! A plan's way to the server: ids that find answers given before, and what the answers say.
+//! A gate that asks the server, under ids that find earlier answers.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::super::exit::{CliError, Exit};
-use super::report::{Item, Outcomes, Readiness, Report};
+use super::super::exit::CliError;
+use super::report::{ChangeReport, Outcomes, Readiness, Report};
 use crate::bounded::BoundedString;
 use crate::client::{Client, ClientError, Response};
 use crate::decide::decision::Reason;
@@ -20,22 +20,19 @@ use crate::tenant::standing::State;
 use crate::terraform::{Change, GateKey};
 use crate::time::Timestamp;
 
-/// How often ids are chosen anew because an answer said that one is taken.
+/// How often ids are chosen again because one turns out to be taken.
 const ROUNDS_MAX: usize = 4;
 
-/// A plan's way to the server.
 pub(super) struct Gate {
-    /// The server.
     pub(super) client: Client,
-    /// Makes ids that nobody without the API key can retrace.
     pub(super) key: GateKey,
-    /// Answers older than this are asked for anew.
+    /// Older answers are not reused.
     pub(super) max_age: Duration,
 }
 
-/// What a gate needs of an answer. Anything missing fails the gate: it never passes by accident.
+/// The members that a gate needs. A missing one fails the gate: it never passes by accident.
 #[derive(Deserialize)]
-struct Answered {
+struct EvaluateResponse {
     action: Action,
     justification: String,
     standing: Standing,
@@ -54,27 +51,26 @@ struct Standing {
     review_id: Option<DecisionId>,
 }
 
-/// What a gate needs of an intent that was asked about before.
 #[derive(Deserialize)]
-struct Before {
+struct IntentResponse {
     created_at: Timestamp,
     standing: Standing,
 }
 
 #[derive(Deserialize)]
-struct BetaState {
-    items: Vec<Learned>,
+struct BetaStateResponse {
+    items: Vec<CategoryState>,
 }
 
 #[derive(Deserialize)]
-struct Learned {
+struct CategoryState {
     category: Category,
     trials: u64,
     outcomes_needed: u64,
 }
 
 impl Gate {
-    /// Has the server decide about every change, all in the set that `change_set` makes of an id.
+    /// Evaluates every change, all in one change set, which `change_set` creates from an id.
     pub(super) fn run(
         &self,
         changes: &[Change<'_>],
@@ -84,20 +80,22 @@ impl Gate {
         for _ in 0..ROUNDS_MAX {
             let ids = self.choose_ids(changes, &taken)?;
             let set = change_set(self.key.change_set_id(&ids))?;
-            match self.ask_all(changes, &ids, &set)? {
-                Asked::All(answers) => return self.report(changes, set, answers),
-                Asked::Taken { change, id } => {
+            match self.evaluate_all(changes, &ids, &set)? {
+                Round::Complete(answers) => return self.report(changes, set, answers),
+                Round::IdTaken { change, id } => {
                     if let Some(taken) = taken.get_mut(change) {
                         taken.push(id);
                     }
                 }
             }
         }
-        Err(failed("the ids of this plan are taken by other intents"))
+        Err(CliError::failed(
+            "the ids of this plan are taken by other intents",
+        ))
     }
 
-    /// For each change the first id that is free, or whose answer still stands: an unchanged plan finds
-    /// its answers, one that was applied or has lapsed is asked about anew.
+    /// For each change the first id that is free, or whose answer is still valid: an unchanged plan finds
+    /// its answers; a change that was applied, or whose answer expired, is evaluated again.
     fn choose_ids(
         &self,
         changes: &[Change<'_>],
@@ -108,10 +106,10 @@ impl Gate {
             let mut ids = self.key.intent_ids(change);
             let id = loop {
                 let id = ids.next();
-                let id = id.ok_or_else(|| failed("a change was asked about too often"))?;
-                // Two equal changes of one plan are two intents.
+                let id = id.ok_or_else(|| CliError::failed("a change was evaluated too often"))?;
+                // Two equal changes of a plan are two intents.
                 let free = !taken.contains(&id) && !chosen.contains(&id);
-                if free && self.usable(&id)? {
+                if free && self.is_usable(&id)? {
                     break id;
                 }
             };
@@ -120,16 +118,16 @@ impl Gate {
         Ok(chosen)
     }
 
-    fn usable(&self, id: &IntentId) -> Result<bool, CliError> {
+    fn is_usable(&self, id: &IntentId) -> Result<bool, CliError> {
         let answer = self.get(&format!("/api/v1/intents/{id}"))?;
         match answer.status {
             404 => Ok(true),
             409 | 410 => Ok(false),
             _ => {
-                let before: Before = read(answer)?;
-                let fresh = clock::now().since(before.created_at) <= self.max_age;
+                let intent: IntentResponse = parse(answer)?;
+                let fresh = clock::now().since(intent.created_at) <= self.max_age;
                 Ok(fresh
-                    && match before.standing.state {
+                    && match intent.standing.state {
                         State::Pending | State::Approved | State::Denied => true,
                         State::Closed | State::Expired => false,
                     })
@@ -137,12 +135,12 @@ impl Gate {
         }
     }
 
-    fn ask_all(
+    fn evaluate_all(
         &self,
         changes: &[Change<'_>],
         ids: &[IntentId],
         set: &ChangeSet,
-    ) -> Result<Asked, CliError> {
+    ) -> Result<Round, CliError> {
         let mut answers = Vec::with_capacity(changes.len());
         for (nth, (change, id)) in changes.iter().zip(ids).enumerate() {
             let change_set = Some(set.clone());
@@ -153,35 +151,35 @@ impl Gate {
             let mut body = serde_json::to_value(&intent).expect("an intent is JSON");
             body["deterministic_id"] = json!(id);
             let path = "/api/v1/intents/evaluate";
-            let answer = self.client.post(path, &body).map_err(no_answer)?;
+            let answer = self.client.post(path, &body).map_err(client_error)?;
             if matches!(answer.status, 409 | 410) {
                 let (change, id) = (nth, id.clone());
-                return Ok(Asked::Taken { change, id });
+                return Ok(Round::IdTaken { change, id });
             }
-            answers.push(read(answer)?);
+            answers.push(parse(answer)?);
         }
-        Ok(Asked::All(answers))
+        Ok(Round::Complete(answers))
     }
 
     fn report(
         &self,
         changes: &[Change<'_>],
         set: ChangeSet,
-        answers: Vec<Answered>,
+        answers: Vec<EvaluateResponse>,
     ) -> Result<Report, CliError> {
-        let learned: BetaState = read(self.get("/api/v1/beta-state")?)?;
+        let state: BetaStateResponse = parse(self.get("/api/v1/beta-state")?)?;
         let outcomes = |category| {
-            let of = learned.items.iter().find(|of| of.category == category);
+            let item = state.items.iter().find(|item| item.category == category);
             Outcomes {
-                trials: of.map_or(0, |of| of.trials),
-                needed: of.map_or(u64::MAX, |of| of.outcomes_needed),
+                trials: item.map_or(0, |item| item.trials),
+                needed: item.map_or(u64::MAX, |item| item.outcomes_needed),
             }
         };
         let enforcement = answers.first().map(|answer| answer.enforcement);
         let items: Vec<_> = changes
             .iter()
             .zip(answers)
-            .map(|(change, answer)| item(change, answer))
+            .map(|(change, answer)| change_report(change, answer))
             .collect();
         Ok(Report {
             change_set: Some(set),
@@ -192,25 +190,21 @@ impl Gate {
     }
 
     fn get(&self, path: &str) -> Result<Response, CliError> {
-        self.client.get(path).map_err(no_answer)
+        self.client.get(path).map_err(client_error)
     }
 }
 
-/// What asking about every change came to.
-enum Asked {
-    /// All were answered.
-    All(Vec<Answered>),
-    /// An id belongs to another intent.
-    Taken {
-        /// Of which change.
+enum Round {
+    Complete(Vec<EvaluateResponse>),
+    /// The id of this change belongs to another intent.
+    IdTaken {
         change: usize,
-        /// Which id.
         id: IntentId,
     },
 }
 
-fn item(change: &Change<'_>, answer: Answered) -> Item {
-    Item {
+fn change_report(change: &Change<'_>, answer: EvaluateResponse) -> ChangeReport {
+    ChangeReport {
         address: change.address.to_owned(),
         operation: change.operation,
         environment: change.intent.environment,
@@ -227,18 +221,14 @@ fn item(change: &Change<'_>, answer: Answered) -> Item {
     }
 }
 
-fn read<T: DeserializeOwned>(response: Response) -> Result<T, CliError> {
+fn parse<T: DeserializeOwned>(response: Response) -> Result<T, CliError> {
     let body: Value = response
         .success()
-        .map_err(|bad| failed(&format!("{}: nothing was decided", bad.problem())))?;
+        .map_err(|bad| CliError::failed(format!("{}: nothing was decided", bad.problem())))?;
     serde_json::from_value(body)
-        .map_err(|why| failed(&format!("the server's answer cannot be read: {why}")))
+        .map_err(|why| CliError::failed(format!("unexpected response from the server: {why}")))
 }
 
-fn no_answer(why: ClientError) -> CliError {
-    failed(&format!("{why}: nothing was decided"))
-}
-
-fn failed(why: &str) -> CliError {
-    CliError::new(Exit::Failed, why)
+fn client_error(why: ClientError) -> CliError {
+    CliError::failed(format!("{why}: nothing was decided"))
 }

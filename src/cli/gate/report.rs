@@ -1,7 +1,7 @@
-//! What a gate found, as text for a terminal, JSON for programs, Markdown for a pull request.
+//! The report of a gate, as text for a terminal, JSON for programs and Markdown for a pull request.
 //!
-//! First what needs a person, then what is denied and why, then what was approved, folded; at the end
-//! how far each category is from deciding alone.
+//! First what a person decides, then what is denied and why, then what is approved, folded; at the end
+//! how many outcomes each category needs to be decided without a person.
 
 use std::fmt::Write as _;
 
@@ -16,52 +16,38 @@ use crate::decide::{Action, Category};
 use crate::id::{DecisionId, IntentId};
 use crate::tenant::standing::State;
 
-/// What a gate found.
 #[derive(Debug)]
 pub struct Report {
-    /// What everything was asked under; `None` offline.
+    /// `None` offline.
     pub change_set: Option<ChangeSet>,
-    /// What the tenant's gates do.
     pub enforcement: Enforcement,
-    /// One for each change, in the order of the plan.
-    pub items: Vec<Item>,
-    /// Of the categories that the plan touches.
+    /// In the order of the plan.
+    pub items: Vec<ChangeReport>,
+    /// Of the categories in the plan.
     pub readiness: Vec<Readiness>,
 }
 
-/// One change of the plan.
+/// The ids and the standing are `None` offline.
 #[derive(Debug, Serialize)]
-pub struct Item {
-    /// The resource.
+pub struct ChangeReport {
     pub address: String,
-    /// What happens to it.
     pub operation: Operation,
-    /// Where.
     pub environment: Environment,
-    /// What it learns from.
     pub category: Category,
-    /// What was decided.
     pub action: Action,
-    /// Where the decision stands; `None` offline.
     pub standing: Option<State>,
-    /// Why, in one sentence.
     pub justification: String,
-    /// Why, with numbers.
     pub reasons: Vec<Reason>,
-    /// The risk that was used.
     pub risk_score: f64,
-    /// The id it was asked under.
     pub deterministic_id: Option<IntentId>,
-    /// Its entry in the audit log.
     pub decision_id: Option<DecisionId>,
-    /// What a reviewer calls it, while it is pending.
+    /// The id of its review, while it is pending.
     pub review: Option<DecisionId>,
-    /// True if the answer was there before.
     pub replayed: bool,
 }
 
-impl Item {
-    /// What it comes to: a person's verdict and time count. What stands in no known way is denied.
+impl ChangeReport {
+    /// The action after a reviewer's verdict and expiry.
     fn outcome(&self) -> Action {
         match self.standing {
             None => self.action,
@@ -72,14 +58,14 @@ impl Item {
     }
 }
 
-/// The outcomes that a category has, and how many more it needs to decide alone.
+/// The outcomes of a category, and how many more let it be decided without a person.
 #[derive(Debug, Clone, Copy)]
 pub struct Outcomes {
     pub trials: u64,
     pub needed: u64,
 }
 
-/// How far a category is from deciding alone.
+/// The outcomes that a category has, and those it needs to be decided without a person.
 #[derive(Debug, Serialize)]
 pub struct Readiness {
     category: Category,
@@ -88,9 +74,9 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Of the categories that `items` touch.
-    pub fn of(items: &[Item], outcomes: impl Fn(Category) -> Outcomes) -> Vec<Self> {
-        let touched = |category: &&Category| items.iter().any(|item| item.category == **category);
+    /// Of the categories of `items`.
+    pub fn of(items: &[ChangeReport], outcomes: impl Fn(Category) -> Outcomes) -> Vec<Self> {
+        let used = |category: &&Category| items.iter().any(|item| item.category == **category);
         let ready = |&category| {
             let Outcomes { trials, needed } = outcomes(category);
             Self {
@@ -99,7 +85,7 @@ impl Readiness {
                 need: trials.saturating_add(needed),
             }
         };
-        Category::ALL.iter().filter(touched).map(ready).collect()
+        Category::ALL.iter().filter(used).map(ready).collect()
     }
 
     fn sentence(&self) -> String {
@@ -120,7 +106,7 @@ impl Readiness {
 }
 
 impl Report {
-    /// Of a plan that changes nothing.
+    /// Of a plan without changes.
     pub fn empty() -> Self {
         let (items, readiness) = (Vec::new(), Vec::new());
         Self {
@@ -131,7 +117,7 @@ impl Report {
         }
     }
 
-    /// The worst that anything comes to: a denial outranks an escalation.
+    /// A denial outranks an escalation.
     pub fn worst(&self) -> Action {
         let any = |action| self.items.iter().any(|item| item.outcome() == action);
         if any(Action::Deny) {
@@ -143,7 +129,7 @@ impl Report {
         }
     }
 
-    fn of(&self, action: Action) -> Vec<&Item> {
+    fn with_outcome(&self, action: Action) -> Vec<&ChangeReport> {
         self.items
             .iter()
             .filter(|item| item.outcome() == action)
@@ -154,7 +140,7 @@ impl Report {
         if self.items.is_empty() {
             return "No changes.".to_owned();
         }
-        let count = |action| self.of(action).len();
+        let count = |action| self.with_outcome(action).len();
         let (approved, denied) = (count(Action::Approve), count(Action::Deny));
         let pending = count(Action::Escalate);
         let changes = if self.items.len() == 1 {
@@ -166,25 +152,24 @@ impl Report {
         format!("{total} {changes}: {pending} for a person, {denied} denied, {approved} approved.")
     }
 
-    /// For a terminal.
     pub fn text(&self, softened: Option<&str>) -> String {
         let mut text = self.summary() + "\n";
         for (title, action) in [
             ("A person decides", Action::Escalate),
             ("Denied", Action::Deny),
         ] {
-            let items = self.of(action);
+            let items = self.with_outcome(action);
             if !items.is_empty() {
                 let _ = write!(text, "\n{title}:\n");
             }
             for item in items {
-                let Item {
+                let ChangeReport {
                     operation,
                     environment,
                     risk_score,
                     ..
                 } = item;
-                let address = plain(&item.address);
+                let address = escaped(&item.address);
                 let _ = writeln!(
                     text,
                     "  {operation:<8} {address}  [{environment}, risk {risk_score:.3}]"
@@ -197,9 +182,9 @@ impl Report {
                 }
             }
         }
-        let approved = self.of(Action::Approve);
+        let approved = self.with_outcome(Action::Approve);
         if !approved.is_empty() {
-            let names: Vec<_> = approved.iter().map(|item| plain(&item.address)).collect();
+            let names: Vec<_> = approved.iter().map(|item| escaped(&item.address)).collect();
             let _ = write!(text, "\nApproved: {}\n", names.join(", "));
         }
         if !self.readiness.is_empty() {
@@ -214,14 +199,13 @@ impl Report {
         text
     }
 
-    /// For a pull request.
     pub fn markdown(&self, softened: Option<&str>) -> String {
         let mut text = format!("### ARF gate: {}\n", self.summary());
         for (title, action) in [
             ("A person decides", Action::Escalate),
             ("Denied", Action::Deny),
         ] {
-            let items = self.of(action);
+            let items = self.with_outcome(action);
             if items.is_empty() {
                 continue;
             }
@@ -230,7 +214,7 @@ impl Report {
                 "\n**{title}**\n\n| change | where | risk | why |\n|---|---|---|---|\n"
             );
             for item in items {
-                let Item {
+                let ChangeReport {
                     operation,
                     environment,
                     risk_score,
@@ -245,7 +229,7 @@ impl Report {
                 );
             }
         }
-        let approved = self.of(Action::Approve);
+        let approved = self.with_outcome(Action::Approve);
         if !approved.is_empty() {
             let count = approved.len();
             let _ = write!(text, "\n<details><summary>Approved ({count})</summary>\n\n");
@@ -266,7 +250,6 @@ impl Report {
         text
     }
 
-    /// For programs.
     pub fn json(&self, exit: Exit, softened: Option<&str>) -> String {
         let value = json!({
             "schema": "arf.gate/1",
@@ -281,9 +264,9 @@ impl Report {
         format!("{value:#}\n")
     }
 
-    /// What `arf outcome` will want to know: which resource was asked about under which id.
-    pub fn run(&self) -> String {
-        let item = |item: &Item| {
+    /// Which resource was evaluated under which id: what reporting outcomes needs.
+    pub fn run_json(&self) -> String {
+        let item = |item: &ChangeReport| {
             json!({
                 "address": item.address,
                 "operation": item.operation,
@@ -298,18 +281,18 @@ impl Report {
     }
 }
 
-/// An address as a terminal or a log may show it: what a plan calls its resources must not be able to
-/// end a line, move the cursor or turn the text around.
-fn plain(text: &str) -> String {
-    let unseen = |c: char| matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}');
-    let escaped = |c: char| match c {
-        c if c.is_control() || unseen(c) => c.escape_unicode().to_string(),
+/// Escapes what could end a line, move the cursor or reverse the text: a plan chooses its addresses, and
+/// they are printed to terminals and logs.
+fn escaped(text: &str) -> String {
+    let invisible = |c: char| matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}');
+    let escape = |c: char| match c {
+        c if c.is_control() || invisible(c) => c.escape_unicode().to_string(),
         c => c.to_string(),
     };
-    text.chars().map(escaped).collect()
+    text.chars().map(escape).collect()
 }
 
-/// A reason, naming its rule.
+/// With the policy, if it was one.
 fn sentence(reason: &Reason) -> String {
     let policy = reason.policy.as_ref();
     policy.map_or_else(
@@ -318,12 +301,12 @@ fn sentence(reason: &Reason) -> String {
     )
 }
 
-/// An address as Markdown code, whatever quotes are in it.
+/// An address as Markdown code, whatever backticks are in it.
 fn code(text: &str) -> String {
-    format!("`{}`", cell(&plain(text).replace('`', "'")))
+    format!("`{}`", cell(&escaped(text).replace('`', "'")))
 }
 
-/// Text that cannot end a table's cell.
+/// Escapes what would end a cell of a table.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace(['\n', '\r'], " ")
 }
@@ -333,10 +316,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_plan_calls_its_resources_cannot_end_a_line() {
+    fn an_address_cannot_end_a_line() {
         let address = "aws_instance.x[\"a\n::error::\u{1b}[2J|`\"]";
         assert_eq!(
-            plain(address),
+            escaped(address),
             "aws_instance.x[\"a\\u{a}::error::\\u{1b}[2J|`\"]"
         );
         assert!(!code(address).contains(['\n', '\u{1b}']));
