@@ -559,16 +559,16 @@ mod tests {
             of(share()),
             of(share()),
         );
-        let told = (
+        let reported = (
             of(share()),
             bounded_vec(forecast),
             of(hallucination),
             of(bounded_string()),
             of(0_u8..24),
         );
-        (measured, told).prop_map(|(measured, told)| {
+        (measured, reported).prop_map(|(measured, reported)| {
             let (latency_p99, error_rate, throughput, cpu_util, memory_util) = measured;
-            let (opportunity_value, forecasts, hallucination, role, hour) = told;
+            let (opportunity_value, forecasts, hallucination, role, hour) = reported;
             Context {
                 latency_p99,
                 error_rate,

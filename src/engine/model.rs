@@ -1,9 +1,8 @@
 //! Whole histories of the engine against a simple model of what it promises.
 //!
-//! The model knows the contract (what a duplicate is answered, what teaches what, who may ask) and
-//! nothing of how tenants, actors or tables work. A history goes through rests, orderly restarts and
-//! crashes; whatever was answered before must hold after. A failure prints the history, made small, and
-//! the seed that makes it again.
+//! The model knows the contract (replays, learning, permissions) and nothing of how tenants, actors or
+//! tables work. A history goes through evictions, clean restarts and crashes; what was acknowledged
+//! before must hold after. A failure prints the shrunk history and its seed.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -57,9 +56,9 @@ fn proptest_config() -> Proptest {
     }
 }
 
-/// How many tenants take part; not all of them are founded in every history.
+/// Tenants that take part; not all of them are created in every history.
 const TENANTS: u8 = 3;
-/// How many ids intents have: few, so that they meet.
+/// Ids of intents: few, so that they collide.
 const IDS: u8 = 12;
 
 /// One request to evaluate.
@@ -90,7 +89,7 @@ struct Report {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Found(u8),
+    CreateTenant(u8),
     /// All at once; the tenant's order is that of the list.
     Evaluate(u8, Vec<Ask>),
     DryRun(u8, Ask),
@@ -100,14 +99,14 @@ enum Step {
     RevokeKey(u8, usize),
     /// Its whole log is read and verified, and one answer compared with the first.
     Read(u8, u8),
-    /// Nobody stays in memory.
-    Rest,
+    /// Every tenant is evicted from memory.
+    Evict,
     Restart,
-    /// The process dies while these are under way; then they are asked again.
+    /// The process dies while these are in flight; then they are sent again.
     Crash(u8, Vec<Ask>, u8),
 }
 
-/// Makes histories. Any step may follow any other, so there is nothing to remember.
+/// Generates histories. Any step may follow any other, so there is no state.
 struct Histories;
 
 impl ReferenceStateMachine for Histories {
@@ -150,7 +149,7 @@ impl ReferenceStateMachine for Histories {
         let role = prop_oneof![Just(Role::Agent), Just(Role::Ci), Just(Role::Auditor)];
         let asks = || prop::collection::vec(ask.clone(), 1..8);
         prop_oneof![
-            2 => (0..TENANTS).prop_map(Step::Found),
+            2 => (0..TENANTS).prop_map(Step::CreateTenant),
             8 => (tenant(), asks()).prop_map(|(tenant, asks)| Step::Evaluate(tenant, asks)),
             1 => (tenant(), ask.clone()).prop_map(|(tenant, ask)| Step::DryRun(tenant, ask)),
             8 => (tenant(), report).prop_map(|(tenant, report)| Step::Report(tenant, report)),
@@ -158,7 +157,7 @@ impl ReferenceStateMachine for Histories {
             1 => (tenant(), key.clone()).prop_map(|(tenant, key)| Step::RotateKey(tenant, key)),
             1 => (tenant(), key).prop_map(|(tenant, key)| Step::RevokeKey(tenant, key)),
             2 => (tenant(), 0..IDS).prop_map(|(tenant, id)| Step::Read(tenant, id)),
-            2 => Just(Step::Rest),
+            2 => Just(Step::Evict),
             1 => Just(Step::Restart),
             1 => (tenant(), asks(), 0..20u8)
                 .prop_map(|(tenant, asks, polls)| Step::Crash(tenant, asks, polls)),
@@ -172,10 +171,10 @@ impl ReferenceStateMachine for Histories {
 /// What the contract says of one tenant.
 #[derive(Default)]
 struct Model {
-    /// How many entries its log has; it was not founded without one.
+    /// How many entries its log has; 0 if it does not exist.
     entries: u64,
     keys: Vec<ModelKey>,
-    intents: BTreeMap<u8, Known>,
+    intents: BTreeMap<u8, ModelIntent>,
     /// By category: trials, failures, self-reported.
     counts: BTreeMap<u8, [u64; 3]>,
     /// Outcomes of a set's intents, by set and category: all, failures, self-reported.
@@ -192,49 +191,47 @@ struct ModelKey {
     former: Vec<Secret>,
 }
 
-struct Known {
+struct ModelIntent {
     body: Body,
     set: Option<u8>,
     /// The number of its entry.
     at: u64,
-    /// What was decided: the one thing that the model is told.
+    /// The decision: the one thing that the model does not predict.
     action: Action,
     key: usize,
-    /// The first answer, with the standing of its time left out.
+    /// The stable part of the first reply.
     answer: Option<Value>,
     outcome: Option<(u64, bool, bool)>,
 }
 
-/// What an evaluation comes to.
 #[derive(Debug, PartialEq)]
-enum Asked {
+enum EvaluationResult {
     Decided(u64),
     Replayed(u64, bool),
     Failed(Code),
 }
 
-/// What a report comes to: its entry, what the category has learned by now, whether this taught
-/// anything, and whether it was a replay.
+/// Recorded: the entry, the category's counts, whether it changed them, and whether it is a replay.
 #[derive(Debug, PartialEq)]
-enum Reported {
+enum ReportResult {
     Recorded(u64, [u64; 3], bool, bool),
     Failed(Code),
 }
 
 impl Model {
-    fn founded(&self) -> bool {
+    fn exists(&self) -> bool {
         self.entries > 0
     }
 
-    /// One more entry; its number.
+    /// Adds an entry; its number.
     fn entry(&mut self) -> u64 {
         self.entries += 1;
         self.entries - 1
     }
 
-    /// Which of the keys is meant, and whether it may do this.
+    /// The index of the key, if it may do this.
     fn admit(&self, key: usize, role_may: fn(Role) -> bool) -> Result<usize, Code> {
-        if !self.founded() {
+        if !self.exists() {
             return Err(Code::NotFound);
         }
         let key = key % self.keys.len();
@@ -250,26 +247,26 @@ impl Model {
     }
 
     /// The evaluation, with the action that the engine decided on if it is a new one.
-    fn evaluate(&mut self, ask: Ask, action: Action) -> Asked {
+    fn evaluate(&mut self, ask: Ask, action: Action) -> EvaluationResult {
         let key = match self.may_decide(ask.key) {
             Ok(key) => key,
-            Err(code) => return Asked::Failed(code),
+            Err(code) => return EvaluationResult::Failed(code),
         };
         let entries = self.entries;
         if let Some(known) = self.intents.get_mut(&ask.id) {
             if known.body != ask.body {
-                return Asked::Failed(Code::IdempotencyConflict);
+                return EvaluationResult::Failed(Code::IdempotencyConflict);
             }
             let closed = known.outcome.is_some();
             if !closed && ask.set.is_some() && ask.set != known.set {
                 known.set = ask.set;
                 self.entries = entries + 1;
             }
-            return Asked::Replayed(known.at, closed);
+            return EvaluationResult::Replayed(known.at, closed);
         }
         self.keys[key].used += 1;
         let at = self.entry();
-        let known = Known {
+        let known = ModelIntent {
             body: ask.body,
             set: ask.set,
             at,
@@ -279,31 +276,31 @@ impl Model {
             outcome: None,
         };
         self.intents.insert(ask.id, known);
-        Asked::Decided(at)
+        EvaluationResult::Decided(at)
     }
 
-    fn report(&mut self, report: Report) -> Reported {
+    fn report(&mut self, report: Report) -> ReportResult {
         let key = match self.admit(report.key, |role| role == Role::Ci) {
             Ok(key) => key,
-            Err(code) => return Reported::Failed(code),
+            Err(code) => return ReportResult::Failed(code),
         };
         let next = self.entries;
         let Some(known) = self.intents.get_mut(&report.id) else {
-            return Reported::Failed(Code::NotFound);
+            return ReportResult::Failed(Code::NotFound);
         };
         let this = (report.id, report.success);
         let named = report
             .idempotency_key
             .and_then(|name| self.idempotency_keys.get(&name));
         if named.is_some_and(|named| *named != this) {
-            return Reported::Failed(Code::IdempotencyConflict);
+            return ReportResult::Failed(Code::IdempotencyConflict);
         }
         let counts = self.counts.entry(known.body.category).or_default();
         if let Some((at, success, learned)) = known.outcome {
             return if success == report.success {
-                Reported::Recorded(at, *counts, learned, true)
+                ReportResult::Recorded(at, *counts, learned, true)
             } else {
-                Reported::Failed(Code::OutcomeConflict)
+                ReportResult::Failed(Code::OutcomeConflict)
             };
         }
         let one = [1, u64::from(!report.success), u64::from(key == known.key)];
@@ -330,7 +327,7 @@ impl Model {
         let counts = *counts;
         self.idempotency_keys
             .extend(report.idempotency_key.map(|name| (name, this)));
-        Reported::Recorded(self.entry(), counts, learned, false)
+        ReportResult::Recorded(self.entry(), counts, learned, false)
     }
 }
 
@@ -355,9 +352,9 @@ struct Node {
 }
 
 struct Open {
-    // Dropped in this order: the engine before the threads its actors live on.
+    // Dropped in this order: the engine before the threads that its actors run on.
     engine: Engine,
-    _seat: ThreadGuard,
+    _thread: ThreadGuard,
     system: actix::SystemRunner,
 }
 
@@ -368,10 +365,10 @@ fn open(folder: &TempDir) -> Open {
     let signer = Signer::from_seed(&[1; 32]);
     let engine = Engine::new(store, signer, Config::default()).unwrap();
     let system = actix::System::new();
-    let seat = system.block_on(async { engine.join_thread() });
+    let thread = system.block_on(async { engine.join_thread() });
     Open {
         engine,
-        _seat: seat,
+        _thread: thread,
         system,
     }
 }
@@ -468,12 +465,12 @@ impl Node {
         let found = self
             .run(read)
             .unwrap()
-            .expect("an answered decision is there");
+            .expect("an acknowledged decision is stored");
         let view = View::stored(&found, found.opening.as_ref().unwrap()).unwrap();
-        told(&view)
+        stable_part(&view)
     }
 
-    /// Compares an answer with the model's.
+    /// Compares a reply with the model's.
     fn evaluated(
         &mut self,
         tenant: u8,
@@ -481,15 +478,15 @@ impl Node {
         done: Result<Committed<Evaluation>, EngineError>,
     ) {
         let (asked, answer) = match done {
-            Err(error) => (Asked::Failed(code(&error)), None),
+            Err(error) => (EvaluationResult::Failed(code(&error)), None),
             Ok(Committed {
                 reply: Evaluation::Decided(decided),
                 receipt,
                 ..
             }) => {
                 let receipt = receipt.expect("a decision has an entry");
-                let answer = told(&View::fresh(*decided, Some(&receipt), None));
-                (Asked::Decided(receipt.index), Some(answer))
+                let answer = stable_part(&View::fresh(*decided, Some(&receipt), None));
+                (EvaluationResult::Decided(receipt.index), Some(answer))
             }
             Ok(Committed {
                 reply: Evaluation::Replayed { decided, standing },
@@ -497,7 +494,10 @@ impl Node {
             }) => {
                 let closed = standing.state == State::Closed;
                 let answer = self.stored(tenant, decided.get());
-                (Asked::Replayed(decided.get(), closed), Some(answer))
+                (
+                    EvaluationResult::Replayed(decided.get(), closed),
+                    Some(answer),
+                )
             }
         };
         let action = answer
@@ -517,7 +517,7 @@ impl Node {
     }
 
     fn crash(&mut self, tenant: u8, asks: &[Ask], polls: u8) {
-        let under_way =
+        let in_flight =
             futures_util::future::join_all(asks.iter().map(|&ask| self.send(tenant, ask)));
         let die = async {
             for _ in 0..polls {
@@ -525,18 +525,18 @@ impl Node {
             }
         };
         self.run(async {
-            tokio::select! { biased; _ = under_way => {} () = die => {} }
+            tokio::select! { biased; _ = in_flight => {} () = die => {} }
         });
         self.open = None;
         self.open = Some(open(&self.folder));
         for (nth, &ask) in asks.iter().enumerate() {
             let done = self.run(self.send(tenant, ask));
-            self.resolved(tenant, ask, done, nth);
+            self.retried(tenant, ask, done, nth);
         }
     }
 
-    /// An ask whose first answer nobody saw: it was carried out as if it had been answered, or not.
-    fn resolved(
+    /// An ask whose first reply was lost in the crash: it was applied as a whole, or not at all.
+    fn retried(
         &mut self,
         tenant: u8,
         ask: Ask,
@@ -558,7 +558,7 @@ impl Node {
                 let expected = model.evaluate(ask, action);
                 assert_eq!(
                     expected,
-                    Asked::Decided(decided.get()),
+                    EvaluationResult::Decided(decided.get()),
                     "ask {nth} of {ask:?}"
                 );
                 model.intents.get_mut(&ask.id).unwrap().answer = Some(answer);
@@ -570,12 +570,12 @@ impl Node {
     fn restart(&mut self) {
         let Open {
             engine,
-            _seat,
+            _thread,
             system,
         } = self.open.take().unwrap();
         system.block_on(engine.drain());
         engine.close().unwrap();
-        drop((engine, _seat, system));
+        drop((engine, _thread, system));
         self.open = Some(open(&self.folder));
     }
 
@@ -592,7 +592,7 @@ impl Node {
 
     fn step(&mut self, step: Step) {
         match step {
-            Step::Found(tenant) => {
+            Step::CreateTenant(tenant) => {
                 let found = FoundTenant {
                     name: BoundedString::new("test").unwrap(),
                     tier: Tier::Enterprise,
@@ -604,7 +604,7 @@ impl Node {
                 };
                 let done = self.execute(tenant, found);
                 let model = &mut self.tenants[usize::from(tenant)];
-                if model.founded() {
+                if model.exists() {
                     assert_eq!(done.unwrap_err(), Code::IdempotencyConflict);
                 } else {
                     assert_eq!(model.entry(), 0);
@@ -613,11 +613,11 @@ impl Node {
                 }
             }
             Step::Evaluate(tenant, asks) => {
-                // In memory first: the order of those who wait for a tenant to be loaded is nobody's.
-                self.look(tenant);
+                // Loaded first: commands that wait for an activation have no defined order.
+                self.check_state(tenant);
                 let all = asks.iter().map(|&ask| self.send(tenant, ask));
                 let all = self.run(futures_util::future::join_all(all));
-                // A recall is answered with what was there when all of them were judged.
+                // A replay shows the state at the time when all of them were planned.
                 for (ask, done) in asks.into_iter().zip(all) {
                     self.evaluated(tenant, ask, done);
                 }
@@ -644,7 +644,7 @@ impl Node {
             Step::CreateKey(tenant, role) => {
                 let done = self.execute(tenant, CreateKey(KeySpec::with_role(Tier::Pro, role)));
                 let model = &mut self.tenants[usize::from(tenant)];
-                if model.founded() {
+                if model.exists() {
                     model.entry();
                     self.grant(tenant, done.unwrap().reply, role);
                 } else {
@@ -657,7 +657,7 @@ impl Node {
                 };
                 let done = self.execute(tenant, RotateKey(id)).map(|done| done.reply);
                 let model = &mut self.tenants[usize::from(tenant)];
-                if !model.founded() {
+                if !model.exists() {
                     assert_eq!(done.unwrap_err(), Code::NotFound);
                     return;
                 }
@@ -678,7 +678,7 @@ impl Node {
                 };
                 let done = self.execute(tenant, RevokeKey(id)).map(drop);
                 let model = &mut self.tenants[usize::from(tenant)];
-                if !model.founded() {
+                if !model.exists() {
                     assert_eq!(done, Err(Code::NotFound));
                     return;
                 }
@@ -695,15 +695,15 @@ impl Node {
                     assert_eq!(Some(self.stored(tenant, at)), first);
                 }
             }
-            Step::Rest => {
+            Step::Evict => {
                 self.engine().passivate_all();
                 assert_eq!(self.engine().health().active_tenants, 0);
             }
             Step::Restart => self.restart(),
             Step::Crash(tenant, asks, polls) => {
-                // Without sets: a move is asked for as often as one likes, so asking again tells nothing.
+                // Without sets: a move can be repeated, so asking again would not tell if it was applied.
                 let asks: Vec<_> = asks.iter().map(|&ask| Ask { set: None, ..ask }).collect();
-                self.look(tenant);
+                self.check_state(tenant);
                 self.crash(tenant, &asks, polls);
             }
         }
@@ -722,21 +722,21 @@ impl Node {
         let caller = self.caller(tenant, report.key);
         let done = self.engine().execute(tenant_id(tenant), caller, command, 0);
         let done = match self.run(done) {
-            Err(error) => Reported::Failed(code(&error)),
+            Err(error) => ReportResult::Failed(code(&error)),
             Ok(done) => {
                 let recorded = done.reply;
                 let counts = recorded.counts;
                 let counts = [counts.trials, counts.failures, counts.self_reported];
                 let learned = recorded.not_learned.is_none();
-                Reported::Recorded(recorded.outcome.get(), counts, learned, recorded.replayed)
+                ReportResult::Recorded(recorded.outcome.get(), counts, learned, recorded.replayed)
             }
         };
         let expected = self.tenants[usize::from(tenant)].report(report);
         assert_eq!(done, expected, "{report:?} of tenant {tenant}");
     }
 
-    /// Everything that can be seen of a tenant's live state is what the model says.
-    fn look(&self, tenant: u8) {
+    /// Compares a tenant's live state with the model.
+    fn check_state(&self, tenant: u8) {
         let model = &self.tenants[usize::from(tenant)];
         let look = |tenant: &Tenant, stamp: &Stamp| {
             let counts = CATEGORIES.map(|category| {
@@ -766,7 +766,7 @@ impl Node {
         let seen = match self.run(seen) {
             Ok(seen) => seen,
             Err(error) => {
-                assert_eq!((code(&error), model.founded()), (Code::NotFound, false));
+                assert_eq!((code(&error), model.exists()), (Code::NotFound, false));
                 return;
             }
         };
@@ -780,15 +780,13 @@ impl Node {
         assert_eq!(seen, (model.entries, model.intents.len(), counts, used));
     }
 
-    /// The directory opens to live keys, by their newest secrets, and to no other.
+    /// The directory has every live key, by its newest secret, and no other.
     fn check_directory(&self) {
         for (nth, model) in self.tenants.iter().enumerate() {
             for key in &model.keys {
-                let authenticate = self.engine().authenticate(key.granted.secret.hash());
-                assert_eq!(authenticate.is_some(), key.live, "a key of tenant {nth}");
-                assert!(
-                    authenticate.is_none_or(|authenticate| authenticate.key == key.granted.key_id)
-                );
+                let principal = self.engine().authenticate(key.granted.secret.hash());
+                assert_eq!(principal.is_some(), key.live, "a key of tenant {nth}");
+                assert!(principal.is_none_or(|principal| principal.key == key.granted.key_id));
                 let former = key
                     .former
                     .iter()
@@ -821,8 +819,8 @@ impl Node {
     }
 }
 
-/// An answer as it stays: without standing and next, which are of the moment.
-fn told(view: &View) -> Value {
+/// The part of a response that never changes: without standing and next.
+fn stable_part(view: &View) -> Value {
     let standing = crate::tenant::standing::Standing {
         state: State::Pending,
         expires_at: None,
@@ -843,7 +841,7 @@ impl StateMachineTest for Node {
             open,
             tenants,
         };
-        node.step(Step::Found(0));
+        node.step(Step::CreateTenant(0));
         node
     }
 
@@ -854,22 +852,22 @@ impl StateMachineTest for Node {
 
     fn check_invariants(node: &Self, (): &()) {
         node.check_directory();
-        // A place is given back a moment after its answer.
+        // A slot is returned shortly after its reply.
         let watch = clock::stopwatch();
         while node.engine().health().in_flight > 0 {
             assert!(
                 watch.elapsed() < Duration::from_secs(10),
-                "a place was not given back"
+                "a slot was not returned"
             );
             std::thread::yield_now();
         }
     }
 
-    /// In the end all of it once more, from the disk.
+    /// Everything once more, from the disk.
     fn teardown(mut node: Self, (): ()) {
         node.restart();
         for tenant in 0..TENANTS {
-            node.look(tenant);
+            node.check_state(tenant);
             node.verify_log(tenant);
             let intents = &node.tenants[usize::from(tenant)].intents;
             for known in intents.values() {

@@ -42,7 +42,7 @@ fn run<T>(job: impl Future<Output = T>) -> T {
     actix::System::new().block_on(job)
 }
 
-fn found() -> FoundTenant {
+fn create_command() -> FoundTenant {
     FoundTenant {
         name: BoundedString::new("test").unwrap(),
         tier: Tier::Enterprise,
@@ -54,9 +54,9 @@ fn found() -> FoundTenant {
     }
 }
 
-/// Founds the tenant of these tests, and gives its first key.
-async fn founded(engine: &Engine) -> IssuedKey {
-    let founded = engine.execute(TENANT, Caller::Node, found(), 0);
+/// Creates the tenant of these tests and returns its first key.
+async fn create_tenant(engine: &Engine) -> IssuedKey {
+    let founded = engine.execute(TENANT, Caller::Node, create_command(), 0);
     founded.await.unwrap().reply.remove(0)
 }
 
@@ -116,7 +116,7 @@ fn a_head_says_when_a_row_of_its_tenant_is_due_next() {
     run(async {
         let engine = engine(&folder);
         let _thread = engine.join_thread();
-        founded(&engine).await;
+        create_tenant(&engine).await;
         assert_eq!(remind(&engine, 1, Some(None)).await, None);
         assert_eq!(remind(&engine, 1, Some(Some(5))).await, Some(in_hours(5)));
         assert_eq!(remind(&engine, 2, Some(Some(3))).await, Some(in_hours(3)));
@@ -133,7 +133,7 @@ fn a_head_says_when_a_row_of_its_tenant_is_due_next() {
         let engine = engine(&folder);
         let _thread = engine.join_thread();
         let next_due = remind(&engine, 4, Some(Some(7))).await;
-        assert_eq!(next_due, Some(in_hours(5)), "known again after a restart");
+        assert_eq!(next_due, Some(in_hours(5)), "rebuilt at activation");
         remind(&engine, 1, None).await;
         remind(&engine, 3, None).await;
         assert_eq!(remind(&engine, 4, Some(None)).await, None);
@@ -147,12 +147,12 @@ fn commands_are_numbered_without_holes_through_panics_evictions_and_restarts() {
     run(async {
         let engine = engine(&folder);
         let _thread = engine.join_thread();
-        let unfounded = engine
+        let unknown_tenant = engine
             .execute(TENANT, Caller::Node, Note, 0)
             .await
             .unwrap_err();
-        assert_eq!(unfounded, Refusal::NotFound("tenant").into());
-        founded(&engine).await;
+        assert_eq!(unknown_tenant, Refusal::NotFound("tenant").into());
+        create_tenant(&engine).await;
         assert_eq!(note(&engine).await, 1);
 
         let panicked = engine
@@ -176,7 +176,7 @@ fn commands_are_numbered_without_holes_through_panics_evictions_and_restarts() {
         let _thread = engine.join_thread();
         assert_eq!(note(&engine).await, 4);
         let again = engine
-            .execute(TENANT, Caller::Node, found(), 0)
+            .execute(TENANT, Caller::Node, create_command(), 0)
             .await
             .unwrap_err();
         assert!(matches!(
@@ -188,7 +188,7 @@ fn commands_are_numbered_without_holes_through_panics_evictions_and_restarts() {
 }
 
 #[test]
-fn a_restored_tenant_goes_on_under_another_log_that_names_the_one_before() {
+fn a_restored_tenant_continues_under_another_log_that_names_the_prior_one() {
     let folder = TempDir::new().unwrap();
     run(async {
         let engine = engine(&folder);
@@ -196,14 +196,15 @@ fn a_restored_tenant_goes_on_under_another_log_that_names_the_one_before() {
         let public_key = engine.signer().public_key().to_string();
         let found = FoundTenant {
             public_key: public_key.clone(),
-            ..found()
+            ..create_command()
         };
         let founded = engine.execute(TENANT, Caller::Node, found, 0);
         founded.await.unwrap();
         note(&engine).await;
         for _ in 0..2 {
-            let look = |tenant: &Tenant, _: &Stamp| Ok(tenant.account().map(|a| a.row.log.clone()));
-            let log = engine.inspect(TENANT, Caller::Node, Scope::Admin, look);
+            let query =
+                |tenant: &Tenant, _: &Stamp| Ok(tenant.account().map(|a| a.row.log.clone()));
+            let log = engine.inspect(TENANT, Caller::Node, Scope::Admin, query);
             let log = log.await.unwrap().unwrap();
             let head = engine
                 .node
@@ -242,12 +243,12 @@ fn a_restored_tenant_goes_on_under_another_log_that_names_the_one_before() {
 }
 
 #[test]
-fn many_at_once_activate_a_tenant_once_and_get_a_number_each() {
+fn concurrent_commands_activate_a_tenant_once_and_get_a_number_each() {
     let folder = TempDir::new().unwrap();
     run(async {
         let engine = engine(&folder);
         let _thread = engine.join_thread();
-        founded(&engine).await;
+        create_tenant(&engine).await;
         for round in 0..20 {
             engine.passivate_all();
             let notes = futures_util::future::join_all((0..300).map(|_| note(&engine))).await;
@@ -261,28 +262,28 @@ fn many_at_once_activate_a_tenant_once_and_get_a_number_each() {
 }
 
 #[test]
-fn an_actor_that_rests_lets_its_memory_go() {
-    /// Tells when it was dropped.
-    struct Told(Arc<AtomicBool>);
-    impl Drop for Told {
+fn an_actor_without_addresses_is_dropped() {
+    /// Set when it is dropped.
+    struct DropFlag(Arc<AtomicBool>);
+    impl Drop for DropFlag {
         fn drop(&mut self) {
             self.0.store(true, Ordering::SeqCst);
         }
     }
-    struct Ends {
-        _told: Told,
+    struct FlaggedActor {
+        _flag: DropFlag,
     }
-    impl actix::Actor for Ends {
+    impl actix::Actor for FlaggedActor {
         type Context = actix::Context<Self>;
     }
     run(async {
-        let gone = Arc::new(AtomicBool::new(false));
-        let address = actix::Actor::start(Ends {
-            _told: Told(gone.clone()),
+        let flag = Arc::new(AtomicBool::new(false));
+        let address = actix::Actor::start(FlaggedActor {
+            _flag: DropFlag(flag.clone()),
         });
         drop(address);
         let dropped = async {
-            while !gone.load(Ordering::SeqCst) {
+            while !flag.load(Ordering::SeqCst) {
                 tokio::task::yield_now().await;
             }
         };
@@ -292,20 +293,17 @@ fn an_actor_that_rests_lets_its_memory_go() {
 }
 
 #[test]
-fn the_directory_knows_a_key_before_its_maker_is_answered_and_forgets_it_likewise() {
+fn the_directory_has_a_key_before_its_creation_is_answered_and_loses_it_likewise() {
     let folder = TempDir::new().unwrap();
     let (kept, revoked) = run(async {
         let engine = engine(&folder);
         let _thread = engine.join_thread();
-        let kept = founded(&engine).await.hash;
+        let kept = create_tenant(&engine).await.hash;
         let create = CreateKey(KeySpec::with_role(Tier::Free, Role::Agent));
         let made = engine.execute(TENANT, Caller::Node, create, 0);
         let made = made.await.unwrap().reply;
-        let authenticate = engine.authenticate(made.hash).expect("it is known");
-        assert_eq!(
-            (authenticate.tenant, authenticate.key),
-            (TENANT, made.key_id)
-        );
+        let principal = engine.authenticate(made.hash).expect("it is known");
+        assert_eq!((principal.tenant, principal.key), (TENANT, made.key_id));
         let revoke = engine.execute(TENANT, Caller::Node, RevokeKey(made.key_id), 0);
         revoke.await.unwrap();
         assert_eq!(engine.authenticate(made.hash), None);
@@ -321,12 +319,12 @@ fn the_directory_knows_a_key_before_its_maker_is_answered_and_forgets_it_likewis
 }
 
 #[test]
-fn a_key_that_is_rotated_and_revoked_at_once_is_good_for_nothing() {
+fn a_key_that_is_rotated_and_revoked_concurrently_is_inactive() {
     let folder = TempDir::new().unwrap();
     run(async {
         let engine = engine(&folder);
         let _thread = engine.join_thread();
-        founded(&engine).await;
+        create_tenant(&engine).await;
         for _ in 0..40 {
             let create = CreateKey(KeySpec::with_role(Tier::Free, Role::Agent));
             let made = engine.execute(TENANT, Caller::Node, create, 0);
@@ -352,12 +350,12 @@ fn a_key_that_is_rotated_and_revoked_at_once_is_good_for_nothing() {
 }
 
 #[test]
-fn a_caller_that_leaves_has_its_command_carried_out_or_not_begun() {
+fn a_cancelled_command_is_applied_or_not_started() {
     let folder = TempDir::new().unwrap();
     run(async {
         let engine = engine(&folder);
         let _thread = engine.join_thread();
-        founded(&engine).await;
+        create_tenant(&engine).await;
         // Polled once, then dropped: it may have been handed over or not.
         for _ in 0..50 {
             let command = engine.execute(TENANT, Caller::Node, Note, 0);
@@ -370,23 +368,23 @@ fn a_caller_that_leaves_has_its_command_carried_out_or_not_begun() {
             .await
             .unwrap();
         assert!(stored.is_some(), "the sequence has no hole");
-        assert_eq!(engine.health().in_flight, 0, "no place is lost");
+        assert_eq!(engine.health().in_flight, 0, "no slot is lost");
         engine.close().unwrap();
     });
 }
 
 #[test]
-fn what_was_seen_is_durable_when_it_is_answered() {
+fn what_an_inspection_shows_is_durable() {
     let folder = TempDir::new().unwrap();
     run(async {
         let engine = engine(&folder);
         let _thread = engine.join_thread();
-        founded(&engine).await;
+        create_tenant(&engine).await;
         let writes = (0..100).map(|_| note(&engine));
-        let looks = (0..100).map(|_| async {
-            let look = |_: &Tenant, stamp: &Stamp| Ok(stamp.sequence);
+        let inspections = (0..100).map(|_| async {
+            let query = |_: &Tenant, stamp: &Stamp| Ok(stamp.sequence);
             let next = engine
-                .inspect(TENANT, Caller::Node, Scope::Read, look)
+                .inspect(TENANT, Caller::Node, Scope::Read, query)
                 .await
                 .unwrap();
             let last = Sequence::new(next.get() - 1);
@@ -398,7 +396,7 @@ fn what_was_seen_is_durable_when_it_is_answered() {
         });
         tokio::join!(
             futures_util::future::join_all(writes),
-            futures_util::future::join_all(looks)
+            futures_util::future::join_all(inspections)
         );
         engine.close().unwrap();
     });

@@ -196,7 +196,7 @@ impl Backups {
             tenants: backup.tenants,
             bytes: backup.files.values().map(|file| file.bytes).sum(),
         };
-        tracing::info!(path = %backup.path.display(), backup.lsn, backup.bytes, "backup created");
+        tracing::info!(path = %backup.path.display(), lsn = backup.lsn, bytes = backup.bytes, "backup created");
         Ok(backup)
     }
 

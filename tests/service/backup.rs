@@ -408,7 +408,7 @@ fn a_server_makes_backups_in_its_directory_and_nowhere_else() {
     let arguments = ["backup", out, "--data", data];
     server
         .run(&key.operator_key, &arguments)
-        .says_in_one_line(1, &["409", "backups of this server go to"]);
+        .says_in_one_line(1, &["409", "this server writes backups to"]);
     let inside = dir.join("b");
     let inside = ["backup", inside.to_str().unwrap(), "--data", data];
     server
