@@ -20,7 +20,7 @@ use crate::id::{Sequence, TenantId};
 use crate::jobs::backup::Plan;
 use crate::store::keyfile::{self, KeyFileError, SIGNING_KEY};
 use crate::store::{
-    self, Backup, Damaged, ENTRIES, Effect, Op, OpenError, ReadOnly, Survey, TablesState,
+    self, Backup, Damaged, DirectorySummary, ENTRIES, Effect, Op, OpenError, ReadOnly, TablesState,
 };
 use crate::tenant::key::{KeyHash, KeyRow, Secret};
 use crate::tenant::schema::{API_KEYS, Row, RowKey as _, TABLES, TENANTS};
@@ -111,7 +111,7 @@ pub fn run(args: &Args) -> CliResult {
     let store = store.map_err(|why| CliError::new(Exit::Config, why))?;
     let data = args.data.clone().unwrap_or_else(|| config.data());
     let data = std::path::absolute(&data).map_err(|why| CliError::new(Exit::Failed, why))?;
-    let survey = Survey::of(&data)
+    let survey = DirectorySummary::of(&data)
         .map_err(|why| CliError::new(Exit::Failed, format!("{}: {why}", data.display())))?;
 
     let mut found = Findings::default();
@@ -168,7 +168,7 @@ impl Findings {
     }
 
     /// Opens the directory, if it can be had, and looks at what is in it.
-    fn look(&mut self, data: &Path, survey: &Survey) {
+    fn look(&mut self, data: &Path, survey: &DirectorySummary) {
         let opened = ReadOnly::open(data, TABLES);
         let rows = match &opened {
             Ok(seen) => {
@@ -198,7 +198,7 @@ impl Findings {
         self.signing_key(data, rows.as_ref());
     }
 
-    fn not_opened(&mut self, error: &OpenError, survey: &Survey) {
+    fn not_opened(&mut self, error: &OpenError, survey: &DirectorySummary) {
         let (count, bytes) = survey.segments;
         match error {
             OpenError::InUse { .. } => {
@@ -243,7 +243,7 @@ impl Findings {
         }
     }
 
-    fn state_of_log(&mut self, seen: &ReadOnly, survey: &Survey) {
+    fn state_of_log(&mut self, seen: &ReadOnly, survey: &DirectorySummary) {
         let facts = seen.facts();
         self.fine(
             "format",
@@ -342,7 +342,7 @@ impl Findings {
         }
     }
 
-    fn snapshots(&mut self, seen: Option<&ReadOnly>, survey: &Survey) {
+    fn snapshots(&mut self, seen: Option<&ReadOnly>, survey: &DirectorySummary) {
         let (count, bytes) = survey.snapshots;
         match count {
             0 => self.fine("snapshots", "none yet: the log is short"),
@@ -372,7 +372,7 @@ impl Findings {
         }
     }
 
-    fn tables(&mut self, survey: &Survey, in_use: bool) {
+    fn tables(&mut self, survey: &DirectorySummary, in_use: bool) {
         let bytes = survey.tables_bytes;
         match survey.tables {
             TablesState::Present => self.fine("tables", format!("present, {bytes} bytes")),
@@ -390,7 +390,7 @@ impl Findings {
         }
     }
 
-    fn quarantine(&mut self, survey: &Survey) {
+    fn quarantine(&mut self, survey: &DirectorySummary) {
         if survey.quarantine.is_empty() {
             return;
         }
@@ -500,7 +500,7 @@ impl Findings {
     }
 
     /// Below what the store wants, it stops writes.
-    fn room(&mut self, survey: &Survey, wants: u64) {
+    fn room(&mut self, survey: &DirectorySummary, wants: u64) {
         let free = survey.free;
         if free >= wants {
             self.fine("disk", format!("{free} bytes free; the log wants {wants}"));

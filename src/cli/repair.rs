@@ -14,7 +14,7 @@ use crate::engine::clock;
 use crate::id::TenantId;
 use crate::jobs::backup::SECRETS;
 use crate::store::{
-    DamagedRange, Gap, OpenError, Repair, RepairError, Salvage, SalvageReport, StoreConfig,
+    DamagedRange, LogGap, OpenError, Repair, RepairError, Salvage, SalvageReport, StoreConfig,
     TenantLoss,
 };
 use crate::tenant::schema::TABLES;
@@ -185,7 +185,7 @@ fn json(report: &SalvageReport) -> Value {
             "why": place.why,
         })
     };
-    let gap = |gap: &Gap| {
+    let gap = |gap: &LogGap| {
         let places: Vec<_> = gap.places.iter().map(place).collect();
         json!({"unreadable": places, "records": gap.records})
     };

@@ -15,7 +15,7 @@ use crate::credentials;
 use crate::engine::{Config, Engine};
 use crate::id::TenantId;
 use crate::store::keyfile::{self, KeyFileError, SIGNING_KEY};
-use crate::store::{Backup, Restoring, Store, StoreConfig};
+use crate::store::{Backup, PendingRestore, Store, StoreConfig};
 use crate::tenant::command::Caller;
 use crate::tenant::key::{IssuedKey, KeySpec};
 use crate::tenant::restore::{FormerLogRow, Restore};
@@ -54,7 +54,7 @@ const AT_ONCE: usize = 64;
 
 /// Restores.
 pub fn run(args: &Args) -> CliResult {
-    let restoring = Restoring::begin(&args.data).map_err(backup::result)?;
+    let restoring = PendingRestore::begin(&args.data).map_err(backup::result)?;
     let mut progress = progress::steps();
     let (made, seen) =
         Backup::check(&args.backup, TABLES, &mut progress).map_err(backup::result)?;

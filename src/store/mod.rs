@@ -65,9 +65,9 @@ pub use ledger::Ledger;
 #[cfg(fuzzing)]
 pub use local::fuzz;
 pub use local::{
-    Backup, BackupError, Copied, DamagedRange, FORMAT, Facts, Gap, Progress, ReadOnly, Repair,
-    RepairError, Repaired, Restoring, Salvage, SalvageReport, Survey, TableError, TablesState,
-    TenantLoss, Visit, backups_in, remove_old_backups,
+    Backup, BackupError, BackupFile, DamagedRange, DirectoryInfo, DirectorySummary, FORMAT, LogGap,
+    PendingRestore, Progress, ReadOnly, Repair, RepairError, RepairReport, Salvage, SalvageReport,
+    TableError, TablesState, TenantLoss, Visit, backups_in, remove_old_backups,
 };
 pub use owner::Owner;
 pub use reader::{Reader, ScanVisitor, TenantRows};

@@ -69,12 +69,12 @@ pub(super) enum Body {
         chain: u32,
     },
     /// The first record of a snapshot.
-    Snapshot(Cover),
+    Snapshot(LogPrefix),
 }
 
 /// What of the log a snapshot stands for: everything up to the end of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Cover {
+pub(super) struct LogPrefix {
     /// The last record.
     pub lsn: Lsn,
     /// The chain value of the frame which ends with it.
@@ -164,8 +164,8 @@ impl Record {
     }
 
     /// The beginning of a snapshot.
-    pub(super) fn snapshot(cover: Cover) -> Self {
-        Self::of(TenantId::ZERO, Body::Snapshot(cover))
+    pub(super) fn snapshot(prefix: LogPrefix) -> Self {
+        Self::of(TenantId::ZERO, Body::Snapshot(prefix))
     }
 
     fn of(tenant: TenantId, body: Body) -> Self {
@@ -230,12 +230,12 @@ impl Record {
                 out.extend(applied.get().to_le_bytes());
                 out.extend(chain.to_le_bytes());
             }
-            Body::Snapshot(cover) => {
+            Body::Snapshot(prefix) => {
                 out.push(SNAPSHOT);
-                out.extend(cover.lsn.get().to_le_bytes());
-                out.extend(cover.chain.to_le_bytes());
-                out.extend(cover.segment.to_le_bytes());
-                out.extend(cover.epoch.to_le_bytes());
+                out.extend(prefix.lsn.get().to_le_bytes());
+                out.extend(prefix.chain.to_le_bytes());
+                out.extend(prefix.segment.to_le_bytes());
+                out.extend(prefix.epoch.to_le_bytes());
             }
         }
         end(start, self.ops().len(), out);
@@ -381,7 +381,7 @@ pub(super) enum LoggedBody<'a> {
     /// See [`Body::Checkpoint`].
     Checkpoint { applied: Lsn, chain: u32 },
     /// See [`Body::Snapshot`].
-    Snapshot(Cover),
+    Snapshot(LogPrefix),
     /// Rows of a snapshot.
     Rows(Vec<Op<'a>>),
 }
@@ -446,7 +446,7 @@ pub(super) fn next_record<'a>(
                 applied: Lsn(cursor.u64().ok_or(SHORT)?),
                 chain: cursor.u32().ok_or(SHORT)?,
             },
-            SNAPSHOT => LoggedBody::Snapshot(Cover {
+            SNAPSHOT => LoggedBody::Snapshot(LogPrefix {
                 lsn: Lsn(cursor.u64().ok_or(SHORT)?),
                 chain: cursor.u32().ok_or(SHORT)?,
                 segment: cursor.u64().ok_or(SHORT)?,

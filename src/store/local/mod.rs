@@ -67,7 +67,7 @@ use log::commit::{Committer, Downstream};
 use log::frame::{Kind, Position, Tail};
 use log::inbox::{Inbox, PendingRecord};
 use log::owners::Owners;
-use log::scan::Sealed;
+use log::scan::SealedSegment;
 use log::segment::{SegmentPreallocator, Wal};
 use recover::{Recovered, recover};
 use rescue::{BackupSource, BackupWriter};
@@ -83,9 +83,9 @@ use tables::memtable::Memtable;
 pub use dir::TablesState;
 pub use manifest::FORMAT;
 pub use rescue::{
-    Backup, BackupError, Copied, DamagedRange, Facts, Gap, Progress, ReadOnly, Repair, RepairError,
-    Repaired, Restoring, Salvage, SalvageReport, Survey, TenantLoss, Visit, backups_in,
-    remove_old_backups,
+    Backup, BackupError, BackupFile, DamagedRange, DirectoryInfo, DirectorySummary, LogGap,
+    PendingRestore, Progress, ReadOnly, Repair, RepairError, RepairReport, Salvage, SalvageReport,
+    TenantLoss, Visit, backups_in, remove_old_backups,
 };
 pub use tables::TableError;
 pub use tables::view::TableView;
@@ -140,7 +140,7 @@ impl Downstream for Followers {
         self.snapshots.checkpointed(applied);
     }
 
-    fn sealed(&self, segment: Sealed) {
+    fn sealed(&self, segment: SealedSegment) {
         self.snapshots.sealed(segment);
     }
 }
@@ -332,7 +332,7 @@ impl LocalStore {
             log_on_disk: self.wal.on_disk(),
             snapshots_made: load(&counters.snapshots_made),
             snapshots_failed: load(&counters.snapshots_failed),
-            snapshot: newest.as_ref().map(|newest| newest.cover.lsn),
+            snapshot: newest.as_ref().map(|newest| newest.prefix.lsn),
             snapshot_bytes: newest.map_or(0, |newest| newest.bytes),
             rebuilding: self.view.is_rebuilding(),
         }

@@ -8,7 +8,7 @@ use super::dir::{DataDir, MANIFEST, QUARANTINE, RESTORE, WAL};
 use super::disk::{LogFile, len_u64};
 use super::env::Env;
 use super::log::frame::{HEADER, Kind, Tail};
-use super::log::scan::{Scan, Torn};
+use super::log::scan::{Scan, TornWrite};
 use super::log::segment::Wal;
 use super::manifest::{Manifest, ManifestError};
 use super::schema::Schema;
@@ -173,7 +173,7 @@ fn read(data: &DataDir, wal: &Wal, schema: &Schema) -> Result<Inspection, OpenEr
 
 /// Sets aside what the log ends in: if it turns out to have been more than an unfinished write, it
 /// is still there.
-fn quarantine_torn(data: &DataDir, torn: &Torn, boot_epoch: u32) -> Result<(), OpenError> {
+fn quarantine_torn(data: &DataDir, torn: &TornWrite, boot_epoch: u32) -> Result<(), OpenError> {
     let file = torn.file.display();
     tracing::warn!(%file, torn.offset, torn.why, "the log ends in a write that was cut short");
     let copy = || {

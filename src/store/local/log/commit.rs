@@ -14,7 +14,7 @@ use thiserror::Error;
 use super::frame::{HEADER, Kind, Position, Tail};
 use super::inbox::{AbandonOnDrop, Inbox, PendingRecord, Work};
 use super::owners::Owners;
-use super::scan::{Sealed, follows};
+use super::scan::{SealedSegment, follows};
 use super::segment::{SegmentPreallocator, Wal};
 use crate::id::{Sequence, TenantId};
 use crate::store::durable::{Lost, Mark};
@@ -48,7 +48,7 @@ pub trait Downstream: Send {
     /// The log says that the tables hold everything up to this record.
     fn checkpointed(&self, applied: Lsn);
     /// Nothing more is written to a segment.
-    fn sealed(&self, segment: Sealed);
+    fn sealed(&self, segment: SealedSegment);
 }
 
 /// The thread that writes the log.
@@ -207,7 +207,7 @@ impl Committer {
         let Some(file) = self.preallocator.take(frame, usual) else {
             return false;
         };
-        self.downstream.sealed(Sealed {
+        self.downstream.sealed(SealedSegment {
             segment: self.tail.segment,
             bytes: self.tail.offset,
             through: Position {

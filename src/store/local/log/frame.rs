@@ -7,7 +7,7 @@
 
 use crate::store::cursor::Cursor;
 use crate::store::local::disk::{all_zero, len_u64};
-use crate::store::record::{Cover, Lsn};
+use crate::store::record::{LogPrefix, Lsn};
 
 /// Bytes before a frame's body.
 pub const HEADER: usize = 64;
@@ -66,7 +66,7 @@ pub struct Tail {
     pub epoch: u32,
 }
 
-impl Cover {
+impl LogPrefix {
     /// Where the log goes on behind it.
     pub fn tail(self) -> Tail {
         Tail {

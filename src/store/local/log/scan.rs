@@ -11,7 +11,7 @@ use crate::store::OpenError;
 use crate::store::cursor::Cursor;
 use crate::store::head::Head;
 use crate::store::local::schema::Schema;
-use crate::store::record::{Cover, Logged, LoggedBody, Lsn, RecordError, next_record};
+use crate::store::record::{LogPrefix, Logged, LoggedBody, Lsn, RecordError, next_record};
 use crate::store::row::open_envelope;
 use crate::store::table::HEADS;
 
@@ -24,7 +24,7 @@ pub struct LastHead {
 
 /// A segment that nothing more is written to.
 #[derive(Debug, Clone, Copy)]
-pub struct Sealed {
+pub struct SealedSegment {
     pub segment: u64,
     /// How many bytes of it are frames.
     pub bytes: u64,
@@ -33,8 +33,8 @@ pub struct Sealed {
 }
 
 /// What a snapshot says of the log before it.
-pub struct Base {
-    pub cover: Cover,
+pub struct SnapshotBase {
+    pub prefix: LogPrefix,
     pub heads: HashMap<TenantId, LastHead>,
 }
 
@@ -47,7 +47,7 @@ pub struct Scan {
     /// Where each segment with frames begins.
     pub segments: Vec<Tail>,
     /// Those before the last of them.
-    pub sealed: Vec<Sealed>,
+    pub sealed: Vec<SealedSegment>,
     /// The bytes of the last segment that are frames.
     pub front: Vec<u8>,
     /// How long the last segment is; 0 if there is none.
@@ -63,13 +63,13 @@ pub struct Scan {
     /// What the last frame was for.
     pub last: Option<Kind>,
     /// Where something was begun and not finished.
-    pub torn: Option<Torn>,
+    pub torn: Option<TornWrite>,
     /// The places of the frames that a CHECKPOINT may still name.
     frames: VecDeque<Position>,
 }
 
 /// A place behind the last frame that is not empty.
-pub struct Torn {
+pub struct TornWrite {
     pub file: PathBuf,
     pub offset: u64,
     pub why: &'static str,
@@ -77,7 +77,7 @@ pub struct Torn {
     pub bytes: Vec<u8>,
 }
 
-impl Torn {
+impl TornWrite {
     fn read(wal: &Wal, range: DamagedRange) -> Result<Self, OpenError> {
         let DamagedRange {
             file,
@@ -99,7 +99,7 @@ impl Torn {
 
 impl Scan {
     /// Reads the log behind `base`. What is damaged, and not merely unfinished, is an error.
-    pub fn read(wal: &Wal, schema: &Schema, base: Option<Base>) -> Result<Self, OpenError> {
+    pub fn read(wal: &Wal, schema: &Schema, base: Option<SnapshotBase>) -> Result<Self, OpenError> {
         let mut scan = Self::begin(base);
         let mut reader = FrameReader::all_of_log(wal, scan.tail, Policy::TornTail)?;
         loop {
@@ -108,7 +108,7 @@ impl Scan {
                 Step::Damage(range) => {
                     // It may be the first write to a segment.
                     scan.begin_segment(reader.tail());
-                    scan.torn = Some(Torn::read(wal, range)?);
+                    scan.torn = Some(TornWrite::read(wal, range)?);
                 }
                 Step::End => break,
             }
@@ -147,13 +147,13 @@ impl Scan {
     }
 
     /// Before the first frame behind `base`.
-    fn begin(base: Option<Base>) -> Self {
-        let (cover, heads) = base.map_or((None, HashMap::new()), |base| {
-            (Some(base.cover), base.heads)
+    fn begin(base: Option<SnapshotBase>) -> Self {
+        let (prefix, heads) = base.map_or((None, HashMap::new()), |base| {
+            (Some(base.prefix), base.heads)
         });
-        let tail = cover.map_or(Tail::START, Cover::tail);
+        let tail = prefix.map_or(Tail::START, LogPrefix::tail);
         let through = Position {
-            lsn: cover.map_or(Lsn::ZERO, |cover| cover.lsn),
+            lsn: prefix.map_or(Lsn::ZERO, |prefix| prefix.lsn),
             chain: tail.chain,
         };
         Self {
@@ -205,7 +205,7 @@ impl Scan {
     fn begin_segment(&mut self, start: Tail) {
         match self.segments.last() {
             Some(last) if last.segment == start.segment => return,
-            Some(_) => self.sealed.push(Sealed {
+            Some(_) => self.sealed.push(SealedSegment {
                 segment: start.segment - 1,
                 bytes: self.tail.offset,
                 // Its last frame may be a SEAL behind the last record.

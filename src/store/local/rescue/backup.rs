@@ -58,7 +58,7 @@ pub struct Backup {
     /// How many tenants have records.
     pub tenants: u64,
     /// Every file but this one, by its path.
-    pub files: BTreeMap<String, Copied>,
+    pub files: BTreeMap<String, BackupFile>,
     /// SHA-256 of this file without this member, hexadecimal: a flipped bit shows here too.
     #[serde(default)]
     sha256: String,
@@ -67,7 +67,7 @@ pub struct Backup {
 /// One file of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Copied {
+pub struct BackupFile {
     /// How long it is.
     pub bytes: u64,
     /// SHA-256 of it, hexadecimal.
@@ -312,7 +312,7 @@ pub struct BackupWriter<'a> {
     /// Where it lies until it is finished.
     new: DataDir,
     dir: PathBuf,
-    files: BTreeMap<String, Copied>,
+    files: BTreeMap<String, BackupFile>,
     finished: bool,
     /// Whether to go on.
     open: &'a dyn Fn() -> bool,
@@ -567,7 +567,7 @@ impl BackupSource<'_> {
             files.push((format!("{SNAPSHOTS}/{name}"), *bytes));
         }
         let len = |name: &str| self.data.disk().len(&self.data.at(name));
-        let covered = base.map_or(0, |base| base.cover.segment);
+        let covered = base.map_or(0, |base| base.prefix.segment);
         let mut numbers = wal.numbers().map_err(BackupError::io(&wal.dir))?;
         numbers.retain(|number| (covered + 1..=self.end.segment).contains(number));
         for number in numbers {
@@ -626,7 +626,7 @@ pub(super) fn copy(
     to: Option<File<'_>>,
     len: u64,
     read: &mut dyn FnMut(u64) -> Result<(), BackupError>,
-) -> Result<Copied, BackupError> {
+) -> Result<BackupFile, BackupError> {
     let create = |(disk, path): File<'_>| {
         let file = disk.create(path, &[], 0).map_err(BackupError::io(path))?;
         Ok::<_, BackupError>((file, path.to_owned()))
@@ -652,7 +652,7 @@ pub(super) fn copy(
     if let Some((file, path)) = &target {
         file.sync_data().map_err(BackupError::io(path))?;
     }
-    Ok(Copied {
+    Ok(BackupFile {
         bytes,
         sha256: hex(&hash.finalize()),
     })
@@ -686,7 +686,7 @@ mod tests {
 
     #[test]
     fn what_a_backup_says_of_itself_is_frozen() {
-        let copied = |bytes| Copied {
+        let copied = |bytes| BackupFile {
             bytes,
             sha256: hex(&Sha256::digest(b"x")),
         };

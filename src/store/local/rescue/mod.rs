@@ -1,6 +1,6 @@
 //! A data directory that no store has open: inspected, copied, restored, repaired.
 //!
-//! - Inspected: [`survey`] by its names alone, [`readonly`] with everything that a start would check.
+//! - Inspected: [`summary`] by its names alone, [`readonly`] with everything that a start would check.
 //! - Copied: [`backup`], of an open store too, and [`restore`].
 //! - Repaired: [`repair`] rebuilds one tenant's rows in the tables; [`salvage`] writes what can be read of
 //!   a directory that a start refuses as a backup.
@@ -16,16 +16,16 @@ mod readonly;
 mod repair;
 mod restore;
 mod salvage;
-mod survey;
+mod summary;
 
 pub use backup::{
-    Backup, BackupError, BackupSource, BackupWriter, Copied, backups_in, remove_old_backups,
+    Backup, BackupError, BackupFile, BackupSource, BackupWriter, backups_in, remove_old_backups,
 };
-pub use readonly::{Facts, ReadOnly, Visit};
-pub use repair::{Repair, RepairError, Repaired};
-pub use restore::Restoring;
-pub use salvage::{Gap, Salvage, SalvageReport, TenantLoss};
-pub use survey::Survey;
+pub use readonly::{DirectoryInfo, ReadOnly, Visit};
+pub use repair::{Repair, RepairError, RepairReport};
+pub use restore::PendingRestore;
+pub use salvage::{LogGap, Salvage, SalvageReport, TenantLoss};
+pub use summary::DirectorySummary;
 
 pub use crate::store::local::log::frames::DamagedRange;
 

@@ -37,7 +37,7 @@ use crate::store::{OpenError, Reader, StoreConfig};
 
 /// What an opened directory is like; see [`ReadOnly`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
+pub struct DirectoryInfo {
     /// The format of the directory.
     pub format: u32,
     /// How often it was started; `None` if it never was.
@@ -125,10 +125,10 @@ impl ReadOnly {
     }
 
     /// What it is like.
-    pub fn facts(&self) -> Facts {
+    pub fn facts(&self) -> DirectoryInfo {
         let torn = self.scan.torn.as_ref();
         let snapshots = self.snapshots.iter();
-        Facts {
+        DirectoryInfo {
             snapshots: snapshots.map(|one| (one.path.clone(), one.bytes)).collect(),
             damaged: self.damaged.clone(),
             format: manifest::FORMAT,
@@ -172,7 +172,7 @@ impl ReadOnly {
     /// tenant's order.
     pub fn walk(&self, progress: Progress<'_>, visit: Visit<'_>) -> Result<(), OpenError> {
         let base = self.base(progress)?;
-        let begin = base.map_or(Tail::START, |base| base.cover.tail());
+        let begin = base.map_or(Tail::START, |base| base.prefix.tail());
         let total = base.map_or(0, |base| base.bytes) + self.log_bytes(begin);
         let mut done = 0;
         let mut tell = |more: u64| {
@@ -202,7 +202,7 @@ impl ReadOnly {
     ) -> Result<(), OpenError> {
         let numbers = self.wal.numbers();
         let numbers = numbers.map_err(|error| OpenError::io(&self.wal.dir, error))?;
-        let oldest = self.snapshots.first().map(|oldest| oldest.cover.tail());
+        let oldest = self.snapshots.first().map(|oldest| oldest.prefix.tail());
         let begin = match oldest {
             Some(tail) if numbers.first() != Some(&Tail::START.segment) => tail,
             Some(_) | None => Tail::START,

@@ -49,7 +49,7 @@ pub struct Repair<'a> {
 
 /// What a repair did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Repaired {
+pub struct RepairReport {
     /// The log had everything: the backup, if one was given, was not needed.
     pub log_sufficed: bool,
     /// The tenant's last sequence.
@@ -98,7 +98,7 @@ impl Repair<'_> {
         config: &StoreConfig,
         schema: &'static [TableSpec],
         progress: Progress<'_>,
-    ) -> Result<Repaired, RepairError> {
+    ) -> Result<RepairReport, RepairError> {
         self.run_with(config, Schema::new(schema), &Env::real(), progress)
     }
 
@@ -108,7 +108,7 @@ impl Repair<'_> {
         schema: Schema,
         env: &Env,
         progress: Progress<'_>,
-    ) -> Result<Repaired, RepairError> {
+    ) -> Result<RepairReport, RepairError> {
         let data = &config.data;
         let dir = DataDir::real(data);
         let lock = dir.lock()?;
@@ -116,26 +116,26 @@ impl Repair<'_> {
         let head = live.heads().find(|(tenant, _)| *tenant == self.tenant);
         let (_, head) = head.ok_or(RepairError::NoTenant(self.tenant))?;
 
-        let differs = match self.sum(&[Source::All(&live)], progress) {
-            Ok(alone) => self.differs(&alone, &head),
+        let difference = match self.totals(&[RowOrigin::All(&live)], progress) {
+            Ok(alone) => self.difference(&alone, &head),
             // The log opened, so this is a snapshot: what it held may be in the backup.
             Err(error @ OpenError::Damaged { .. }) if self.from.is_some() => {
                 Some(error.to_string())
             }
             Err(error) => return Err(error.into()),
         };
-        let backup = match (&differs, self.from) {
+        let backup = match (&difference, self.from) {
             (Some(_), Some(from)) => Some(ReadOnly::open_with(from, schema.clone())?),
             (Some(_), None) | (None, _) => None,
         };
         // What the directory's own snapshot says is not what is wanted, then.
         let sources = match &backup {
-            Some(backup) => vec![Source::All(backup), Source::Log(&live)],
-            None => vec![Source::All(&live)],
+            Some(backup) => vec![RowOrigin::All(backup), RowOrigin::Log(&live)],
+            None => vec![RowOrigin::All(&live)],
         };
-        if let Some(why) = differs {
+        if let Some(why) = difference {
             let why = match &backup {
-                Some(_) => self.differs(&self.sum(&sources, progress)?, &head),
+                Some(_) => self.difference(&self.totals(&sources, progress)?, &head),
                 None => Some(format!("{why}; a backup was not given")),
             };
             if let Some(why) = why {
@@ -147,7 +147,7 @@ impl Repair<'_> {
         if !replaced && backup.is_some() {
             return Err(RepairError::NoTables);
         }
-        Ok(Repaired {
+        Ok(RepairReport {
             log_sufficed: backup.is_none(),
             sequence: head.sequence,
             hot_rows: head.hot_rows,
@@ -157,36 +157,40 @@ impl Repair<'_> {
     }
 
     /// What the tenant's rows in these directories come to, one laid over the other.
-    fn sum(&self, sources: &[Source<'_>], progress: Progress<'_>) -> Result<Sum, OpenError> {
-        let mut sum = Sum::default();
+    fn totals(
+        &self,
+        sources: &[RowOrigin<'_>],
+        progress: Progress<'_>,
+    ) -> Result<RowTotals, OpenError> {
+        let mut totals = RowTotals::default();
         for source in sources {
             // The first of a directory must follow the last of the one below it.
             let mut first = true;
             source.walk(progress, &mut |op| {
                 if op.tenant == self.tenant {
-                    sum.add(op, self.leaf, &mut first)?;
+                    totals.add(op, self.leaf, &mut first)?;
                 }
                 Ok(ControlFlow::Continue(()))
             })?;
         }
-        Ok(sum)
+        Ok(totals)
     }
 
     /// How that is not the head.
-    fn differs(&self, sum: &Sum, head: &Head) -> Option<String> {
-        if let Some((last, next)) = sum.hole {
+    fn difference(&self, totals: &RowTotals, head: &Head) -> Option<String> {
+        if let Some((last, next)) = totals.hole {
             let (from, through) = (last.map_or(0, |last| last.get() + 1), next.get());
             let through = through.saturating_sub(1);
             return Some(format!("the entries {from} to {through} are in neither"));
         }
-        let (rows, hash) = (sum.ledger.count(), sum.ledger.hash());
+        let (rows, hash) = (totals.ledger.count(), totals.ledger.hash());
         if rows != head.hot_rows {
             return Some(format!("they are {rows} hot rows, not {}", head.hot_rows));
         }
         if hash != head.hot_hash {
             return Some("they are as many hot rows, and others".to_owned());
         }
-        let log = sum.leaves.range(head.log_base..=head.sequence);
+        let log = totals.leaves.range(head.log_base..=head.sequence);
         let leaves: Vec<_> = log.map(|(_, leaf)| *leaf).collect();
         let entries = head.sequence.get() - head.log_base.get() + 1;
         if u64::try_from(leaves.len()).ok() != Some(entries) {
@@ -199,7 +203,7 @@ impl Repair<'_> {
     /// Puts the rows into the tables; `false` if there are none that could be used.
     fn replace(
         &self,
-        sources: &[Source<'_>],
+        sources: &[RowOrigin<'_>],
         config: &StoreConfig,
         schema: &Schema,
         env: &Env,
@@ -211,7 +215,7 @@ impl Repair<'_> {
             return Ok(false);
         }
         data.mark(Marker::Doubtful).map_err(io)?;
-        let write = || -> Result<(), Unusable> {
+        let write = || -> Result<(), ReplaceError> {
             let tables = (env.open_tables)(&data.tables(), schema, config.table_cache_bytes)?;
             self.clear(tables.as_ref(), schema)?;
             self.write(sources, tables.as_ref(), progress)?;
@@ -220,8 +224,8 @@ impl Repair<'_> {
         // sled panics on some of what it does not understand.
         match catch_unwind(AssertUnwindSafe(write)) {
             Ok(Ok(())) => {}
-            Ok(Err(Unusable::Log(error))) => return Err(error),
-            Ok(Err(Unusable::Tables(why))) => {
+            Ok(Err(ReplaceError::Log(error))) => return Err(error),
+            Ok(Err(ReplaceError::Tables(why))) => {
                 tracing::warn!(why, "the tables cannot be used");
                 return Ok(false);
             }
@@ -257,10 +261,10 @@ impl Repair<'_> {
 
     fn write(
         &self,
-        sources: &[Source<'_>],
+        sources: &[RowOrigin<'_>],
         tables: &dyn Tables,
         progress: Progress<'_>,
-    ) -> Result<(), Unusable> {
+    ) -> Result<(), ReplaceError> {
         let layout = Layout(tables);
         let mut batch = Generation::default();
         for source in sources {
@@ -288,24 +292,24 @@ impl Repair<'_> {
 }
 
 /// Why rows are not in the tables now.
-enum Unusable {
+enum ReplaceError {
     Tables(String),
     Log(OpenError),
 }
 
-impl From<TableError> for Unusable {
+impl From<TableError> for ReplaceError {
     fn from(error: TableError) -> Self {
         Self::Tables(error.to_string())
     }
 }
 
-impl From<ReadError> for Unusable {
+impl From<ReadError> for ReplaceError {
     fn from(error: ReadError) -> Self {
         Self::Tables(error.to_string())
     }
 }
 
-impl From<OpenError> for Unusable {
+impl From<OpenError> for ReplaceError {
     fn from(error: OpenError) -> Self {
         Self::Log(error)
     }
@@ -313,14 +317,14 @@ impl From<OpenError> for Unusable {
 
 /// Where rows are read.
 #[derive(Clone, Copy)]
-enum Source<'a> {
+enum RowOrigin<'a> {
     /// Everything.
     All(&'a ReadOnly),
     /// What the log says, and no snapshot.
     Log(&'a ReadOnly),
 }
 
-impl Source<'_> {
+impl RowOrigin<'_> {
     fn walk(self, progress: Progress<'_>, visit: Visit<'_>) -> Result<(), OpenError> {
         match self {
             Self::All(seen) => seen.walk(progress, visit),
@@ -331,14 +335,14 @@ impl Source<'_> {
 
 /// What rows come to.
 #[derive(Default)]
-struct Sum {
+struct RowTotals {
     ledger: Ledger,
     leaves: BTreeMap<Sequence, [u8; 32]>,
     /// The last entry before some that are missing, and the first after them.
     hole: Option<(Option<Sequence>, Sequence)>,
 }
 
-impl Sum {
+impl RowTotals {
     fn add(
         &mut self,
         op: &Op<'_>,

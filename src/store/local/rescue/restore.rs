@@ -13,15 +13,15 @@ use super::backup::{Backup, BackupError, copy};
 use crate::store::local::dir::{DataDir, LOCK, MANIFEST, RESTORE, SALVAGE_REPORT, WAL};
 use crate::store::local::disk::{Disk, RealDisk};
 
-/// A data directory that is being restored. Dropped before [`Restoring::finish`] it leaves nothing.
-pub struct Restoring {
+/// A data directory that is being restored. Dropped before [`PendingRestore::finish`] it leaves nothing.
+pub struct PendingRestore {
     data: DataDir,
     /// Files are in their places already: only another restore may remove them.
     moving: bool,
     _lock: File,
 }
 
-impl Restoring {
+impl PendingRestore {
     /// Takes a directory that holds no data; creates it if it is not there.
     pub fn begin(data: &Path) -> Result<Self, BackupError> {
         Self::begin_on(Arc::new(RealDisk), data)
@@ -125,7 +125,7 @@ impl Restoring {
     }
 }
 
-impl Drop for Restoring {
+impl Drop for PendingRestore {
     fn drop(&mut self) {
         if !self.moving {
             let _ = self.data.disk().remove(&self.dir());
@@ -133,7 +133,7 @@ impl Drop for Restoring {
     }
 }
 
-impl std::fmt::Debug for Restoring {
+impl std::fmt::Debug for PendingRestore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Restoring").field(&self.data.path()).finish()
     }

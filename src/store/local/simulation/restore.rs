@@ -12,7 +12,7 @@ use super::world::World;
 use super::{Shown, seeds, try_seeds};
 use crate::store::OpenError;
 use crate::store::local::dir::DataDir;
-use crate::store::local::rescue::{Backup, BackupError, Restoring};
+use crate::store::local::rescue::{Backup, BackupError, PendingRestore};
 
 /// How often things happened, over all seeds.
 #[derive(Default)]
@@ -30,7 +30,7 @@ fn dir(root: &Path, name: &str) -> PathBuf {
 }
 
 fn restore(world: &World, backup: &Path, what: &Backup, data: &Path) -> Result<(), BackupError> {
-    let restoring = Restoring::begin_on(world.disk(), data)?;
+    let restoring = PendingRestore::begin_on(world.disk(), data)?;
     restoring.copy(backup, what, &[], &mut |_, _, _| {})?;
     restoring.finish()
 }

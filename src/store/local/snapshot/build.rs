@@ -10,16 +10,16 @@ use super::file::{self, Snapshot};
 use super::find::quarantine;
 use super::from_tables::{self, TableReader, TableRows};
 use super::manager::{SnapshotManager, Task};
-use super::merge::{Fold, Folded, Unfinished};
+use super::merge::{MergeInput, MergeOutput, TempFile};
 use crate::id::TenantId;
 use crate::store::local::counters::Counters;
 use crate::store::local::dir::{self, DataDir};
 use crate::store::local::log::frame::Tail;
 use crate::store::local::log::frames::LogError;
-use crate::store::local::log::scan::{LastHead, Sealed};
+use crate::store::local::log::scan::{LastHead, SealedSegment};
 use crate::store::local::log::segment::Wal;
 use crate::store::local::schema::{Part, Schema};
-use crate::store::record::Cover;
+use crate::store::record::LogPrefix;
 
 /// How much the thread lets others go first.
 const NICE: i32 = 10;
@@ -69,7 +69,7 @@ impl Snapshotter {
     }
 
     /// Builds a snapshot that is due. A failure does not stop writes: it is tried again.
-    fn build(&self, end: Sealed, table_rows: &mut Option<TableRows>) {
+    fn build(&self, end: SealedSegment, table_rows: &mut Option<TableRows>) {
         let (manager, counters) = (&self.manager, &self.counters);
         loop {
             let base = manager.newest();
@@ -79,7 +79,7 @@ impl Snapshotter {
             }));
             let error = match built {
                 Ok(Ok(Some(snapshot))) => {
-                    let (lsn, bytes) = (snapshot.cover.lsn.get(), snapshot.bytes);
+                    let (lsn, bytes) = (snapshot.prefix.lsn.get(), snapshot.bytes);
                     tracing::info!(lsn, bytes, "snapshot built");
                     manager.made(snapshot, end);
                     counters.snapshots_made.fetch_add(1, Ordering::Relaxed);
@@ -121,14 +121,14 @@ impl Snapshotter {
     }
 
     /// Merges `base` and the log behind it up to the end of a segment.
-    fn merge(&self, base: Option<&Snapshot>, end: Sealed) -> Result<Snapshot, LogError> {
+    fn merge(&self, base: Option<&Snapshot>, end: SealedSegment) -> Result<Snapshot, LogError> {
         let stopped = || self.manager.is_stopped();
-        let folded = self.fold(base, end, &stopped).run()?;
+        let merged = self.fold(base, end, &stopped).run()?;
         let mut expected = match base {
             Some(base) => base.heads(&self.wal.disk, &self.schema)?,
             None => HashMap::new(),
         };
-        self.write(folded, |snapshot, heads, changed| {
+        self.write(merged, |snapshot, heads, changed| {
             expected.extend(changed);
             if same(heads, &expected) {
                 return Ok(());
@@ -148,7 +148,7 @@ impl Snapshotter {
     fn from_tables(
         &self,
         damaged: &Snapshot,
-        end: Sealed,
+        end: SealedSegment,
         table_rows: &mut Option<TableRows>,
     ) -> Result<Option<Snapshot>, LogError> {
         let stopped = || self.manager.is_stopped();
@@ -165,8 +165,8 @@ impl Snapshotter {
         }
         let sources = vec![rows.source(&self.wal.disk, &self.schema)];
         let fold = self.fold(None, end, &stopped);
-        let folded = fold.run_over(damaged.cover.tail(), sources)?;
-        let built = self.write(folded, |snapshot, heads, changed| {
+        let merged = fold.run_over(damaged.prefix.tail(), sources)?;
+        let built = self.write(merged, |snapshot, heads, changed| {
             from_tables::check(
                 (&self.wal.disk, &self.schema),
                 damaged,
@@ -181,10 +181,10 @@ impl Snapshotter {
     fn fold<'a>(
         &'a self,
         base: Option<&'a Snapshot>,
-        end: Sealed,
+        end: SealedSegment,
         stopped: &'a (dyn Fn() -> bool + Sync),
-    ) -> Fold<'a> {
-        Fold {
+    ) -> MergeInput<'a> {
+        MergeInput {
             wal: &self.wal,
             schema: &self.schema,
             base,
@@ -205,22 +205,22 @@ impl Snapshotter {
     /// the log changed too.
     fn write(
         &self,
-        folded: Folded<'_>,
+        merged: MergeOutput<'_>,
         check: impl FnOnce(&Snapshot, &Heads, Heads) -> Result<(), LogError>,
     ) -> Result<Snapshot, LogError> {
         let disk = &self.wal.disk;
         let dir = self.data.snapshots();
         let stopped = || self.manager.is_stopped();
-        let cover = Cover::up_to(folded.end);
-        let path = dir.join(dir::snapshot_name(cover.lsn));
-        let new = Unfinished::new(disk, path.with_extension(dir::NEW));
+        let prefix = LogPrefix::up_to(merged.end);
+        let path = dir.join(dir::snapshot_name(prefix.lsn));
+        let new = TempFile::new(disk, path.with_extension(dir::NEW));
         let (snapshot, heads) = file::write(
             (disk, &self.schema, &stopped),
             new.path(),
-            (self.epoch, cover),
-            folded.rows,
+            (self.epoch, prefix),
+            merged.rows,
         )?;
-        check(&snapshot, &heads, folded.heads)?;
+        check(&snapshot, &heads, merged.heads)?;
         disk.rename(new.path(), &path)
             .and_then(|()| disk.sync_dir(&dir))
             .map_err(LogError::io(&path))?;
@@ -244,7 +244,7 @@ impl Snapshotter {
             disk.sync_dir(&dir)?;
         }
         let mut segments = self.wal.numbers()?;
-        segments.retain(|number| *number <= older.cover.segment);
+        segments.retain(|number| *number <= older.prefix.segment);
         for number in &segments {
             self.wal.remove(*number)?;
         }

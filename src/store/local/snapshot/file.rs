@@ -18,7 +18,7 @@ use crate::store::local::log::frame::{HEADER, Kind, Tail, is_shutdown};
 use crate::store::local::log::frames::{FrameReader, LogError, Policy, go_on};
 use crate::store::local::log::scan::{LastHead, open_head, records};
 use crate::store::local::schema::{Part, Schema, rank};
-use crate::store::record::{Cover, LoggedBody, Lsn, Record, RowsRecord};
+use crate::store::record::{LogPrefix, LoggedBody, Lsn, Record, RowsRecord};
 use crate::store::row::{Damaged, Effect, Op, check_envelope};
 use crate::store::table::{HEADS, Load};
 
@@ -47,7 +47,7 @@ pub fn place<'o>(op: &'o Op<'_>) -> (u8, u8, TenantId, &'o [u8], bool) {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     pub path: PathBuf,
-    pub cover: Cover,
+    pub prefix: LogPrefix,
     /// How long the file is.
     pub bytes: u64,
 }
@@ -66,8 +66,8 @@ impl Snapshot {
     pub fn open(disk: &Arc<dyn Disk>, schema: &Schema, path: PathBuf) -> Result<Self, LogError> {
         let bytes = disk.len(&path).map_err(LogError::io(&path))?;
         let mut rows = Rows::new(disk, schema, path.clone(), Part::Front);
-        let cover = rows.cover()?;
-        let Some(cover) = cover.filter(|cover| path.ends_with(dir::snapshot_name(cover.lsn)))
+        let prefix = rows.prefix()?;
+        let Some(prefix) = prefix.filter(|prefix| path.ends_with(dir::snapshot_name(prefix.lsn)))
         else {
             return Err(rows.frames.damaged("not the snapshot that its name says"));
         };
@@ -84,7 +84,11 @@ impl Snapshot {
                 next_valid: None,
             });
         }
-        Ok(Self { path, cover, bytes })
+        Ok(Self {
+            path,
+            prefix,
+            bytes,
+        })
     }
 
     /// Every tenant's head. The log behind the snapshot changes some of them.
@@ -199,18 +203,18 @@ impl Snapshot {
 pub fn write(
     (disk, schema, stopped): (&Arc<dyn Disk>, &Schema, &dyn Fn() -> bool),
     path: &Path,
-    (epoch, cover): (u32, Cover),
+    (epoch, prefix): (u32, LogPrefix),
     rows: impl Iterator<Item = Result<Op<'static>, LogError>>,
 ) -> Result<(Snapshot, HashMap<TenantId, LastHead>), LogError> {
     let io = LogError::io(path);
-    let mut writer = Writer::create(disk.as_ref(), path, epoch, Some(cover)).map_err(&io)?;
+    let mut writer = Writer::create(disk.as_ref(), path, epoch, Some(prefix)).map_err(&io)?;
     for row in rows {
         go_on(stopped)?;
         writer.push(&row?).map_err(&io)?;
     }
     let snapshot = Snapshot {
         path: path.to_owned(),
-        cover,
+        prefix,
         bytes: writer.finish().map_err(&io)?,
     };
     let heads = snapshot.check(disk, schema, stopped)?;
@@ -244,13 +248,13 @@ impl Writer {
         disk: &dyn Disk,
         path: &Path,
         epoch: u32,
-        cover: Option<Cover>,
+        prefix: Option<LogPrefix>,
     ) -> io::Result<Self> {
         let mut tail = Tail { epoch, ..START };
         let mut front = Vec::new();
-        if let Some(cover) = cover {
+        if let Some(prefix) = prefix {
             front.resize(HEADER, 0);
-            Record::snapshot(cover).encode(&mut front);
+            Record::snapshot(prefix).encode(&mut front);
             tail.finish(Kind::Group, 1, &mut front);
         }
         let file = disk.create(path, &front, len_u64(&front))?;
@@ -347,14 +351,14 @@ impl<'s> Rows<'s> {
     }
 
     /// What the first frame says that the file covers, if it is a snapshot's.
-    fn cover(&mut self) -> Result<Option<Cover>, LogError> {
+    fn prefix(&mut self) -> Result<Option<LogPrefix>, LogError> {
         self.frames.step()?;
         let Some(frame) = self.frames.frame() else {
             return Ok(None);
         };
         let first = records(&frame, self.schema).next();
         match first.map(|record| record.map(|record| record.body)) {
-            Some(Ok(LoggedBody::Snapshot(cover))) => Ok(Some(cover)),
+            Some(Ok(LoggedBody::Snapshot(prefix))) => Ok(Some(prefix)),
             _ => Ok(None),
         }
     }
@@ -437,7 +441,7 @@ mod tests {
         },
     ];
     const TENANT: TenantId = TenantId::from_bytes([7; 16]);
-    const COVER: Cover = Cover {
+    const COVER: LogPrefix = LogPrefix {
         lsn: Lsn::new(0x1234),
         chain: 0xDEAD_BEEF,
         segment: 3,
@@ -479,7 +483,7 @@ mod tests {
         Snapshot {
             bytes: writer.finish().unwrap(),
             path,
-            cover: COVER,
+            prefix: COVER,
         }
     }
 

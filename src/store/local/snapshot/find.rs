@@ -7,21 +7,21 @@ use crate::store::OpenError;
 use crate::store::local::dir::{self, DataDir};
 use crate::store::local::log::frame::Tail;
 use crate::store::local::log::frames::LogError;
-use crate::store::local::log::scan::Base;
+use crate::store::local::log::scan::SnapshotBase;
 use crate::store::local::log::segment::Wal;
 use crate::store::local::schema::Schema;
 
-pub struct Found {
+pub struct SnapshotSet {
     /// Those that count, the oldest first.
     pub snapshots: Vec<Snapshot>,
     /// What the newest says of the log before it.
-    pub base: Option<Base>,
+    pub base: Option<SnapshotBase>,
     /// Those whose fronts are damaged.
     pub damaged: Vec<PathBuf>,
 }
 
 /// Looks at every snapshot's front. Files that were never finished are removed.
-pub fn find(data: &DataDir, wal: &Wal, schema: &Schema) -> Result<Found, OpenError> {
+pub fn find(data: &DataDir, wal: &Wal, schema: &Schema) -> Result<SnapshotSet, OpenError> {
     let (disk, dir) = (data.disk(), data.snapshots());
     let io = |error| OpenError::io(&dir, error);
     for name in disk.list(&dir).map_err(io)? {
@@ -29,7 +29,7 @@ pub fn find(data: &DataDir, wal: &Wal, schema: &Schema) -> Result<Found, OpenErr
             disk.remove(&dir.join(name)).map_err(io)?;
         }
     }
-    let mut found = Found {
+    let mut found = SnapshotSet {
         snapshots: Vec::new(),
         base: None,
         damaged: Vec::new(),
@@ -39,8 +39,8 @@ pub fn find(data: &DataDir, wal: &Wal, schema: &Schema) -> Result<Found, OpenErr
     for path in paths.into_iter().rev() {
         let front = Snapshot::open(disk, schema, path.clone()).and_then(|snapshot| {
             if found.base.is_none() {
-                found.base = Some(Base {
-                    cover: snapshot.cover,
+                found.base = Some(SnapshotBase {
+                    prefix: snapshot.prefix,
                     heads: snapshot.heads(disk, schema)?,
                 });
             }

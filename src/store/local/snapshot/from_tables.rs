@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::completeness::Completeness;
 use super::file::{Rows, Snapshot, Writer};
-use super::merge::{Source, Unfinished};
+use super::merge::{RowSource, TempFile};
 use crate::id::TenantId;
 use crate::store::ReadError;
 use crate::store::local::dir::DataDir;
@@ -34,7 +34,7 @@ const FILE: &str = "tables.new";
 
 /// Every row that was in the tables, or on its way to them, in a file.
 pub struct TableRows {
-    file: Unfinished,
+    file: TempFile,
     /// No row is newer than this record.
     pub through: Lsn,
 }
@@ -52,7 +52,7 @@ impl TableReader {
         stopped: &dyn Fn() -> bool,
     ) -> Result<TableRows, LogError> {
         let disk = data.disk();
-        let file = Unfinished::new(disk, data.snapshots().join(FILE));
+        let file = TempFile::new(disk, data.snapshots().join(FILE));
         let io = LogError::io(file.path());
         let mut writer = Writer::create(disk.as_ref(), file.path(), 0, None).map_err(&io)?;
         let mut tables: Vec<_> = schema.logged().collect();
@@ -87,7 +87,7 @@ impl TableReader {
 }
 
 impl TableRows {
-    pub fn source<'a>(&self, disk: &Arc<dyn Disk>, schema: &'a Schema) -> Source<'a> {
+    pub fn source<'a>(&self, disk: &Arc<dyn Disk>, schema: &'a Schema) -> RowSource<'a> {
         let path = self.file.path().to_owned();
         Box::new(Rows::new(disk, schema, path, Part::Whole))
     }

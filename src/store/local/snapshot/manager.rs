@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::file::Snapshot;
-use crate::store::local::log::scan::Sealed;
+use crate::store::local::log::scan::SealedSegment;
 use crate::store::local::stopwatch;
 use crate::store::record::Lsn;
 
@@ -32,7 +32,7 @@ struct State {
     /// fronts are all that says where the log begins.
     damaged: Vec<Snapshot>,
     /// The segments behind the newest that are written full.
-    sealed: VecDeque<Sealed>,
+    sealed: VecDeque<SealedSegment>,
     /// The last record that the log says is in the tables.
     applied: Lsn,
     /// The last segment that was sealed when a snapshot could not be made, and when that was.
@@ -48,7 +48,7 @@ struct State {
 /// What is to be done next.
 pub(super) enum Task {
     /// A snapshot up to the end of this segment.
-    Build(Sealed),
+    Build(SealedSegment),
     RemoveObsolete,
     Stop,
 }
@@ -67,7 +67,7 @@ const NO_PANIC: &str = "no holder of this lock panics";
 
 impl SnapshotManager {
     /// With what a start found.
-    pub fn new(mut kept: Vec<Snapshot>, sealed: Vec<Sealed>, applied: Lsn) -> Self {
+    pub fn new(mut kept: Vec<Snapshot>, sealed: Vec<SealedSegment>, applied: Lsn) -> Self {
         kept.drain(..kept.len().saturating_sub(KEPT));
         Self {
             state: Mutex::new(State {
@@ -86,7 +86,7 @@ impl SnapshotManager {
     }
 
     /// Nothing more is written to a segment.
-    pub fn sealed(&self, sealed: Sealed) {
+    pub fn sealed(&self, sealed: SealedSegment) {
         self.lock().sealed.push_back(sealed);
         self.changed.notify_all();
     }
@@ -106,7 +106,7 @@ impl SnapshotManager {
     pub fn all(&self) -> Vec<Snapshot> {
         let state = self.lock();
         let mut all = [state.damaged.as_slice(), state.kept.as_slice()].concat();
-        all.sort_by_key(|snapshot| snapshot.cover.lsn);
+        all.sort_by_key(|snapshot| snapshot.prefix.lsn);
         all
     }
 
@@ -131,7 +131,7 @@ impl SnapshotManager {
     }
 
     /// A snapshot up to `end` counts from now on.
-    pub(super) fn made(&self, snapshot: Snapshot, end: Sealed) {
+    pub(super) fn made(&self, snapshot: Snapshot, end: SealedSegment) {
         let mut state = self.lock();
         state.sealed.retain(|sealed| sealed.segment > end.segment);
         state.kept.push(snapshot);
@@ -142,7 +142,7 @@ impl SnapshotManager {
     }
 
     /// A snapshot up to `end`, or further, could not be made.
-    pub(super) fn failed(&self, end: Sealed) {
+    pub(super) fn failed(&self, end: SealedSegment) {
         let mut state = self.lock();
         let last = state.sealed.back().map_or(end.segment, |last| last.segment);
         state.failed = Some((last, stopwatch::now()));
@@ -201,7 +201,7 @@ impl SnapshotManager {
 
 impl State {
     /// How far a snapshot would go, if one is due.
-    fn due(&self, snapshot_bytes: u64) -> Option<Sealed> {
+    fn due(&self, snapshot_bytes: u64) -> Option<SealedSegment> {
         let newest = self.kept.last();
         // So the log behind a snapshot always says from where the tables have to catch up.
         let in_tables = || {
@@ -212,7 +212,7 @@ impl State {
         let end = in_tables().last().copied()?;
         let least = snapshot_bytes.max(newest.map_or(0, |newest| newest.bytes / 2));
         let due = in_tables().map(|sealed| sealed.bytes).sum::<u64>() > least
-            && newest.is_none_or(|newest| newest.cover.lsn < end.through.lsn);
+            && newest.is_none_or(|newest| newest.prefix.lsn < end.through.lsn);
         let again = self.failed.is_none_or(|(segment, at)| {
             self.sealed
                 .back()

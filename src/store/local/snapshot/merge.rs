@@ -29,12 +29,12 @@ const RUN_BYTES: usize = if cfg!(test) { 64 << 10 } else { 64 << 20 };
 
 /// A file in the making, or one that is of use to nobody else. Removed when this is dropped, unless
 /// it has another name by then.
-pub(super) struct Unfinished {
+pub(super) struct TempFile {
     disk: Arc<dyn Disk>,
     path: PathBuf,
 }
 
-impl Unfinished {
+impl TempFile {
     /// Of this file, which need not be there yet.
     pub fn new(disk: &Arc<dyn Disk>, path: PathBuf) -> Self {
         Self {
@@ -49,7 +49,7 @@ impl Unfinished {
     }
 }
 
-impl Drop for Unfinished {
+impl Drop for TempFile {
     fn drop(&mut self) {
         if let Err(error) = self.disk.remove(&self.path) {
             tracing::warn!(path = %self.path.display(), %error, "a file of no use stays until the next start");
@@ -62,9 +62,9 @@ pub struct Runs<'a> {
     disk: &'a Arc<dyn Disk>,
     schema: &'a Schema,
     /// Where their files may lie, and what their names begin with.
-    prefix: PathBuf,
+    file_prefix: PathBuf,
     last: Generation,
-    files: Vec<Unfinished>,
+    files: Vec<TempFile>,
     stopped: &'a (dyn Fn() -> bool + Sync),
 }
 
@@ -72,13 +72,13 @@ impl<'a> Runs<'a> {
     pub fn new(
         disk: &'a Arc<dyn Disk>,
         schema: &'a Schema,
-        prefix: PathBuf,
+        file_prefix: PathBuf,
         stopped: &'a (dyn Fn() -> bool + Sync),
     ) -> Self {
         Self {
             disk,
             schema,
-            prefix,
+            file_prefix,
             last: Generation::default(),
             files: Vec::new(),
             stopped,
@@ -96,7 +96,7 @@ impl<'a> Runs<'a> {
     }
 
     /// Lays them over what was there before them, the oldest first.
-    pub fn over(self, mut sources: Vec<Source<'a>>) -> Result<Merge<'a>, LogError> {
+    pub fn over(self, mut sources: Vec<RowSource<'a>>) -> Result<MergingIterator<'a>, LogError> {
         for file in &self.files {
             let path = file.path().to_owned();
             sources.push(Box::new(Rows::new(
@@ -107,14 +107,14 @@ impl<'a> Runs<'a> {
             )));
         }
         sources.push(Box::new(sorted(self.last).into_iter().map(Ok)));
-        Merge::new(sources, self.files)
+        MergingIterator::new(sources, self.files)
     }
 
     /// Writes a run to a file, sorted.
-    fn write(&self, run: Generation) -> Result<Unfinished, LogError> {
-        let mut path = self.prefix.clone().into_os_string();
+    fn write(&self, run: Generation) -> Result<TempFile, LogError> {
+        let mut path = self.file_prefix.clone().into_os_string();
         path.push(format!("-{}.{}", self.files.len(), dir::NEW));
-        let file = Unfinished::new(self.disk, path.into());
+        let file = TempFile::new(self.disk, path.into());
         let io = LogError::io(file.path());
         let mut writer = Writer::create(self.disk.as_ref(), file.path(), 0, None).map_err(&io)?;
         for op in sorted(run) {
@@ -128,7 +128,7 @@ impl<'a> Runs<'a> {
 }
 
 /// A snapshot and the log behind it, to be read as one.
-pub struct Fold<'a> {
+pub struct MergeInput<'a> {
     pub wal: &'a Wal,
     pub schema: &'a Schema,
     /// What is there already; without it, the log from its beginning.
@@ -144,32 +144,36 @@ pub struct Fold<'a> {
 }
 
 /// What came out of it.
-pub struct Folded<'a> {
+pub struct MergeOutput<'a> {
     /// The rows, by rank, table, tenant and key.
-    pub rows: Merge<'a>,
+    pub rows: MergingIterator<'a>,
     /// The last head of every tenant with records behind the base.
     pub heads: HashMap<TenantId, LastHead>,
     /// Where the log is left, as its own frames tell.
     pub end: Tail,
 }
 
-impl<'a> Fold<'a> {
+impl<'a> MergeInput<'a> {
     /// Reads the log and sets out to merge it with the base.
-    pub fn run(&self) -> Result<Folded<'a>, LogError> {
-        let begin = self.base.map_or(Tail::START, |base| base.cover.tail());
+    pub fn run(&self) -> Result<MergeOutput<'a>, LogError> {
+        let begin = self.base.map_or(Tail::START, |base| base.prefix.tail());
         let base = self.base.map(|base| {
             let rows = base.rows(&self.wal.disk, self.schema, self.part);
-            Box::new(rows) as Source<'a>
+            Box::new(rows) as RowSource<'a>
         });
         self.run_over(begin, base.into_iter().collect())
     }
 
     /// The same over other sources that hold everything before `begin`.
-    pub fn run_over(&self, begin: Tail, sources: Vec<Source<'a>>) -> Result<Folded<'a>, LogError> {
+    pub fn run_over(
+        &self,
+        begin: Tail,
+        sources: Vec<RowSource<'a>>,
+    ) -> Result<MergeOutput<'a>, LogError> {
         let mut frames = FrameReader::log(self.wal, begin, self.end);
         let mut heads = HashMap::new();
-        let prefix = self.runs.clone();
-        let mut runs = Runs::new(&self.wal.disk, self.schema, prefix, self.stopped);
+        let file_prefix = self.runs.clone();
+        let mut runs = Runs::new(&self.wal.disk, self.schema, file_prefix, self.stopped);
         while frames.step()? != Step::End {
             go_on(self.stopped)?;
             let Some(frame) = frames.frame() else {
@@ -197,7 +201,7 @@ impl<'a> Fold<'a> {
                 runs.add(ops.into_iter().filter(|op| self.part.has(op.table)))?;
             }
         }
-        Ok(Folded {
+        Ok(MergeOutput {
             rows: runs.over(sources)?,
             heads,
             end: frames.tail(),
@@ -250,12 +254,12 @@ fn apart(mut ranges: Ranges) -> Ranges {
 }
 
 /// Operations in order of their places.
-pub type Source<'a> = Box<dyn Iterator<Item = Result<Op<'static>, LogError>> + 'a>;
+pub type RowSource<'a> = Box<dyn Iterator<Item = Result<Op<'static>, LogError>> + 'a>;
 
 /// Sources as one: the rows there are in the end, in order of their places.
-pub struct Merge<'a> {
+pub struct MergingIterator<'a> {
     /// The oldest first.
-    sources: Vec<Source<'a>>,
+    sources: Vec<RowSource<'a>>,
     /// The next operation of each source.
     next: BinaryHeap<Next>,
     /// The ranges that began and did not end yet, and the sources they are from.
@@ -263,7 +267,7 @@ pub struct Merge<'a> {
     /// The row that was decided on last.
     decided: Option<(u8, TenantId, Vec<u8>)>,
     /// The files that sources read.
-    _files: Vec<Unfinished>,
+    _files: Vec<TempFile>,
 }
 
 /// The next operation of a source.
@@ -272,9 +276,9 @@ struct Next {
     source: usize,
 }
 
-impl<'a> Merge<'a> {
+impl<'a> MergingIterator<'a> {
     /// Of sources that are given the oldest first.
-    fn new(sources: Vec<Source<'a>>, files: Vec<Unfinished>) -> Result<Self, LogError> {
+    fn new(sources: Vec<RowSource<'a>>, files: Vec<TempFile>) -> Result<Self, LogError> {
         let mut merge = Self {
             next: BinaryHeap::with_capacity(sources.len()),
             sources,
@@ -327,7 +331,7 @@ fn covers(range: &Op<'_>, row: &Op<'_>) -> bool {
     (range.table.id, range.tenant) == (row.table.id, row.tenant) && row.key < *to
 }
 
-impl Iterator for Merge<'_> {
+impl Iterator for MergingIterator<'_> {
     type Item = Result<Op<'static>, LogError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -429,9 +433,9 @@ mod tests {
             }
             let sources = runs.into_iter().map(|run| {
                 let ops: Vec<_> = sorted(run).into_iter().map(Ok).collect();
-                Box::new(ops.into_iter()) as Source<'_>
+                Box::new(ops.into_iter()) as RowSource<'_>
             });
-            let merge = Merge::new(sources.collect(), Vec::new()).map_err(|_| TestCaseError::fail("an error"))?;
+            let merge = MergingIterator::new(sources.collect(), Vec::new()).map_err(|_| TestCaseError::fail("an error"))?;
             let rows: Vec<_> = merge.map(|op| op.unwrap()).collect();
             let expected: Vec<_> = model.into_iter().map(|((table, key), value)| {
                 Op::new(TENANT, &TABLES[table], key, Effect::Put(value.into()))

@@ -19,7 +19,7 @@ use crate::store::local::log::frames::{LogError, go_on};
 use crate::store::local::log::segment::Wal;
 use crate::store::local::schema::{Part, Schema};
 use crate::store::local::snapshot::Snapshot;
-use crate::store::local::snapshot::merge::{Fold, Folded};
+use crate::store::local::snapshot::merge::{MergeInput, MergeOutput};
 use crate::store::local::stopwatch;
 use crate::store::record::Lsn;
 use crate::store::row::Effect;
@@ -81,7 +81,7 @@ impl Rebuild {
     ) -> Result<Lsn, RebuildError> {
         let mut first_error = None;
         for base in self.snapshots.iter().rev().map(Some).chain([None]) {
-            let fold = Fold {
+            let fold = MergeInput {
                 wal: &self.wal,
                 schema: &self.schema,
                 base,
@@ -94,9 +94,9 @@ impl Rebuild {
             let passed = checked
                 .and_then(|()| fold.run())
                 .map_err(RebuildError::from)
-                .and_then(|folded| pass(&fold, folded, take));
+                .and_then(|merged| pass(&fold, merged, take));
             match passed {
-                Ok(()) => return Ok(base.map_or(Lsn::ZERO, |base| base.cover.lsn)),
+                Ok(()) => return Ok(base.map_or(Lsn::ZERO, |base| base.prefix.lsn)),
                 Err(RebuildError::Log(error @ LogError::Damaged { .. })) => {
                     tracing::error!(%error, "cannot build the tables from this snapshot");
                     first_error.get_or_insert(error);
@@ -150,13 +150,13 @@ impl Rebuild {
 }
 
 fn pass(
-    fold: &Fold<'_>,
-    folded: Folded<'_>,
+    fold: &MergeInput<'_>,
+    merged: MergeOutput<'_>,
     take: &mut dyn FnMut(Chunk) -> Result<(), RebuildError>,
 ) -> Result<(), RebuildError> {
     let mut chunk: Option<Chunk> = None;
     let mut bytes = 0;
-    for op in folded.rows {
+    for op in merged.rows {
         let op = op?;
         let Effect::Put(envelope) = op.effect else {
             continue;

@@ -106,7 +106,7 @@ fn a_backup_holds_what_was_acknowledged_before_it_and_ends_in_order() {
         assert!(seen.facts().clean);
         seen.check_rows(quiet).unwrap();
         drop(seen);
-        let restored = Restoring::begin(&elsewhere.path().join("restored")).unwrap();
+        let restored = PendingRestore::begin(&elsewhere.path().join("restored")).unwrap();
         restored.copy(&dir, &backup, &[], quiet).unwrap();
         restored.finish().unwrap();
         let restored = elsewhere.path().join("restored");
@@ -117,7 +117,7 @@ fn a_backup_holds_what_was_acknowledged_before_it_and_ends_in_order() {
             assert!(claim.head.sequence.get() >= 99);
         }
         store.close().unwrap();
-        let error = Restoring::begin(&restored).unwrap_err();
+        let error = PendingRestore::begin(&restored).unwrap_err();
         assert!(matches!(error, BackupError::NotEmpty { .. }), "{error}");
         fs::remove_dir_all(restored).unwrap();
     }

@@ -13,7 +13,7 @@ fn root(leaves: &[[u8; 32]]) -> [u8; 32] {
     [(leaves.len() - 1) as u8; 32]
 }
 
-fn repair(f: &Fixture, number: u8) -> Result<crate::store::Repaired, RepairError> {
+fn repair(f: &Fixture, number: u8) -> Result<crate::store::RepairReport, RepairError> {
     let repair = Repair {
         tenant: tenant(number),
         from: None,

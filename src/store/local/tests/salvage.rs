@@ -42,7 +42,7 @@ fn salvage(f: &mut Fixture) -> SalvageReport {
     drop(seen);
     f.dir = tempfile::tempdir().unwrap();
     f.config.data = f.dir.path().to_owned();
-    let restoring = Restoring::begin(f.dir.path()).unwrap();
+    let restoring = PendingRestore::begin(f.dir.path()).unwrap();
     restoring.copy(&backup, &checked, &[], quiet).unwrap();
     restoring.finish().unwrap();
     assert!(!f.path("salvage.json").exists());

@@ -171,7 +171,7 @@ fn a_snapshot_is_what_all_records_before_it_come_to() {
                 let mark = f.store().append(record, ()).wait().unwrap();
                 log.push((mark.place, ops));
                 for snapshot in f.store().0.snapshots.kept() {
-                    let lsn = snapshot.cover.lsn.get();
+                    let lsn = snapshot.prefix.lsn.get();
                     if snapshot.path.exists() && !kept.contains_key(&lsn) {
                         kept.insert(lsn, rows_of(&snapshot));
                     }
@@ -179,7 +179,7 @@ fn a_snapshot_is_what_all_records_before_it_come_to() {
             }
             f.kill();
             for snapshot in snapshots(&f) {
-                kept.insert(snapshot.cover.lsn.get(), rows_of(&snapshot));
+                kept.insert(snapshot.prefix.lsn.get(), rows_of(&snapshot));
             }
             seen.fetch_add(kept.len(), Ordering::Relaxed);
             let mut model = Rows::new();
@@ -205,7 +205,7 @@ fn the_log_goes_only_as_far_as_the_older_of_two_snapshots_covers_it() {
     write_snapshots(&mut f, 4);
     eventually("the log is shortened", || {
         let kept = f.store().0.snapshots.kept();
-        segments(&f)[0] == kept[0].cover.segment + 1
+        segments(&f)[0] == kept[0].prefix.segment + 1
     });
     let stats = f.store().stats();
     let on_disk = segments(&f).len() as u64 * (16 << 10);
@@ -236,7 +236,7 @@ fn a_start_from_a_snapshot_knows_what_a_start_from_the_whole_log_knows() {
         fs::remove_dir_all(f.path("tables")).unwrap();
         let newest = snapshots(&f).pop().unwrap();
         let opened = f.open();
-        assert_eq!(opened.replayed, opened.records - newest.cover.lsn.get());
+        assert_eq!(opened.replayed, opened.records - newest.prefix.lsn.get());
         f.check();
         assert!(!f.path("tables.rebuilding").exists());
         f.kill();
@@ -307,7 +307,7 @@ fn two_damaged_snapshots_are_damage_that_names_a_file() {
 #[test]
 fn a_snapshot_without_its_log_is_damage() {
     let mut f = closed_with_snapshots(3);
-    let newest = snapshots(&f)[1].cover.segment;
+    let newest = snapshots(&f)[1].prefix.segment;
     let next = f.segment(newest + 1);
     let whole = fs::read(&next).unwrap();
     fs::remove_file(&next).unwrap();

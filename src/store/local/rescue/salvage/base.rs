@@ -16,11 +16,11 @@ use crate::store::local::log::scan::records;
 use crate::store::local::rescue::Progress;
 use crate::store::local::schema::{Part, Schema, rank};
 use crate::store::local::snapshot::completeness::Completeness;
-use crate::store::local::snapshot::merge::Source;
+use crate::store::local::snapshot::merge::RowSource;
 use crate::store::local::snapshot::{self, Snapshot};
 use crate::store::local::tables::Tables;
 use crate::store::local::tables::layout::Layout;
-use crate::store::record::{Cover, LoggedBody};
+use crate::store::record::{LogPrefix, LoggedBody};
 use crate::store::row::{Effect, Op, check_envelope};
 use crate::store::table::TableSpec;
 use crate::store::{OpenError, ReadError};
@@ -37,7 +37,7 @@ pub(super) enum Origin {
 /// What can be read of the newest damaged snapshot whose front is whole, and of the tables.
 #[derive(Default)]
 pub(super) struct PartialOrigin {
-    pub snapshot: Option<(PathBuf, Cover)>,
+    pub snapshot: Option<(PathBuf, LogPrefix)>,
     /// The ranges of that snapshot that cannot be read.
     pub damaged: Vec<DamagedRange>,
     /// The tenants that are complete in the snapshot, with their last sequences.
@@ -89,11 +89,11 @@ impl Origin {
     }
 
     /// What the rows cover, if a snapshot says.
-    pub fn cover(&self) -> Option<Cover> {
+    pub fn prefix(&self) -> Option<LogPrefix> {
         match self {
             Self::Log => None,
-            Self::Snapshot(snapshot) => Some(snapshot.cover),
-            Self::Partial(partial) => partial.snapshot.as_ref().map(|(_, cover)| *cover),
+            Self::Snapshot(snapshot) => Some(snapshot.prefix),
+            Self::Partial(partial) => partial.snapshot.as_ref().map(|(_, prefix)| *prefix),
         }
     }
 
@@ -122,12 +122,12 @@ impl Origin {
         disk: &'a Arc<dyn Disk>,
         schema: &'a Schema,
         tables: Option<&'a dyn Tables>,
-    ) -> Vec<Source<'a>> {
+    ) -> Vec<RowSource<'a>> {
         match self {
             Self::Log => Vec::new(),
             Self::Snapshot(snapshot) => vec![Box::new(snapshot.rows(disk, schema, Part::Whole))],
             Self::Partial(partial) => {
-                let mut sources: Vec<Source<'a>> = Vec::new();
+                let mut sources: Vec<RowSource<'a>> = Vec::new();
                 if let Some((path, _)) = &partial.snapshot {
                     let rows = ReadableRows::new(disk, schema, path.clone());
                     sources.push(Box::new(rows.filter(|op| {
@@ -164,10 +164,10 @@ impl PartialOrigin {
             // Only readable rows come.
             let _ = tenants.entry(op.tenant).or_default().add(&op);
         }
-        let Some(cover) = rows.cover else {
+        let Some(prefix) = rows.prefix else {
             return Ok(false);
         };
-        self.snapshot = Some((path, cover));
+        self.snapshot = Some((path, prefix));
         self.damaged = rows.damaged;
         for (tenant, rows) in tenants {
             match rows.last() {
@@ -224,7 +224,7 @@ fn table_rows<'a>(
     schema: &'a Schema,
     tables: &'a dyn Tables,
     tenants: &'a HashMap<TenantId, Sequence>,
-) -> Source<'a> {
+) -> RowSource<'a> {
     let mut all: Vec<_> = schema.logged().collect();
     all.sort_by_key(|table| (rank(table), table.id));
     let mut ids: Vec<_> = tenants.keys().copied().collect();
@@ -237,7 +237,7 @@ fn table_rows<'a>(
                 Ok(table_row(table, &key, value))
             };
             match Layout(tables).rows(table, &from, to.as_deref()) {
-                Ok(rows) => Box::new(rows.map(op)) as Source<'a>,
+                Ok(rows) => Box::new(rows.map(op)) as RowSource<'a>,
                 Err(error) => Box::new(std::iter::once(Err(LogError::Tables(error.to_string())))),
             }
         })
@@ -253,7 +253,7 @@ fn table_row(table: &'static TableSpec, full_key: &[u8], envelope: Vec<u8>) -> O
 struct ReadableRows<'a> {
     schema: &'a Schema,
     frames: FrameReader,
-    cover: Option<Cover>,
+    prefix: Option<LogPrefix>,
     damaged: Vec<DamagedRange>,
     ops: std::vec::IntoIter<Op<'static>>,
     ended: bool,
@@ -264,7 +264,7 @@ impl<'a> ReadableRows<'a> {
         Self {
             schema,
             frames: FrameReader::file(disk, path, snapshot::START, Policy::SkipDamage),
-            cover: None,
+            prefix: None,
             damaged: Vec::new(),
             ops: Vec::new().into_iter(),
             ended: false,
@@ -290,8 +290,8 @@ impl<'a> ReadableRows<'a> {
             // The frame's checksum holds: what cannot be read in it was written like that.
             let record = record.map_err(|error| self.frames.newer(error.why()))?;
             match record.body {
-                LoggedBody::Snapshot(cover) if self.frames.start().offset == 0 => {
-                    self.cover = Some(cover);
+                LoggedBody::Snapshot(prefix) if self.frames.start().offset == 0 => {
+                    self.prefix = Some(prefix);
                 }
                 LoggedBody::Rows(rows) => ops.extend(rows.into_iter().filter_map(|op| {
                     check_envelope(op.tenant, op.table, &op.key, op.envelope()?).ok()?;
@@ -378,15 +378,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let data = DataDir::real(dir.path());
         let schema = Schema::new(&SCHEMA);
-        let cover = Cover {
+        let prefix = LogPrefix {
             lsn: Lsn::new(9_000),
             chain: 7,
             segment: 3,
             epoch: 1,
         };
         std::fs::create_dir(data.snapshots()).unwrap();
-        let path = data.snapshots().join(dir::snapshot_name(cover.lsn));
-        let mut writer = Writer::create(&RealDisk, &path, 1, Some(cover)).unwrap();
+        let path = data.snapshots().join(dir::snapshot_name(prefix.lsn));
+        let mut writer = Writer::create(&RealDisk, &path, 1, Some(prefix)).unwrap();
         rows().iter().for_each(|row| writer.push(row).unwrap());
         writer.finish().unwrap();
         let whole = std::fs::read(&path).unwrap();
@@ -403,7 +403,7 @@ mod tests {
             places.iter().for_each(|at| bytes[*at] ^= 1);
             std::fs::write(&path, bytes).unwrap();
             let origin = find();
-            assert_eq!(origin.cover(), Some(cover));
+            assert_eq!(origin.prefix(), Some(prefix));
             let Origin::Partial(partial) = &origin else {
                 panic!("a damaged snapshot counts")
             };
@@ -425,6 +425,6 @@ mod tests {
         let mut bytes = whole;
         bytes[70] ^= 1;
         std::fs::write(&path, bytes).unwrap();
-        assert_eq!(find().cover(), None);
+        assert_eq!(find().prefix(), None);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Gap, SalvageReport, TenantLoss};
+use super::{LogGap, SalvageReport, TenantLoss};
 use crate::id::{Sequence, TenantId};
 use crate::store::OpenError;
 use crate::store::local::log::frame::{Kind, Tail};
@@ -12,7 +12,7 @@ use crate::store::local::log::scan::{open_head, records};
 use crate::store::local::log::segment::Wal;
 use crate::store::local::rescue::Progress;
 use crate::store::local::schema::Schema;
-use crate::store::record::{Cover, Logged, LoggedBody};
+use crate::store::record::{LogPrefix, Logged, LoggedBody};
 use crate::store::row::Op;
 
 /// What takes the changes of the records that stay.
@@ -37,7 +37,7 @@ pub(super) struct DamagedLog<'a> {
     pub tail: Tail,
     last_kind: Option<Kind>,
     pub tenants: HashMap<TenantId, TenantState>,
-    gaps: Vec<Gap>,
+    gaps: Vec<LogGap>,
     /// How many of the gaps held records, or may have.
     gaps_with_losses: usize,
     /// No frame has come since the last gap.
@@ -52,7 +52,7 @@ impl<'a> DamagedLog<'a> {
     pub fn new(
         wal: &'a Wal,
         schema: &'a Schema,
-        cover: Option<Cover>,
+        prefix: Option<LogPrefix>,
         tenants: HashMap<TenantId, Sequence>,
         damaged: Option<&[DamagedRange]>,
         last_start: u32,
@@ -67,7 +67,7 @@ impl<'a> DamagedLog<'a> {
         };
         let before = damaged
             .filter(|damaged| !damaged.is_empty())
-            .map(|damaged| Gap {
+            .map(|damaged| LogGap {
                 places: damaged.to_vec(),
                 records: None,
             });
@@ -75,7 +75,7 @@ impl<'a> DamagedLog<'a> {
             wal,
             schema,
             last_start,
-            tail: cover.map_or(Tail::START, Cover::tail),
+            tail: prefix.map_or(Tail::START, LogPrefix::tail),
             last_kind: None,
             tenants: tenants.into_iter().map(known).collect(),
             gaps: before.into_iter().collect(),
@@ -134,7 +134,7 @@ impl<'a> DamagedLog<'a> {
     fn note_damage(&mut self, range: DamagedRange) {
         if !self.in_gap {
             self.in_gap = true;
-            self.gaps.push(Gap::default());
+            self.gaps.push(LogGap::default());
         }
         if let Some(gap) = self.gaps.last_mut()
             && (range.bytes > 0 || gap.places.is_empty())
@@ -171,7 +171,7 @@ impl<'a> DamagedLog<'a> {
     /// The tables know more than the log, and nothing in it says where that was.
     pub fn note_lost_end(&mut self) {
         if self.gaps.is_empty() {
-            self.gaps.push(Gap::default());
+            self.gaps.push(LogGap::default());
             self.gaps_with_losses += 1;
         }
     }

@@ -30,7 +30,7 @@ use crate::store::local::schema::Schema;
 use crate::store::local::snapshot;
 use crate::store::local::snapshot::merge::Runs;
 use crate::store::local::tables::Tables;
-use crate::store::record::{Cover, Lsn, Record};
+use crate::store::record::{LogPrefix, Lsn, Record};
 use crate::store::{OpenError, StoreConfig, TableSpec};
 use crate::time::Timestamp;
 
@@ -41,7 +41,7 @@ const RUNS: &str = "run";
 
 /// What lies between two frames that can be read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Gap {
+pub struct LogGap {
     /// Where.
     pub places: Vec<DamagedRange>,
     /// How many records were there; `None` if nothing says.
@@ -74,7 +74,7 @@ pub struct SalvageReport {
     /// Why a start refuses.
     pub refused: String,
     /// What cannot be read, in the order of the log.
-    pub gaps: Vec<Gap>,
+    pub gaps: Vec<LogGap>,
     /// How many records of the log stay.
     pub kept: u64,
     /// How many tenants lose nothing.
@@ -195,13 +195,13 @@ impl Salvage {
         log.read(progress, &mut |ops| Ok(runs.add(ops)?))?;
 
         let epoch = self.last_start.max(log.tail.epoch).saturating_add(1);
-        let cover = Cover {
+        let prefix = LogPrefix {
             lsn: Lsn::new((log.tail.next.get() - 1).max(1)),
             chain: log.tail.chain,
             segment: log.tail.segment,
             epoch,
         };
-        let name = format!("{}/{}", dir::SNAPSHOTS, dir::snapshot_name(cover.lsn));
+        let name = format!("{}/{}", dir::SNAPSHOTS, dir::snapshot_name(prefix.lsn));
         progress("writing the backup", 0, 1);
         let sources = self
             .origin
@@ -210,7 +210,7 @@ impl Salvage {
         let (_, heads) = snapshot::write(
             (&disk, &self.schema, &go_on),
             &new.at(&name),
-            (epoch, cover),
+            (epoch, prefix),
             rows,
         )
         .map_err(OpenError::from)?;
@@ -231,9 +231,9 @@ impl Salvage {
         backup.add(&name)?;
 
         // A log that says that the tables held what the snapshot covers, as a start wants it.
-        let mut tail = cover.tail();
+        let mut tail = prefix.tail();
         let (segment, mut frame) = (tail.segment, vec![0; HEADER]);
-        Record::checkpoint(cover.lsn, cover.chain).encode(&mut frame);
+        Record::checkpoint(prefix.lsn, prefix.chain).encode(&mut frame);
         tail.finish(Kind::Group, 1, &mut frame);
         backup.write(&format!("{WAL}/{}", dir::segment_name(segment)), &frame)?;
         backup.write(SALVAGE_REPORT, report)?;
@@ -256,7 +256,7 @@ impl Salvage {
         Ok(DamagedLog::new(
             &self.wal,
             &self.schema,
-            self.origin.cover(),
+            self.origin.prefix(),
             tenants,
             damaged,
             self.last_start,

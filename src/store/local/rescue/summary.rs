@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use crate::store::local::dir::{self, DataDir, QUARANTINE, RESTORE, TablesState};
 use crate::store::local::disk::{Disk, RealDisk};
 
-/// See [`Survey::of`].
+/// See [`DirectorySummary::of`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Survey {
+pub struct DirectorySummary {
     /// The directory.
     pub data: PathBuf,
     /// It holds no data, or is not there.
@@ -34,7 +34,7 @@ pub struct Survey {
     pub free: u64,
 }
 
-impl Survey {
+impl DirectorySummary {
     /// Looks at a directory.
     pub fn of(data: &Path) -> io::Result<Self> {
         let dir = DataDir::real(data);
