@@ -6,7 +6,7 @@
 //! # The way of one decision
 //!
 //! 1. [`http`] says who asks and reads the body: `http/intents.rs`, `evaluate`.
-//! 2. [`api::intent::evaluate`] parses it, once, into types that cannot hold a bad value.
+//! 2. [`api::intent::parse`] parses it, once, into types that cannot hold a bad value.
 //! 3. [`engine::Engine::execute`] takes a place for it, or refuses it at the door, and finds the
 //!    tenant's actor.
 //! 4. The actor gives it a [`stamp::Stamp`]: its number, its time, its randomness.

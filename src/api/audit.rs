@@ -113,7 +113,7 @@ impl Filter {
             kind: parameters.string("type").map(str::to_owned),
             action: parameters.string_enum("action", Action::ALL, Action::as_str)?,
             requester: parameters.string("requester").map(str::to_owned),
-            deterministic_id: parameters.from_str("deterministic_id", IntentId::parse)?,
+            deterministic_id: parameters.string_as("deterministic_id", IntentId::parse)?,
             from: parameters.timestamp("from")?,
             to: parameters.timestamp("to")?,
         })

@@ -22,7 +22,7 @@ pub struct BackupRequest {
 pub fn parse(bytes: &[u8]) -> Result<BackupRequest, Problem> {
     json::parse(bytes, |value| {
         let mut fields = Fields::of(value)?;
-        let name = fields.optional("name", json::from_str(BackupName::parse));
+        let name = fields.optional("name", json::string_as(BackupName::parse));
         let parent = fields.optional("parent", json::string);
         let with_keys = fields.optional("with_keys", json::boolean);
         fields.finish(|| {

@@ -66,7 +66,7 @@ fn intent_of_type(
     let operation = fields.optional("operation", operation);
     let changed_fields = fields.optional("changed_fields", json::list(json::string));
     let change_set = fields.optional("change_set", change_set);
-    let id = fields.optional("deterministic_id", json::from_str(IntentId::parse));
+    let id = fields.optional("deterministic_id", json::string_as(IntentId::parse));
     let estimated_cost = fields.optional("estimated_cost", json::number(Usd::new));
     let policy_violations = fields.optional("policy_violations", json::list(json::string));
     let provenance = fields.optional("provenance", json::object);
@@ -111,7 +111,7 @@ fn grant_access(fields: &mut Fields<'_>) -> Option<IntentKind> {
     let principal = fields.required("principal", json::string);
     let permission_level = json::string_enum(PermissionLevel::ALL, PermissionLevel::as_str);
     let permission_level = fields.required("permission_level", permission_level);
-    let resource_scope = fields.required("resource_scope", json::from_str(ResourceScope::new));
+    let resource_scope = fields.required("resource_scope", json::string_as(ResourceScope::new));
     let justification = fields.optional("justification", json::string);
     Some(IntentKind::GrantAccess {
         principal: principal?,

@@ -378,7 +378,7 @@ pub fn object(value: &Value) -> Result<Map<String, Value>, ValidationError> {
 }
 
 /// Reads a string with `parse`: an id, a time.
-pub fn from_str<'v, T, E: Display>(
+pub fn string_as<'v, T, E: Display>(
     parse: impl Fn(&'v str) -> Result<T, E>,
 ) -> impl Fn(&'v Value) -> Result<T, ValidationError> {
     move |value| parse(as_str(value)?).map_err(|error| ValidationError::new(error.to_string()))

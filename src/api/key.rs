@@ -21,7 +21,7 @@ pub fn parse(bytes: &[u8]) -> Result<KeySpec, Problem> {
         let scopes = fields.optional("scopes", scopes);
         let name = fields.optional("name", json::string);
         let owner = fields.optional("owner", json::string);
-        let expires_at = fields.optional("expires_at", json::from_str(timestamp));
+        let expires_at = fields.optional("expires_at", json::string_as(timestamp));
         let claims = fields.optional("claims", claims);
         let rights = match (role, scopes) {
             (Some(_), Some(_)) => {

@@ -13,7 +13,7 @@ use crate::tenant::outcome::{NotLearned, RecordOutcome, RecordedOutcome};
 pub fn parse(bytes: &[u8], header: Option<&str>) -> Result<RecordOutcome, Problem> {
     let mut outcome = json::parse(bytes, |value| {
         let mut fields = Fields::of(value)?;
-        let id = fields.required("deterministic_id", json::from_str(IntentId::parse));
+        let id = fields.required("deterministic_id", json::string_as(IntentId::parse));
         let success = fields.required("success", json::boolean);
         let recorded_by = fields.optional("recorded_by", json::string);
         let notes = fields.optional("notes", json::string);

@@ -45,8 +45,8 @@ impl Parameters {
         given.map(|(_, value)| value.as_str())
     }
 
-    /// An id or the like. The error of `parse` follows the name in a sentence.
-    pub fn from_str<T, E: std::fmt::Display>(
+    /// A value that `parse` reads, such as an id. Its error follows the name in a sentence.
+    pub fn string_as<T, E: std::fmt::Display>(
         &mut self,
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,
@@ -61,7 +61,7 @@ impl Parameters {
         all: &[T],
         as_str: impl Fn(T) -> &'static str,
     ) -> Result<Option<T>, Problem> {
-        self.from_str(name, |given| {
+        self.string_as(name, |given| {
             let value = all.iter().copied().find(|&value| as_str(value) == given);
             value.ok_or_else(|| {
                 let known: Vec<_> = all.iter().map(|&value| as_str(value)).collect();
@@ -72,12 +72,12 @@ impl Parameters {
 
     pub fn timestamp(&mut self, name: &'static str) -> Result<Option<Timestamp>, Problem> {
         let message = "must be an RFC 3339 timestamp, such as `2027-01-31T00:00:00Z`";
-        self.from_str(name, |text| Timestamp::parse(text).ok_or(message))
+        self.string_as(name, |text| Timestamp::parse(text).ok_or(message))
     }
 
     /// False if absent.
     pub fn flag(&mut self, name: &'static str) -> Result<bool, Problem> {
-        let flag = self.from_str(name, |text| match text {
+        let flag = self.string_as(name, |text| match text {
             "false" => Ok(false),
             "true" | "" => Ok(true),
             _ => Err("must be true or false"),
@@ -87,8 +87,8 @@ impl Parameters {
 
     /// `limit` and `cursor`.
     pub fn page<C: Cursor>(&mut self) -> Result<Page<C>, Problem> {
-        let limit = self.from_str("limit", page::limit)?;
-        let from = self.from_str("cursor", C::decode)?;
+        let limit = self.string_as("limit", page::limit)?;
+        let from = self.string_as("cursor", C::decode)?;
         Ok(Page {
             limit: limit.unwrap_or(page::LIMIT_DEFAULT),
             from: from.unwrap_or(C::START),

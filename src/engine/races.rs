@@ -240,7 +240,10 @@ impl World {
         known.push(id);
         self.0.in_flight.fetch_add(1, Ordering::SeqCst);
         self.0.queue.lock().unwrap().send(record).unwrap();
-        let commit = durable.map(|mark| mark.map_err(|_| Lost::Unknown)).boxed().shared();
+        let commit = durable
+            .map(|mark| mark.map_err(|_| Lost::Unknown))
+            .boxed()
+            .shared();
         actor.status.set_last_commit(commit.clone());
         drop(lease);
         Ok(commit)
