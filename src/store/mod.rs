@@ -39,6 +39,8 @@
 pub mod codec;
 mod compress;
 mod config;
+#[cfg(test)]
+mod contract;
 mod cursor;
 mod durable;
 mod error;

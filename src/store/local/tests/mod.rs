@@ -21,6 +21,7 @@ use crate::store::{
 use crate::time::Timestamp;
 
 mod backups;
+mod contract;
 mod durability;
 mod faults;
 mod hooks;
