@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::Unavailable;
+use super::error::Unavailable;
 use crate::id::TenantId;
 use crate::sync::{Mutex, MutexGuard};
 

@@ -9,8 +9,10 @@
 pub mod admission;
 pub mod clock;
 pub mod directory;
+mod error;
 #[cfg(all(test, feature = "shuttle"))]
 mod races;
+mod receipt;
 mod registry;
 mod tenant;
 mod threads;
@@ -25,11 +27,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use thiserror::Error;
 use tokio::sync::Semaphore;
 
-use crate::audit::{Entry, Kid, Signer};
-use crate::id::{DecisionId, TenantId};
+use crate::audit::Signer;
+use crate::id::TenantId;
 use crate::stamp::Stamp;
 use crate::store::{
     Backup, BackupError, CloseError, Lost, Mark, ReadError, Reader, Store, StoreStats,
@@ -44,59 +45,9 @@ use registry::{Lease, LoadRequest, Registry};
 use tenant::{ActorStatus, Execute, Inspect, Node, PendingReply, TenantActor};
 use threads::Threads;
 
+pub use error::{EngineError, Unavailable};
+pub use receipt::Receipt;
 pub use threads::ThreadGuard;
-
-/// Why a valid request cannot be answered now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Unavailable {
-    #[error("too many requests of the tenant are in flight")]
-    TenantBusy,
-    #[error("too many requests are in flight")]
-    Overloaded,
-    #[error("the deadline passed before the request started; nothing was changed")]
-    DeadlineExceeded,
-    #[error("the node is read-only: the disk is full or failed; reads still work")]
-    StorageFull,
-    #[error("the tenant's data is damaged; ask an operator to run `arf doctor`")]
-    TenantCorrupt,
-    #[error("the tenant is being reloaded; the request may or may not have been applied")]
-    TenantReloading,
-    #[error("the tables are being rebuilt and do not have this row yet")]
-    Rebuilding,
-    #[error("the server is shutting down")]
-    ShuttingDown,
-}
-
-/// Why a request failed.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum EngineError {
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
-}
-
-/// The audit entry of a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Receipt {
-    pub decision_id: DecisionId,
-    pub index: u64,
-    pub leaf_hash: [u8; 32],
-    pub kid: Kid,
-    pub signature: [u8; 64],
-}
-
-impl Receipt {
-    fn of(entry: &Entry, kid: Kid) -> Self {
-        Self {
-            decision_id: entry.decision_id(),
-            index: entry.index(),
-            leaf_hash: *entry.leaf_hash(),
-            kid,
-            signature: *entry.signature(),
-        }
-    }
-}
 
 /// A reply whose effects are durable.
 #[derive(Debug)]

@@ -15,8 +15,9 @@ use futures_util::FutureExt;
 use futures_util::future::Shared;
 use tokio::sync::{Notify, oneshot};
 
+use super::clock;
+use super::error::Unavailable;
 use super::tenant::{ActorStatus, TenantActor};
-use super::{Unavailable, clock};
 use crate::id::TenantId;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard};

@@ -12,9 +12,11 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 
 use super::admission::Slot;
+use super::clock;
 use super::directory::Directory;
+use super::error::{EngineError, Unavailable};
+use super::receipt::Receipt;
 use super::registry::Lease;
-use super::{EngineError, Receipt, Unavailable, clock};
 use crate::audit::{Log, Signer};
 use crate::id::{Sequence, TenantId};
 use crate::stamp::Stamp;
@@ -251,7 +253,7 @@ impl TenantActor {
             self.log = new_log;
         }
         let log = self.log.as_ref().expect("it was just appended to");
-        let receipt = Receipt::of(&entry, signer.kid());
+        let receipt = Receipt::new(&entry, signer.kid());
 
         let ops: Vec<_> = rows.iter().map(|edit| edit.op(self.tenant.id)).collect();
         for (edit, op) in rows.iter().zip(&ops) {

@@ -4,7 +4,8 @@ use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::reply::{json, respond};
-use super::{AppState, auth, parameters};
+use super::state::AppState;
+use super::{auth, parameters};
 use crate::api::audit::{EntryDetail, EntrySummary};
 use crate::api::page::{List, Page};
 use crate::api::problem::Problem;

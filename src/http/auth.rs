@@ -5,8 +5,8 @@
 use actix_web::HttpRequest;
 use actix_web::http::header::AUTHORIZATION;
 
-use super::AppState;
 use super::reply::Failure;
+use super::state::AppState;
 use crate::api::problem::{Code, Problem};
 use crate::engine::directory::Principal;
 use crate::tenant::key::{KeyHash, Scope};

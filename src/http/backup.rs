@@ -4,7 +4,8 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::reply::{created, respond};
-use super::{AppState, auth, body, parameters};
+use super::state::AppState;
+use super::{auth, body, parameters};
 use crate::api::backup::{self, BackupView};
 use crate::api::problem::Problem;
 use crate::tenant::key::Scope;

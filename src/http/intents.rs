@@ -5,7 +5,8 @@ use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::reply::{Failure, Reply, json, respond};
-use super::{AppState, auth, body, header, parameters, trace};
+use super::state::AppState;
+use super::{auth, body, header, parameters, trace};
 use crate::api::decision::View;
 use crate::api::intent::{self, ParsedIntent};
 use crate::api::intents::{IntentDetail, IntentSummary, OutcomeView};

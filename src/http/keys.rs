@@ -4,7 +4,8 @@ use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::reply::{Failure, created, json, respond};
-use super::{AppState, auth, body, parameters, tenants};
+use super::state::AppState;
+use super::{auth, body, parameters, tenants};
 use crate::api::key::{self, CreatedKey};
 use crate::api::page::List;
 use crate::api::problem::Problem;

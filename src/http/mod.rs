@@ -16,6 +16,7 @@ mod operations;
 mod outcome;
 mod parameters;
 mod reply;
+mod state;
 mod tenants;
 mod trace;
 mod usage;
@@ -35,21 +36,10 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{App, HttpRequest, HttpResponse};
 
 use crate::api::problem::Problem;
-use crate::engine::Engine;
-use crate::jobs::backup::Backups;
-use crate::telemetry::Metrics;
 use crate::tenant::key::Scope;
 use limits::Limits;
 
-/// The state that every handler shares.
-#[derive(Debug, Clone)]
-pub struct AppState {
-    pub engine: Engine,
-    pub metrics: Metrics,
-    pub backups: Backups,
-    /// The prefix of the names of new audit logs.
-    pub service: String,
-}
+pub use state::AppState;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Config {
@@ -89,7 +79,7 @@ pub fn serve(
     state: AppState,
     config: Config,
 ) -> std::io::Result<HttpServer> {
-    let limits = Limits::new(config.connections, config.keep_alive);
+    let limits = Limits::new(config.connections, config.keep_alive, operations());
     let close_idle = actix_web::rt::spawn(limits.clone().close_idle());
     let shared = limits.clone();
     let server = Server::build()
@@ -196,6 +186,12 @@ routes! {
     GET "/metrics" => operations::metrics,
 }
 
+/// Routes for operators, which count against no limit.
+fn operations() -> Vec<&'static str> {
+    let paths = ROUTES.iter().map(|(_, path)| *path);
+    paths.filter(|path| !path.starts_with("/api/")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,6 +209,11 @@ mod tests {
             .collect();
         routes.sort_unstable();
         routes
+    }
+
+    #[test]
+    fn operations_are_the_routes_outside_of_the_api() {
+        assert_eq!(operations(), ["/health", "/livez", "/readyz", "/metrics"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use actix_web::web::Data;
 use actix_web::{HttpResponse, http::StatusCode};
 use serde_json::json;
 
-use super::AppState;
+use super::state::AppState;
 
 /// `GET /health`, as upstream answers it.
 pub async fn health() -> HttpResponse {

@@ -4,7 +4,8 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::reply::{json, respond};
-use super::{AppState, auth, body, header, parameters};
+use super::state::AppState;
+use super::{auth, body, header, parameters};
 use crate::api::outcome;
 use crate::tenant::key::Scope;
 

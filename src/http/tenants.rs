@@ -4,7 +4,8 @@ use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::reply::{Failure, created, json, respond};
-use super::{AppState, auth, body, parameters};
+use super::state::AppState;
+use super::{auth, body, parameters};
 use crate::api::page::{List, Page};
 use crate::api::problem::Problem;
 use crate::api::tenant::{self, CreatedTenant, TenantSummary};

@@ -4,7 +4,8 @@ use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::reply::{json, respond};
-use super::{AppState, auth, parameters, tenants};
+use super::state::AppState;
+use super::{auth, parameters, tenants};
 use crate::api::page::List;
 use crate::api::usage::Usage;
 use crate::stamp::Stamp;
