@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use arf::id::{Sequence, TenantId};
 use arf::store::{
-    Durable, Head, Keyed, Ledger, Load, Op, Owner, Record, Store, StoreConfig, TableSpec,
+    Durable, Head, KeyKind, Ledger, Load, Op, Owner, Record, Store, StoreConfig, TableSpec,
 };
 use arf::time::Timestamp;
 
@@ -32,7 +32,7 @@ static SCHEMA: [TableSpec; 1] = [TableSpec {
     id: 1,
     name: "intents",
     load: Load::Hot,
-    keyed: Keyed::Sequence,
+    key_kind: KeyKind::Sequence,
     version: 1,
 }];
 

@@ -14,7 +14,7 @@ pub struct Salts(Hmac<Sha256>);
 
 impl Salts {
     pub fn new(seed: &[u8; 32]) -> Self {
-        Self(keyed(seed))
+        Self(key_kind(seed))
     }
 
     /// HMAC-SHA-256(seed, name).
@@ -31,7 +31,7 @@ impl Salts {
 /// HMAC-SHA-256(salt, `"arf-audit/field/v1\n"` ‖ name ‖ `"\n"` ‖ value). Names have no line feed, so no
 /// two parts have the same message.
 pub fn commitment(salt: &[u8; 32], name: &str, value: &[u8]) -> Hash {
-    keyed(salt)
+    key_kind(salt)
         .chain_update(DOMAIN)
         .chain_update(name)
         .chain_update(b"\n")
@@ -41,7 +41,7 @@ pub fn commitment(salt: &[u8; 32], name: &str, value: &[u8]) -> Hash {
         .into()
 }
 
-fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
+fn key_kind(key: &[u8; 32]) -> Hmac<Sha256> {
     Hmac::new_from_slice(key).expect("HMAC takes a key of any length (RFC 2104)")
 }
 

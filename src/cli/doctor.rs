@@ -20,7 +20,8 @@ use crate::id::{Sequence, TenantId};
 use crate::jobs::backup::Plan;
 use crate::store::keyfile::{self, KeyFileError, SIGNING_KEY};
 use crate::store::{
-    self, Backup, Damaged, DirectorySummary, ENTRIES, Effect, Op, OpenError, ReadOnly, TablesState,
+    self, Backup, DirectorySummary, ENTRIES, Effect, EnvelopeError, Op, OpenError, ReadOnly,
+    TablesState,
 };
 use crate::tenant::key::{KeyHash, KeyRow, Secret};
 use crate::tenant::schema::{API_KEYS, Row, RowKey as _, TABLES, TENANTS};
@@ -587,7 +588,7 @@ impl Findings {
 }
 
 impl Rows {
-    fn take(&mut self, op: &Op<'_>) -> Result<(), Damaged> {
+    fn take(&mut self, op: &Op<'_>) -> Result<(), EnvelopeError> {
         if [&TENANTS, &API_KEYS].contains(&op.table)
             && let Some(stored) = op.stored()?
         {

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use super::QueryError;
 use crate::id::{Sequence, TenantId};
-use crate::store::{Reader, Stored};
+use crate::store::{Reader, StoredRow};
 use crate::tenant::lifecycle::AccountRow;
 use crate::tenant::schema::{Row, TENANTS};
 
@@ -44,7 +44,7 @@ pub fn get(reader: &Reader, tenant: TenantId) -> Result<Option<AccountRow>, Quer
     stored.map(|stored| account(tenant, &stored)).transpose()
 }
 
-fn account(tenant: TenantId, stored: &Stored) -> Result<AccountRow, QueryError> {
+fn account(tenant: TenantId, stored: &StoredRow) -> Result<AccountRow, QueryError> {
     let malformed =
         |why: &dyn Display| QueryError::malformed("account", tenant, Sequence::FIRST, why);
     match Row::decode(&TENANTS, stored.version, &[], &stored.payload) {

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::{
-    Claim, Durable, Head, Keyed, Ledger, Load, Lost, Op, Owner, ReadError, Store, TableSpec,
+    Claim, Durable, Head, KeyKind, Ledger, Load, Lost, Op, Owner, ReadError, Store, TableSpec,
 };
 use crate::id::{Sequence, TenantId};
 use crate::time::Timestamp;
@@ -32,14 +32,14 @@ pub static TABLES: [TableSpec; 2] = [
         id: 1,
         name: "facts",
         load: Load::Hot,
-        keyed: Keyed::Natural,
+        key_kind: KeyKind::Natural,
         version: 1,
     },
     TableSpec {
         id: 2,
         name: "notes",
         load: Load::Cold,
-        keyed: Keyed::Sequence,
+        key_kind: KeyKind::Sequence,
         version: 1,
     },
 ];

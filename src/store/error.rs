@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::local::TableError;
-use super::row::Damaged;
+use super::row::EnvelopeError;
 
 /// The store does not open.
 #[derive(Debug, Error)]
@@ -56,7 +56,7 @@ pub enum OpenError {
     },
     /// A row in the log is not what was put, or a tenant's rows are not those of its head.
     #[error(transparent)]
-    Row(#[from] Damaged),
+    Row(#[from] EnvelopeError),
     /// The tables could not be opened even when new.
     #[error("the tables cannot be made: {0}")]
     Tables(#[from] TableError),
@@ -94,7 +94,7 @@ fn or_none(number: &Option<u64>) -> String {
 pub enum ReadError {
     /// What was found is not what was put.
     #[error(transparent)]
-    Damaged(#[from] Damaged),
+    Damaged(#[from] EnvelopeError),
     /// The tables could not be read.
     #[error("the tables cannot be read: {0}")]
     Tables(#[from] TableError),

@@ -142,21 +142,21 @@ mod tests {
 
     use super::*;
     use crate::golden;
-    use crate::store::table::{ENTRIES, Keyed};
+    use crate::store::table::{ENTRIES, KeyKind};
 
     static HOT: [TableSpec; 2] = [
         TableSpec {
             id: 1,
             name: "one",
             load: Load::Hot,
-            keyed: Keyed::Natural,
+            key_kind: KeyKind::Natural,
             version: 1,
         },
         TableSpec {
             id: 2,
             name: "two",
             load: Load::Hot,
-            keyed: Keyed::Sequence,
+            key_kind: KeyKind::Sequence,
             version: 1,
         },
     ];

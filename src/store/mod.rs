@@ -74,9 +74,9 @@ pub use local::{
 pub use owner::Owner;
 pub use reader::{Reader, ScanVisitor, TenantRows};
 pub use record::{Lsn, Record};
-pub use row::{Damaged, Effect, Op, Stored, open_envelope};
+pub use row::{Effect, EnvelopeError, Op, StoredRow, open_envelope};
 pub use stats::{OpenStats, StoreStats};
-pub use table::{ENTRIES, Keyed, Load, OPENINGS, TableSpec};
+pub use table::{ENTRIES, KeyKind, Load, OPENINGS, TableSpec};
 
 use crate::id::TenantId;
 use crate::time::Timestamp;

@@ -8,7 +8,7 @@ use super::error::ReadError;
 use super::head::Head;
 use super::ledger::Ledger;
 use super::local::TableView;
-use super::row::{Damaged, Stored};
+use super::row::{EnvelopeError, StoredRow};
 use super::table::{ENTRIES, OPENINGS, TableSpec};
 use crate::id::{Sequence, TenantId};
 
@@ -35,7 +35,7 @@ impl fmt::Debug for Reader {
 /// Called with tenant, key without the tenant, and the row. A damaged row is passed as an error and
 /// does not end the scan: other tenants' rows are not concerned.
 pub type ScanVisitor<'a> =
-    &'a mut dyn FnMut(TenantId, &[u8], Result<Stored, Damaged>) -> ControlFlow<()>;
+    &'a mut dyn FnMut(TenantId, &[u8], Result<StoredRow, EnvelopeError>) -> ControlFlow<()>;
 
 impl Reader {
     pub(in crate::store) fn new(view: Arc<TableView>) -> Self {
@@ -48,7 +48,7 @@ impl Reader {
         tenant: TenantId,
         table: &'static TableSpec,
         key: &[u8],
-    ) -> Result<Option<Stored>, ReadError> {
+    ) -> Result<Option<StoredRow>, ReadError> {
         self.0.get(tenant, table, key)
     }
 
@@ -59,7 +59,7 @@ impl Reader {
         table: &'static TableSpec,
         from: &[u8],
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Stored)>, ReadError> {
+    ) -> Result<Vec<(Vec<u8>, StoredRow)>, ReadError> {
         self.0.rows(tenant, table, from, limit)
     }
 

@@ -361,14 +361,14 @@ fn encode_op(op: &Op<'_>, out: &mut Vec<u8>) {
 
 /// A record as it lies in the log.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Logged<'a> {
+pub(super) struct LogRecord<'a> {
     pub tenant: TenantId,
-    pub body: LoggedBody<'a>,
+    pub body: LogBody<'a>,
 }
 
 /// What a logged record is about.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum LoggedBody<'a> {
+pub(super) enum LogBody<'a> {
     /// A step of a tenant's order; `head` is the envelope of its `_heads` row, which is in `ops`
     /// too.
     Tenant {
@@ -407,7 +407,7 @@ impl RecordError {
 pub(super) fn next_record<'a>(
     body: &mut Cursor<'a>,
     table: impl Fn(u8) -> Option<&'static TableSpec>,
-) -> Result<Logged<'a>, RecordError> {
+) -> Result<LogRecord<'a>, RecordError> {
     const SHORT: RecordError = RecordError::Damaged("a record is cut short");
     let len = body
         .u32()
@@ -433,20 +433,20 @@ pub(super) fn next_record<'a>(
     let body = match kind {
         TENANT => {
             the_only_put(&ENTRIES, "a tenant's record without exactly one entry")?;
-            LoggedBody::Tenant {
+            LogBody::Tenant {
                 sequence,
                 head: the_only_put(&HEADS, "a tenant's record without exactly one head")?,
                 ops,
             }
         }
-        SIDE => LoggedBody::Side(ops),
-        ROWS => LoggedBody::Rows(ops),
+        SIDE => LogBody::Side(ops),
+        ROWS => LogBody::Rows(ops),
         _control => match cursor.u8().ok_or(SHORT)? {
-            CHECKPOINT => LoggedBody::Checkpoint {
+            CHECKPOINT => LogBody::Checkpoint {
                 applied: Lsn(cursor.u64().ok_or(SHORT)?),
                 chain: cursor.u32().ok_or(SHORT)?,
             },
-            SNAPSHOT => LoggedBody::Snapshot(LogPrefix {
+            SNAPSHOT => LogBody::Snapshot(LogPrefix {
                 lsn: Lsn(cursor.u64().ok_or(SHORT)?),
                 chain: cursor.u32().ok_or(SHORT)?,
                 segment: cursor.u64().ok_or(SHORT)?,
@@ -460,7 +460,7 @@ pub(super) fn next_record<'a>(
             "a record is longer than what it holds",
         ));
     }
-    Ok(Logged { tenant, body })
+    Ok(LogRecord { tenant, body })
 }
 
 fn next_op<'a>(
@@ -513,21 +513,21 @@ fn the_only_put<'a>(ops: &[Op<'a>], table: &TableSpec) -> Option<&'a [u8]> {
 mod tests {
     use super::*;
     use crate::golden;
-    use crate::store::table::Keyed;
+    use crate::store::table::KeyKind;
     use crate::time::Timestamp;
 
     static HOT: TableSpec = TableSpec {
         id: 1,
         name: "hot",
         load: Load::Hot,
-        keyed: Keyed::Natural,
+        key_kind: KeyKind::Natural,
         version: 1,
     };
     static SIDE_TABLE: TableSpec = TableSpec {
         id: 2,
         name: "side",
         load: Load::Side,
-        keyed: Keyed::Natural,
+        key_kind: KeyKind::Natural,
         version: 1,
     };
     const TENANT: TenantId = TenantId::from_bytes([7; 16]);
@@ -594,16 +594,16 @@ mod tests {
             let logged = next_record(&mut body, table).unwrap();
             assert_eq!(logged.tenant, record.tenant);
             let ops = match logged.body {
-                LoggedBody::Tenant { sequence, ops, .. } => {
+                LogBody::Tenant { sequence, ops, .. } => {
                     assert_eq!(sequence, Sequence::new(3));
                     ops
                 }
-                LoggedBody::Side(ops) => ops,
-                LoggedBody::Checkpoint { applied, chain } => {
+                LogBody::Side(ops) => ops,
+                LogBody::Checkpoint { applied, chain } => {
                     assert_eq!((applied.get(), chain), (41, 0xDEAD_BEEF));
                     continue;
                 }
-                LoggedBody::Snapshot(_) | LoggedBody::Rows(_) => unreachable!(),
+                LogBody::Snapshot(_) | LogBody::Rows(_) => unreachable!(),
             };
             assert_eq!(ops, record.ops());
         }

@@ -87,7 +87,7 @@ impl Op<'_> {
     }
 
     /// The row that is put, if one is.
-    pub fn stored(&self) -> Result<Option<Stored>, Damaged> {
+    pub fn stored(&self) -> Result<Option<StoredRow>, EnvelopeError> {
         self.envelope()
             .map(|envelope| open_envelope(self.tenant, self.table, &self.key, envelope))
             .transpose()
@@ -110,7 +110,7 @@ impl Op<'_> {
 
 /// A row as it was put: checked, without its envelope.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
+pub struct StoredRow {
     /// The version of the table's schema that encoded it.
     pub version: u16,
     /// Its bytes.
@@ -120,7 +120,7 @@ pub struct Stored {
 /// A row that is not what was put.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("damaged row in `{table}` of tenant {tenant}, key {}: {why}", hex(key))]
-pub struct Damaged {
+pub struct EnvelopeError {
     /// The table's name.
     pub table: &'static str,
     /// Whose row.
@@ -212,15 +212,15 @@ pub fn open_envelope(
     table: &TableSpec,
     key: &[u8],
     value: &[u8],
-) -> Result<Stored, Damaged> {
+) -> Result<StoredRow, EnvelopeError> {
     let (envelope, stored) = check_envelope(tenant, table, key, value)?;
-    let payload = compress::decompress(envelope.codec, stored).map_err(|why| Damaged {
+    let payload = compress::decompress(envelope.codec, stored).map_err(|why| EnvelopeError {
         table: table.name,
         tenant,
         key: key.to_vec(),
         why,
     })?;
-    Ok(Stored {
+    Ok(StoredRow {
         version: envelope.version,
         payload,
     })
@@ -232,8 +232,8 @@ pub(super) fn check_envelope<'v>(
     table: &TableSpec,
     key: &[u8],
     value: &'v [u8],
-) -> Result<(Envelope, &'v [u8]), Damaged> {
-    let damaged = |why| Damaged {
+) -> Result<(Envelope, &'v [u8]), EnvelopeError> {
+    let damaged = |why| EnvelopeError {
         table: table.name,
         tenant,
         key: key.to_vec(),
@@ -267,13 +267,13 @@ pub(super) fn check_envelope<'v>(
 mod tests {
     use super::*;
     use crate::golden;
-    use crate::store::table::{ENTRIES, Keyed, Load};
+    use crate::store::table::{ENTRIES, KeyKind, Load};
 
     static COLOURS: TableSpec = TableSpec {
         id: 7,
         name: "colours",
         load: Load::Hot,
-        keyed: Keyed::Natural,
+        key_kind: KeyKind::Natural,
         version: 1,
     };
     const TENANT: TenantId = TenantId::from_bytes([9; 16]);
@@ -291,7 +291,7 @@ mod tests {
     fn an_envelope_opens_only_where_it_was_put() {
         let value = envelope();
         let open = |tenant, table, key: &[u8]| open_envelope(tenant, table, key, &value);
-        let stored = Stored {
+        let stored = StoredRow {
             version: 3,
             payload: b"blue".to_vec(),
         };

@@ -10,7 +10,7 @@ pub struct TableSpec {
     /// When its rows are loaded and what watches over them.
     pub load: Load,
     /// How its rows lie on disk.
-    pub keyed: Keyed,
+    pub key_kind: KeyKind,
     /// The newest layout of its rows.
     pub version: u16,
 }
@@ -28,7 +28,7 @@ pub enum Load {
 
 /// What a table's keys are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keyed {
+pub enum KeyKind {
     /// A `u64`, big-endian, mostly growing: many rows share one value (a block).
     Sequence,
     /// Bytes of the row's own, possibly none: one value a row.
@@ -39,9 +39,9 @@ impl TableSpec {
     /// The longest key a row of this table can have, without the tenant. For sequences there is
     /// room for something behind the number; blocks must hold at least one row beside its key.
     pub(super) const fn key_max(&self) -> usize {
-        match self.keyed {
-            Keyed::Sequence => 32,
-            Keyed::Natural => 1024,
+        match self.key_kind {
+            KeyKind::Sequence => 32,
+            KeyKind::Natural => 1024,
         }
     }
 }
@@ -51,7 +51,7 @@ pub static ENTRIES: TableSpec = TableSpec {
     id: 0xE0,
     name: "decision_audit_log",
     load: Load::Cold,
-    keyed: Keyed::Sequence,
+    key_kind: KeyKind::Sequence,
     version: 1,
 };
 
@@ -60,7 +60,7 @@ pub static OPENINGS: TableSpec = TableSpec {
     id: 0xE1,
     name: "openings",
     load: Load::Cold,
-    keyed: Keyed::Sequence,
+    key_kind: KeyKind::Sequence,
     version: 1,
 };
 
@@ -69,7 +69,7 @@ pub(super) static HEADS: TableSpec = TableSpec {
     id: 0xF0,
     name: "_heads",
     load: Load::Cold,
-    keyed: Keyed::Natural,
+    key_kind: KeyKind::Natural,
     version: 1,
 };
 
@@ -78,7 +78,7 @@ pub(super) static PIECES: TableSpec = TableSpec {
     id: 0xF1,
     name: "_pieces",
     load: Load::Cold,
-    keyed: Keyed::Natural,
+    key_kind: KeyKind::Natural,
     version: 1,
 };
 
@@ -87,6 +87,6 @@ pub(super) static APPLIED: TableSpec = TableSpec {
     id: 0xF2,
     name: "_applied",
     load: Load::Cold,
-    keyed: Keyed::Natural,
+    key_kind: KeyKind::Natural,
     version: 1,
 };

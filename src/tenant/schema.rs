@@ -14,7 +14,7 @@ use super::intents::IntentRow;
 use crate::decide::Category;
 use crate::id::{KeyId, Pseudonym, Sequence, TenantId};
 use crate::store::codec;
-use crate::store::{Keyed, Load, Op, TableSpec};
+use crate::store::{KeyKind, Load, Op, TableSpec};
 use crate::time::Timestamp;
 
 /// The layout of every table's rows. A table whose row changes gets a version of its own.
@@ -23,7 +23,7 @@ const VERSION: u16 = 1;
 /// A row's key after the tenant.
 pub trait RowKey: Sized {
     /// How tables with such keys lie on disk.
-    const KEYED: Keyed = Keyed::Natural;
+    const KEY_KIND: KeyKind = KeyKind::Natural;
 
     /// The bytes, in the order that ranges follow.
     fn to_bytes(&self) -> Vec<u8>;
@@ -79,7 +79,7 @@ macro_rules! tables {
                 id: $code,
                 name: $name,
                 load: <super::$module::$row as TableRow>::LOAD,
-                keyed: <<super::$module::$row as TableRow>::Key as RowKey>::KEYED,
+                key_kind: <<super::$module::$row as TableRow>::Key as RowKey>::KEY_KIND,
                 version: VERSION,
             };
         )+
@@ -271,7 +271,7 @@ impl RowKey for () {
 }
 
 impl RowKey for Sequence {
-    const KEYED: Keyed = Keyed::Sequence;
+    const KEY_KIND: KeyKind = KeyKind::Sequence;
 
     fn to_bytes(&self) -> Vec<u8> {
         self.get().to_be_bytes().to_vec()

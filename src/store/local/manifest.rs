@@ -179,13 +179,13 @@ impl Manifest {
 mod tests {
     use super::*;
     use crate::golden;
-    use crate::store::table::{Keyed, Load, TableSpec};
+    use crate::store::table::{KeyKind, Load, TableSpec};
 
     static TABLE: [TableSpec; 1] = [TableSpec {
         id: 7,
         name: "facts",
         load: Load::Hot,
-        keyed: Keyed::Natural,
+        key_kind: KeyKind::Natural,
         version: 2,
     }];
 

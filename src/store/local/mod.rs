@@ -78,7 +78,7 @@ use snapshot::manager::SnapshotManager;
 use space::Space;
 use tables::apply::Applier;
 use tables::backfill::Tombstones;
-use tables::memtable::Memtable;
+use tables::memtable::MemtableList;
 
 pub use dir::TablesState;
 pub use manifest::FORMAT;
@@ -322,7 +322,7 @@ impl LocalStore {
         StoreStats {
             durable: counters.durable(),
             applied: counters.applied(),
-            memtable_bytes: self.view.memtable.read(Memtable::bytes),
+            memtable_bytes: self.view.memtable.read(MemtableList::bytes),
             groups: load(&counters.groups),
             syncs: load(&counters.syncs),
             sync_time: Duration::from_nanos(load(&counters.sync_nanos)),

@@ -363,15 +363,19 @@ fn outcomes_conflict_replay_and_are_found_by_their_own_key() {
     let mut world = World::new(Tier::Enterprise);
     world.decide("a", deploy("web"));
     world.decide("b", deploy("web"));
-    let keyed = |id, success| RecordOutcome {
+    let key_kind = |id, success| RecordOutcome {
         idempotency_key: Some(text("k")),
         ..report(id, success)
     };
-    let first = world.run(Some(world.reporter), keyed("a", true)).unwrap();
+    let first = world
+        .run(Some(world.reporter), key_kind("a", true))
+        .unwrap();
     assert!(!first.replayed);
-    let again = world.run(Some(world.reporter), keyed("a", true)).unwrap();
+    let again = world
+        .run(Some(world.reporter), key_kind("a", true))
+        .unwrap();
     assert!(again.replayed && again.outcome == first.outcome && again.counts == first.counts);
-    let refusals = [keyed("a", false), keyed("b", true)]
+    let refusals = [key_kind("a", false), key_kind("b", true)]
         .map(|command| world.run(Some(world.reporter), command).unwrap_err());
     assert!(
         refusals

@@ -109,7 +109,7 @@ pub struct Frame<'a> {
 
 /// Why there is no frame where one could be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flaw {
+pub enum FrameError {
     /// No header: zeros, garbage or half of one.
     Header,
     /// A header of a later version.
@@ -120,7 +120,7 @@ pub enum Flaw {
     Body,
 }
 
-impl Flaw {
+impl FrameError {
     /// In words.
     pub fn why(self) -> &'static str {
         match self {
@@ -183,7 +183,7 @@ impl Tail {
 
     /// Reads the frame at the front of `bytes`, which lie at this tail; afterwards the tail stands
     /// behind it. On a flaw the tail has not moved.
-    pub fn accept<'a>(&mut self, bytes: &'a [u8]) -> Result<Frame<'a>, Flaw> {
+    pub fn accept<'a>(&mut self, bytes: &'a [u8]) -> Result<Frame<'a>, FrameError> {
         let header = Header::read(bytes)?;
         let order = [
             (header.segment == self.segment, "a frame of another segment"),
@@ -199,7 +199,7 @@ impl Tail {
             (header.epoch >= self.epoch, "a frame of an earlier start"),
         ];
         if let Some((_, why)) = order.into_iter().find(|(holds, _)| !holds) {
-            return Err(Flaw::Order(why));
+            return Err(FrameError::Order(why));
         }
         let mut cursor = Cursor::new(bytes);
         let whole = |len: u32| usize::try_from(len).ok();
@@ -208,12 +208,12 @@ impl Tail {
             .and(whole(header.body_len))
             .and_then(|len| cursor.slice(len))
             .filter(|body| crc32fast::hash(body) == header.body_crc)
-            .ok_or(Flaw::Body)?;
+            .ok_or(FrameError::Body)?;
         let padding = body.len().next_multiple_of(ALIGN) - body.len();
         cursor
             .slice(padding)
             .filter(|zeros| all_zero(zeros))
-            .ok_or(Flaw::Body)?;
+            .ok_or(FrameError::Body)?;
         *self = Self {
             segment: self.segment,
             offset: self.offset + len_u64(bytes) - len_u64(cursor.rest()),
@@ -278,22 +278,22 @@ struct Header {
 }
 
 impl Header {
-    fn read(bytes: &[u8]) -> Result<Self, Flaw> {
-        let bytes = bytes.get(..HEADER).ok_or(Flaw::Header)?;
+    fn read(bytes: &[u8]) -> Result<Self, FrameError> {
+        let bytes = bytes.get(..HEADER).ok_or(FrameError::Header)?;
         let hash = |from: usize, to: usize| bytes.get(from..to).map(crc32fast::hash);
         let mut cursor = Cursor::new(bytes);
-        let magic: [u8; 4] = cursor.array().ok_or(Flaw::Header)?;
+        let magic: [u8; 4] = cursor.array().ok_or(FrameError::Header)?;
         let crc = cursor.u32();
         if magic != MAGIC || crc != hash(CHECKED, HEADER) {
-            return Err(Flaw::Header);
+            return Err(FrameError::Header);
         }
-        let version = cursor.u16().ok_or(Flaw::Header)?;
+        let version = cursor.u16().ok_or(FrameError::Header)?;
         if version != VERSION {
-            return Err(Flaw::Newer(version));
+            return Err(FrameError::Newer(version));
         }
-        let header = Self::fields(&mut cursor).ok_or(Flaw::Header)?;
+        let header = Self::fields(&mut cursor).ok_or(FrameError::Header)?;
         if Some(header.chain) != hash(CHECKED, CHAINED) {
-            return Err(Flaw::Header);
+            return Err(FrameError::Header);
         }
         Ok(header)
     }
@@ -387,7 +387,7 @@ mod tests {
             Tail { epoch: 3, ..AT },
         ] {
             let mut tail = elsewhere;
-            assert!(matches!(tail.accept(&bytes), Err(Flaw::Order(_))));
+            assert!(matches!(tail.accept(&bytes), Err(FrameError::Order(_))));
             assert_eq!(tail, elsewhere);
         }
         assert!(Tail { epoch: 1, ..AT }.accept(&bytes).is_ok());

@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::frame::{Flaw, Frame, HEADER, Kind, Tail, announced, find_frames};
+use super::frame::{Frame, FrameError, HEADER, Kind, Tail, announced, find_frames};
 use super::segment::Wal;
 use crate::id::TenantId;
 use crate::store::OpenError;
 use crate::store::local::disk::{Disk, len_u64};
 use crate::store::record::{Lsn, RecordError};
-use crate::store::row::Damaged;
+use crate::store::row::EnvelopeError;
 
 /// How much of a file is read at once.
 const PIECE: usize = 1 << 20;
@@ -44,7 +44,7 @@ pub enum LogError {
     #[error("the tables cannot be read: {0}")]
     Tables(String),
     #[error(transparent)]
-    Row(#[from] Damaged),
+    Row(#[from] EnvelopeError),
     #[error(
         "the rows of tenant {tenant} in the tables are not complete: `arf repair --tenant {tenant} --from \
          BACKUP` restores them"
@@ -232,7 +232,7 @@ impl FrameReader {
                     self.start = at;
                     return Ok(Step::Frame);
                 }
-                Err(flaw @ Flaw::Newer(_)) => return Err(self.flawed(flaw)),
+                Err(flaw @ FrameError::Newer(_)) => return Err(self.flawed(flaw)),
                 Err(flaw) => flaw,
             };
             let Some(written) = self.file.last_written()? else {
@@ -273,7 +273,7 @@ impl FrameReader {
     }
 
     /// A file that has to go on has only zeros, or nothing, from here on.
-    fn ends_early(&self, flaw: Flaw) -> Result<Step, LogError> {
+    fn ends_early(&self, flaw: FrameError) -> Result<Step, LogError> {
         match self.policy {
             Policy::SkipDamage => Ok(Step::End),
             Policy::Strict | Policy::TornTail => Err(self.flawed(flaw)),
@@ -310,10 +310,12 @@ impl FrameReader {
 
     /// A write that a crash cut short has nothing behind it: neither a frame in its file nor anything
     /// in a later one.
-    fn check_torn(&self, flaw: Flaw) -> Result<(), LogError> {
+    fn check_torn(&self, flaw: FrameError) -> Result<(), LogError> {
         let from = match flaw {
-            Flaw::Order(_) => self.file.tail.offset,
-            Flaw::Header | Flaw::Body | Flaw::Newer(_) => self.file.tail.offset + 8,
+            FrameError::Order(_) => self.file.tail.offset,
+            FrameError::Header | FrameError::Body | FrameError::Newer(_) => {
+                self.file.tail.offset + 8
+            }
         };
         if let Some(next) = self.file.find(from, false)? {
             return Err(self.file.damaged(flaw.why(), Some(next.next)));
@@ -360,13 +362,15 @@ impl FrameReader {
         }
     }
 
-    fn flawed(&self, flaw: Flaw) -> LogError {
+    fn flawed(&self, flaw: FrameError) -> LogError {
         match flaw {
-            Flaw::Newer(version) => LogError::Newer {
+            FrameError::Newer(version) => LogError::Newer {
                 path: self.file.path.clone(),
                 what: format!("log version {version}"),
             },
-            Flaw::Header | Flaw::Order(_) | Flaw::Body => self.damaged(flaw.why()),
+            FrameError::Header | FrameError::Order(_) | FrameError::Body => {
+                self.damaged(flaw.why())
+            }
         }
     }
 }
@@ -418,7 +422,7 @@ impl FrameFile {
         })
     }
 
-    fn step(&mut self) -> Result<Result<(), Flaw>, LogError> {
+    fn step(&mut self) -> Result<Result<(), FrameError>, LogError> {
         self.current = None;
         let bytes = self.ahead(HEADER)?;
         if let Some(len) = announced(bytes) {

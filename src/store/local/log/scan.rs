@@ -11,7 +11,7 @@ use crate::store::OpenError;
 use crate::store::cursor::Cursor;
 use crate::store::head::Head;
 use crate::store::local::schema::Schema;
-use crate::store::record::{LogPrefix, Logged, LoggedBody, Lsn, RecordError, next_record};
+use crate::store::record::{LogBody, LogPrefix, LogRecord, Lsn, RecordError, next_record};
 use crate::store::row::open_envelope;
 use crate::store::table::HEADS;
 
@@ -220,10 +220,10 @@ impl Scan {
         self.tail = start;
     }
 
-    fn note_record(&mut self, record: Logged<'_>) -> Result<(), &'static str> {
+    fn note_record(&mut self, record: LogRecord<'_>) -> Result<(), &'static str> {
         let tenant = record.tenant;
         match record.body {
-            LoggedBody::Tenant {
+            LogBody::Tenant {
                 sequence,
                 head: envelope,
                 ..
@@ -236,15 +236,15 @@ impl Scan {
                 let envelope = envelope.to_vec();
                 self.heads.insert(tenant, LastHead { sequence, envelope });
             }
-            LoggedBody::Side(_) => {}
+            LogBody::Side(_) => {}
             // Made before the snapshot, and the place it names is not here any more.
-            LoggedBody::Checkpoint { applied, .. } if applied < self.base => {}
+            LogBody::Checkpoint { applied, .. } if applied < self.base => {}
             // Its frame's chain value is not known: what a snapshot has is that of the segment's last
             // frame, which may be a SEAL behind it.
-            LoggedBody::Checkpoint { applied, .. } if applied == self.base => {
+            LogBody::Checkpoint { applied, .. } if applied == self.base => {
                 self.applied = applied;
             }
-            LoggedBody::Checkpoint { applied, chain } => {
+            LogBody::Checkpoint { applied, chain } => {
                 while self.frames.front().is_some_and(|frame| frame.lsn < applied) {
                     self.frames.pop_front();
                 }
@@ -258,7 +258,7 @@ impl Scan {
                 }
                 self.applied = applied;
             }
-            LoggedBody::Snapshot(_) | LoggedBody::Rows(_) => {
+            LogBody::Snapshot(_) | LogBody::Rows(_) => {
                 return Err("a record of a snapshot in the log");
             }
         }
@@ -289,7 +289,7 @@ impl Scan {
 pub fn records<'a>(
     frame: &Frame<'a>,
     schema: &Schema,
-) -> impl Iterator<Item = Result<Logged<'a>, RecordError>> {
+) -> impl Iterator<Item = Result<LogRecord<'a>, RecordError>> {
     let (mut left, mut body) = (frame.count, Cursor::new(frame.body));
     std::iter::from_fn(move || {
         if left == 0 {

@@ -30,8 +30,8 @@ use crate::store::local::snapshot::Snapshot;
 use crate::store::local::tables::rebuild::Rebuild;
 use crate::store::local::tables::replay;
 use crate::store::local::tables::view::TableView;
-use crate::store::record::LoggedBody;
-use crate::store::row::{Damaged, Op, check_envelope};
+use crate::store::record::LogBody;
+use crate::store::row::{EnvelopeError, Op, check_envelope};
 use crate::store::table::{HEADS, TableSpec};
 use crate::store::{OpenError, Reader, StoreConfig};
 
@@ -62,7 +62,7 @@ pub struct DirectoryInfo {
 }
 
 /// What [`ReadOnly::walk`] shows operations to.
-pub type Visit<'a> = &'a mut dyn FnMut(&Op<'_>) -> Result<ControlFlow<()>, Damaged>;
+pub type Visit<'a> = &'a mut dyn FnMut(&Op<'_>) -> Result<ControlFlow<()>, EnvelopeError>;
 
 /// An opened directory. As long as it lives, no start takes the directory.
 pub struct ReadOnly {
@@ -229,7 +229,7 @@ impl ReadOnly {
             };
             for record in records(&frame, &self.schema) {
                 let record = record.map_err(|error| frames.unreadable(error))?;
-                let (LoggedBody::Tenant { ops, .. } | LoggedBody::Side(ops)) = record.body else {
+                let (LogBody::Tenant { ops, .. } | LogBody::Side(ops)) = record.body else {
                     continue;
                 };
                 for op in ops {
@@ -280,7 +280,7 @@ impl ReadOnly {
         for (tenant, head) in self.heads() {
             let ledger = ledgers.remove(&tenant).unwrap_or_default();
             if (ledger.count(), ledger.hash()) != (head.hot_rows, head.hot_hash) {
-                return Err(Damaged {
+                return Err(EnvelopeError {
                     table: HEADS.name,
                     tenant,
                     key: Vec::new(),
@@ -355,7 +355,7 @@ impl std::fmt::Debug for ReadOnly {
 }
 
 /// Checks the envelope of a row that is put.
-fn check(op: &Op<'_>) -> Result<(), Damaged> {
+fn check(op: &Op<'_>) -> Result<(), EnvelopeError> {
     op.envelope().map_or(Ok(()), |envelope| {
         check_envelope(op.tenant, op.table, &op.key, envelope).map(drop)
     })

@@ -22,10 +22,10 @@ use crate::store::local::env::Env;
 use crate::store::local::key::{full_key, tenant_end};
 use crate::store::local::schema::Schema;
 use crate::store::local::tables::layout::Layout;
-use crate::store::local::tables::memtable::Generation;
+use crate::store::local::tables::memtable::Memtable;
 use crate::store::local::tables::replay;
 use crate::store::local::tables::{TableError, Tables};
-use crate::store::row::{Damaged, Op};
+use crate::store::row::{EnvelopeError, Op};
 use crate::store::table::{ENTRIES, TableSpec};
 use crate::store::{OpenError, ReadError, StoreConfig};
 
@@ -266,7 +266,7 @@ impl Repair<'_> {
         progress: Progress<'_>,
     ) -> Result<(), ReplaceError> {
         let layout = Layout(tables);
-        let mut batch = Generation::default();
+        let mut batch = Memtable::default();
         for source in sources {
             let mut stopped = None;
             source.walk(progress, &mut |op| {
@@ -348,7 +348,7 @@ impl RowTotals {
         op: &Op<'_>,
         leaf: fn(&[u8]) -> [u8; 32],
         first: &mut bool,
-    ) -> Result<(), Damaged> {
+    ) -> Result<(), EnvelopeError> {
         self.ledger.fold(op);
         if let Some(stored) = op.stored()?
             && op.table.id == ENTRIES.id

@@ -31,7 +31,7 @@ use crate::id::{Sequence, TenantId};
 use crate::store::local::log::scan::Scan;
 use crate::store::local::*;
 use crate::store::table::{ENTRIES, HEADS, OPENINGS};
-use crate::store::{Damaged, ReadError, Store, Stored};
+use crate::store::{EnvelopeError, ReadError, Store, StoredRow};
 
 /// The test that tries flips for another process.
 const WORKER: &str = "store::local::simulation::flips::tries_what_another_process_wants";
@@ -247,7 +247,7 @@ fn read_all(store: &Store, sequences: &[u64]) -> Reads {
     for table in SCHEMA.iter().chain([&ENTRIES, &OPENINGS, &HEADS]) {
         let mut rows = 0u32;
         let mut damaged = 0;
-        let mut show = |id, key: &[u8], stored: Result<Stored, Damaged>| {
+        let mut show = |id, key: &[u8], stored: Result<StoredRow, EnvelopeError>| {
             rows += 1;
             damaged += u32::from(stored.is_err());
             let name = format!("row {} {id} {key:?}", table.name);

@@ -14,7 +14,7 @@ use crate::id::{Sequence, TenantId};
 use crate::store::local::disk::Disk;
 use crate::store::local::*;
 use crate::store::table::{ENTRIES, HEADS, OPENINGS};
-use crate::store::{Durable, Effect, Head, Keyed, Ledger, Load, Op, Store};
+use crate::store::{Durable, Effect, Head, KeyKind, Ledger, Load, Op, Store};
 use crate::time::Timestamp;
 
 pub(super) static SCHEMA: [TableSpec; 4] = [
@@ -22,28 +22,28 @@ pub(super) static SCHEMA: [TableSpec; 4] = [
         id: 1,
         name: "facts",
         load: Load::Hot,
-        keyed: Keyed::Natural,
+        key_kind: KeyKind::Natural,
         version: 1,
     },
     TableSpec {
         id: 2,
         name: "intents",
         load: Load::Hot,
-        keyed: Keyed::Sequence,
+        key_kind: KeyKind::Sequence,
         version: 1,
     },
     TableSpec {
         id: 3,
         name: "notes",
         load: Load::Cold,
-        keyed: Keyed::Natural,
+        key_kind: KeyKind::Natural,
         version: 1,
     },
     TableSpec {
         id: 4,
         name: "last_used",
         load: Load::Side,
-        keyed: Keyed::Natural,
+        key_kind: KeyKind::Natural,
         version: 1,
     },
 ];
@@ -501,7 +501,7 @@ impl World {
         }
         let mut found = Rows::new();
         for table in SCHEMA.iter().chain([&ENTRIES, &OPENINGS]) {
-            let mut show = |id, key: &[u8], stored: Result<crate::store::Stored, _>| {
+            let mut show = |id, key: &[u8], stored: Result<crate::store::StoredRow, _>| {
                 let stored = stored.unwrap();
                 found.insert((table.name, id, key.to_vec()), stored.payload);
                 ControlFlow::Continue(())

@@ -8,7 +8,7 @@ use crate::id::Sequence;
 use crate::store::head::Head;
 use crate::store::ledger::Tally;
 use crate::store::local::log::scan::open_head;
-use crate::store::row::{Damaged, Op, check_envelope};
+use crate::store::row::{EnvelopeError, Op, check_envelope};
 use crate::store::table::{ENTRIES, HEADS, Load};
 
 /// What the rows of one tenant add up to.
@@ -23,7 +23,7 @@ pub struct Completeness {
 
 impl Completeness {
     /// Adds a row, after checking it; entries in order of their sequences.
-    pub fn add(&mut self, row: &Op<'_>) -> Result<(), Damaged> {
+    pub fn add(&mut self, row: &Op<'_>) -> Result<(), EnvelopeError> {
         let Some(envelope) = row.envelope() else {
             return Ok(());
         };

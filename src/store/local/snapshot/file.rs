@@ -18,8 +18,8 @@ use crate::store::local::log::frame::{HEADER, Kind, Tail, is_shutdown};
 use crate::store::local::log::frames::{FrameReader, LogError, Policy, go_on};
 use crate::store::local::log::scan::{LastHead, open_head, records};
 use crate::store::local::schema::{Part, Schema, rank};
-use crate::store::record::{LogPrefix, LoggedBody, Lsn, Record, RowsRecord};
-use crate::store::row::{Damaged, Effect, Op, check_envelope};
+use crate::store::record::{LogBody, LogPrefix, Lsn, Record, RowsRecord};
+use crate::store::row::{Effect, EnvelopeError, Op, check_envelope};
 use crate::store::table::{HEADS, Load};
 
 /// A frame has about this many bytes.
@@ -175,7 +175,7 @@ impl Snapshot {
             before = Some(op);
         }
         let head_damaged = |tenant: &TenantId, why| {
-            LogError::Row(Damaged {
+            LogError::Row(EnvelopeError {
                 table: HEADS.name,
                 tenant: *tenant,
                 key: Vec::new(),
@@ -358,7 +358,7 @@ impl<'s> Rows<'s> {
         };
         let first = records(&frame, self.schema).next();
         match first.map(|record| record.map(|record| record.body)) {
-            Some(Ok(LoggedBody::Snapshot(prefix))) => Ok(Some(prefix)),
+            Some(Ok(LogBody::Snapshot(prefix))) => Ok(Some(prefix)),
             _ => Ok(None),
         }
     }
@@ -375,11 +375,9 @@ impl<'s> Rows<'s> {
             for record in records(&frame, self.schema) {
                 let record = record.map_err(|error| self.frames.unreadable(error))?;
                 let ops = match record.body {
-                    LoggedBody::Rows(ops) => ops,
-                    LoggedBody::Snapshot(_) => continue,
-                    LoggedBody::Tenant { .. }
-                    | LoggedBody::Side(_)
-                    | LoggedBody::Checkpoint { .. } => {
+                    LogBody::Rows(ops) => ops,
+                    LogBody::Snapshot(_) => continue,
+                    LogBody::Tenant { .. } | LogBody::Side(_) | LogBody::Checkpoint { .. } => {
                         return Err(self.frames.damaged("a record of the log in a snapshot"));
                     }
                 };
@@ -421,7 +419,7 @@ mod tests {
     use crate::store::head::{self, Head};
     use crate::store::local::disk::RealDisk;
     use crate::store::row::Envelope;
-    use crate::store::table::{ENTRIES, Keyed, TableSpec};
+    use crate::store::table::{ENTRIES, KeyKind, TableSpec};
     use crate::time::Timestamp;
 
     static SCHEMA: [TableSpec; 2] = [
@@ -429,14 +427,14 @@ mod tests {
             id: 1,
             name: "hot",
             load: Load::Hot,
-            keyed: Keyed::Natural,
+            key_kind: KeyKind::Natural,
             version: 1,
         },
         TableSpec {
             id: 2,
             name: "side",
             load: Load::Side,
-            keyed: Keyed::Natural,
+            key_kind: KeyKind::Natural,
             version: 1,
         },
     ];
@@ -544,7 +542,9 @@ mod tests {
         let why = |ops: &[Op<'_>]| {
             let written = write(dir.path(), ops);
             match written.check(&disk, &schema, &|| false) {
-                Err(LogError::Damaged { why, .. } | LogError::Row(Damaged { why, .. })) => why,
+                Err(LogError::Damaged { why, .. } | LogError::Row(EnvelopeError { why, .. })) => {
+                    why
+                }
                 other => panic!("{:?}", other.map(|_| ())),
             }
         };

@@ -22,7 +22,7 @@ use crate::store::local::key::{split_key, successor};
 use crate::store::local::log::frames::{LogError, go_on};
 use crate::store::local::log::scan::LastHead;
 use crate::store::local::schema::{Part, Schema, rank};
-use crate::store::local::tables::memtable::Memtable;
+use crate::store::local::tables::memtable::MemtableList;
 use crate::store::local::tables::view::TableView;
 use crate::store::record::Lsn;
 use crate::store::row::{Effect, Op};
@@ -81,7 +81,7 @@ impl TableReader {
         writer.finish().map_err(&io)?;
         drop(io);
         // The memtable shows a record before it is counted as durable.
-        let through = self.view.memtable.read(Memtable::through).lsn;
+        let through = self.view.memtable.read(MemtableList::through).lsn;
         Ok(TableRows { file, through })
     }
 }

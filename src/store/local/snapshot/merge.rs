@@ -19,8 +19,8 @@ use crate::store::local::log::frames::{FrameReader, LogError, Step, go_on};
 use crate::store::local::log::scan::{LastHead, records};
 use crate::store::local::log::segment::Wal;
 use crate::store::local::schema::{Part, Schema};
-use crate::store::local::tables::memtable::{Generation, Ranges};
-use crate::store::record::LoggedBody;
+use crate::store::local::tables::memtable::{Memtable, Ranges};
+use crate::store::record::LogBody;
 use crate::store::row::{Effect, Op};
 use crate::store::table::TableSpec;
 
@@ -63,7 +63,7 @@ pub struct Runs<'a> {
     schema: &'a Schema,
     /// Where their files may lie, and what their names begin with.
     file_prefix: PathBuf,
-    last: Generation,
+    last: Memtable,
     files: Vec<TempFile>,
     stopped: &'a (dyn Fn() -> bool + Sync),
 }
@@ -79,7 +79,7 @@ impl<'a> Runs<'a> {
             disk,
             schema,
             file_prefix,
-            last: Generation::default(),
+            last: Memtable::default(),
             files: Vec::new(),
             stopped,
         }
@@ -111,7 +111,7 @@ impl<'a> Runs<'a> {
     }
 
     /// Writes a run to a file, sorted.
-    fn write(&self, run: Generation) -> Result<TempFile, LogError> {
+    fn write(&self, run: Memtable) -> Result<TempFile, LogError> {
         let mut path = self.file_prefix.clone().into_os_string();
         path.push(format!("-{}.{}", self.files.len(), dir::NEW));
         let file = TempFile::new(self.disk, path.into());
@@ -183,7 +183,7 @@ impl<'a> MergeInput<'a> {
                 let record = record.map_err(|error| frames.unreadable(error))?;
                 let tenant = record.tenant;
                 let ops = match record.body {
-                    LoggedBody::Tenant {
+                    LogBody::Tenant {
                         sequence,
                         head,
                         ops,
@@ -192,9 +192,9 @@ impl<'a> MergeInput<'a> {
                         heads.insert(tenant, LastHead { sequence, envelope });
                         ops
                     }
-                    LoggedBody::Side(ops) => ops,
-                    LoggedBody::Checkpoint { .. } => continue,
-                    LoggedBody::Snapshot(_) | LoggedBody::Rows(_) => {
+                    LogBody::Side(ops) => ops,
+                    LogBody::Checkpoint { .. } => continue,
+                    LogBody::Snapshot(_) | LogBody::Rows(_) => {
                         return Err(frames.damaged("a record of a snapshot in the log"));
                     }
                 };
@@ -211,7 +211,7 @@ impl<'a> MergeInput<'a> {
 
 /// The changes of a generation as a file has them. Ranges do not overlap, so of each file at most one
 /// covers a row.
-fn sorted(changes: Generation) -> Vec<Op<'static>> {
+fn sorted(changes: Memtable) -> Vec<Op<'static>> {
     let mut ops = Vec::new();
     for (table, changes) in changes.into_tables() {
         let (gone, rows) = changes.into_parts();
@@ -369,7 +369,7 @@ mod tests {
 
     use super::*;
     use crate::store::local::key::full_key;
-    use crate::store::table::{Keyed, Load};
+    use crate::store::table::{KeyKind, Load};
 
     const TENANT: TenantId = TenantId::from_bytes([7; 16]);
 
@@ -378,14 +378,14 @@ mod tests {
             id: 9,
             name: "first, for it is hot",
             load: Load::Hot,
-            keyed: Keyed::Natural,
+            key_kind: KeyKind::Natural,
             version: 1,
         },
         TableSpec {
             id: 1,
             name: "second",
             load: Load::Cold,
-            keyed: Keyed::Natural,
+            key_kind: KeyKind::Natural,
             version: 1,
         },
     ];
@@ -412,7 +412,7 @@ mod tests {
         #[test]
         fn what_is_merged_is_what_was_done(steps in prop::collection::vec(step(), 0..150)) {
             let mut model: BTreeMap<(usize, Vec<u8>), Vec<u8>> = BTreeMap::new();
-            let mut runs = vec![Generation::default()];
+            let mut runs = vec![Memtable::default()];
             for step in steps {
                 let Some(run) = runs.last_mut() else { unreachable!() };
                 match step {
@@ -428,7 +428,7 @@ mod tests {
                         model.retain(|(of, key), _| *of != table || !(from..to).contains(&key[0]));
                         run.delete_range(&TABLES[table], full_key(TENANT, &[from]), full_key(TENANT, &[to]));
                     }
-                    Step::Next => runs.push(Generation::default()),
+                    Step::Next => runs.push(Memtable::default()),
                 }
             }
             let sources = runs.into_iter().map(|run| {

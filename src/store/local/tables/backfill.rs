@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::memtable::{Generation, Ranges};
+use super::memtable::{Memtable, Ranges};
 use crate::store::local::schema::Part;
 use crate::store::table::TableSpec;
 
@@ -25,7 +25,7 @@ pub struct Tombstones(BTreeMap<u8, (BTreeSet<Vec<u8>>, Ranges)>);
 
 impl Tombstones {
     /// Adds what a generation deletes.
-    pub fn add(&mut self, generation: &Generation) {
+    pub fn add(&mut self, generation: &Memtable) {
         for (table, changes) in generation.tables() {
             if !Part::Back.has(table) {
                 continue;

@@ -19,8 +19,8 @@ use super::{Change, Pair, Tables};
 use crate::id::TenantId;
 use crate::store::ReadError;
 use crate::store::local::key::{full_key, split_key, successor, tenant_end};
-use crate::store::row::{Damaged, ENVELOPE, Envelope};
-use crate::store::table::{Keyed, PIECES, TableSpec};
+use crate::store::row::{ENVELOPE, Envelope, EnvelopeError};
+use crate::store::table::{KeyKind, PIECES, TableSpec};
 
 /// What of a whole envelope lies in its row's place.
 fn inline_of(value: &[u8]) -> &[u8] {
@@ -42,9 +42,9 @@ pub struct Layout<'a>(pub &'a dyn Tables);
 impl<'a> Layout<'a> {
     /// The row under a full key.
     pub fn get(self, table: &TableSpec, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
-        let inline = match table.keyed {
-            Keyed::Natural => self.0.get(table, key)?,
-            Keyed::Sequence => match self.block_of(table, key)? {
+        let inline = match table.key_kind {
+            KeyKind::Natural => self.0.get(table, key)?,
+            KeyKind::Sequence => match self.block_of(table, key)? {
                 Some((at, bytes)) => {
                     let (_, row) = split_key(key).unwrap_or((TenantId::ZERO, key));
                     open_block(table, &at, &bytes)?.remove(row)
@@ -64,9 +64,9 @@ impl<'a> Layout<'a> {
         from: &[u8],
         to: Option<&[u8]>,
     ) -> Result<impl Iterator<Item = Result<Pair, ReadError>> + use<'a>, ReadError> {
-        let start = match table.keyed {
-            Keyed::Natural => None,
-            Keyed::Sequence => self.block_of(table, from)?.map(|(at, _)| at),
+        let start = match table.key_kind {
+            KeyKind::Natural => None,
+            KeyKind::Sequence => self.block_of(table, from)?.map(|(at, _)| at),
         };
         let pairs = self.0.range(table, start.as_deref().unwrap_or(from), to);
         let (from, to) = (from.to_vec(), to.map(<[u8]>::to_vec));
@@ -74,10 +74,10 @@ impl<'a> Layout<'a> {
             move |key: &[u8]| key >= from.as_slice() && to.as_deref().is_none_or(|to| key < to);
         let mut pairs = pairs.peekable();
         let rows = std::iter::from_fn(move || {
-            Some(match (pairs.next()?, table.keyed) {
+            Some(match (pairs.next()?, table.key_kind) {
                 (Err(error), _) => vec![Err(error.into())],
-                (Ok(pair), Keyed::Natural) => vec![Ok(pair)],
-                (Ok((at, bytes)), Keyed::Sequence) => {
+                (Ok(pair), KeyKind::Natural) => vec![Ok(pair)],
+                (Ok((at, bytes)), KeyKind::Sequence) => {
                     let mut rows = block_rows(table, &at, &bytes);
                     // Rows that moved to a block of their own since this one was read.
                     if let Some(Ok((next, _))) = pairs.peek() {
@@ -104,9 +104,9 @@ impl<'a> Layout<'a> {
         let mut count = 0;
         for pair in pairs {
             let (at, bytes) = pair?;
-            count += match table.keyed {
-                Keyed::Natural => 1,
-                Keyed::Sequence => block::count(&bytes).unwrap_or_else(|| {
+            count += match table.key_kind {
+                KeyKind::Natural => 1,
+                KeyKind::Sequence => block::count(&bytes).unwrap_or_else(|| {
                     let tenant = split_key(&at).map_or(TenantId::ZERO, |(tenant, _)| tenant);
                     tracing::error!(%tenant, table = table.name, "a block cannot be read");
                     0
@@ -134,14 +134,14 @@ impl<'a> Layout<'a> {
         let mut open: Option<OpenBlock> = None;
         for (key, value) in rows {
             let inline = inline_of(value);
-            match table.keyed {
-                Keyed::Natural => {
+            match table.key_kind {
+                KeyKind::Natural => {
                     if self.0.get(table, key)?.is_none() {
                         self.write_pieces(table, key, None, Some(value))?;
                         self.0.write(table, key, Some(inline))?;
                     }
                 }
-                Keyed::Sequence => {
+                KeyKind::Sequence => {
                     let block = self.turn_to(&mut open, table, key)?;
                     if !block.has(key) {
                         self.write_pieces(table, key, None, Some(value))?;
@@ -162,9 +162,9 @@ impl<'a> Layout<'a> {
         let mut open: Option<OpenBlock> = None;
         for (key, value) in rows {
             let inline = value.map(inline_of);
-            let before = match table.keyed {
-                Keyed::Natural => self.0.write(table, key, inline)?,
-                Keyed::Sequence => self.turn_to(&mut open, table, key)?.set(key, inline),
+            let before = match table.key_kind {
+                KeyKind::Natural => self.0.write(table, key, inline)?,
+                KeyKind::Sequence => self.turn_to(&mut open, table, key)?.set(key, inline),
             };
             self.write_pieces(table, key, before.as_deref(), value)?;
         }
@@ -311,7 +311,7 @@ fn open_block(table: &TableSpec, at: &[u8], bytes: &[u8]) -> Result<Rows, ReadEr
     block::decode(bytes).ok_or_else(|| {
         let (tenant, key) = split_key(at).unwrap_or((TenantId::ZERO, at));
         let why = "the block that begins with it is unreadable";
-        ReadError::Damaged(Damaged {
+        ReadError::Damaged(EnvelopeError {
             table: table.name,
             tenant,
             key: key.to_vec(),
@@ -352,7 +352,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::memory::MemoryTables;
-    use super::super::memtable::Generation;
+    use super::super::memtable::Memtable;
     use super::*;
     use crate::store::row::{Op, open_envelope};
     use crate::store::table::Load;
@@ -361,14 +361,14 @@ mod tests {
         id: 1,
         name: "natural",
         load: Load::Hot,
-        keyed: Keyed::Natural,
+        key_kind: KeyKind::Natural,
         version: 1,
     };
     static SEQUENCE: TableSpec = TableSpec {
         id: 2,
         name: "sequence",
         load: Load::Cold,
-        keyed: Keyed::Sequence,
+        key_kind: KeyKind::Sequence,
         version: 1,
     };
 
@@ -408,10 +408,10 @@ mod tests {
     }
 
     fn key(table: &TableSpec, number: u8) -> Vec<u8> {
-        match table.keyed {
-            Keyed::Sequence => u64::from(number).to_be_bytes().to_vec(),
+        match table.key_kind {
+            KeyKind::Sequence => u64::from(number).to_be_bytes().to_vec(),
             // Of several lengths, one the beginning of the next.
-            Keyed::Natural => vec![number / 3; usize::from(number % 3)],
+            KeyKind::Natural => vec![number / 3; usize::from(number % 3)],
         }
     }
 
@@ -424,7 +424,7 @@ mod tests {
         let tables = MemoryTables::default();
         let layout = Layout(&tables);
         let mut model: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
-        let mut pending = Generation::default();
+        let mut pending = Memtable::default();
         for step in steps.iter().chain([&Step::Drain]) {
             match *step {
                 Step::Put(tenant, number, len) => {
@@ -524,7 +524,7 @@ mod tests {
         let tables = MemoryTables::default();
         let tenant = TenantId::from_bytes([1; 16]);
         for number in 0..100u64 {
-            let mut one = Generation::default();
+            let mut one = Memtable::default();
             let key = number.to_be_bytes().to_vec();
             let (key, value) = put(Op::put(tenant, &SEQUENCE, key, 1, b"row"));
             one.put(&SEQUENCE, key, value);

@@ -77,14 +77,14 @@ fn inside_any(ranges: &[(Vec<u8>, Vec<u8>)], key: &[u8]) -> bool {
 
 /// Changes that go into the tables together.
 #[derive(Default)]
-pub struct Generation {
+pub struct Memtable {
     tables: BTreeMap<u8, (&'static TableSpec, Changes)>,
     bytes: usize,
     /// Everything up to here is in this generation or in an earlier one.
     pub through: Position,
 }
 
-impl Generation {
+impl Memtable {
     /// Takes operations in, in their order.
     pub fn absorb<'o>(&mut self, ops: impl IntoIterator<Item = Op<'o>>) {
         for op in ops {
@@ -175,9 +175,9 @@ fn cost(key: &[u8], value: Option<&Vec<u8>>) -> usize {
 
 /// The generation that grows, and the one that is being written to the tables.
 #[derive(Default)]
-pub struct Memtable {
-    growing: Generation,
-    draining: Option<Arc<Generation>>,
+pub struct MemtableList {
+    growing: Memtable,
+    draining: Option<Arc<Memtable>>,
 }
 
 /// What the lag says of a range.
@@ -186,20 +186,20 @@ pub struct Overlay {
     gone: Ranges,
 }
 
-impl Memtable {
+impl MemtableList {
     /// Empty, at this place in the log.
     pub fn at(through: Position) -> Self {
         Self {
-            growing: Generation {
+            growing: Memtable {
                 through,
-                ..Generation::default()
+                ..Memtable::default()
             },
             draining: None,
         }
     }
 
     /// The generation that takes new records.
-    pub fn growing(&mut self) -> &mut Generation {
+    pub fn growing(&mut self) -> &mut Memtable {
         &mut self.growing
     }
 
@@ -213,8 +213,8 @@ impl Memtable {
         self.growing.bytes + self.draining.as_ref().map_or(0, |draining| draining.bytes)
     }
 
-    /// Turns what has grown into what is being drained, and keeps it until [`Memtable::drained`].
-    pub fn drain(&mut self) -> Arc<Generation> {
+    /// Turns what has grown into what is being drained, and keeps it until [`MemtableList::drained`].
+    pub fn drain(&mut self) -> Arc<Memtable> {
         debug_assert!(
             self.draining.is_none(),
             "one generation is drained at a time"
@@ -222,9 +222,9 @@ impl Memtable {
         let through = self.growing.through;
         let full = Arc::new(std::mem::replace(
             &mut self.growing,
-            Generation {
+            Memtable {
                 through,
-                ..Generation::default()
+                ..Memtable::default()
             },
         ));
         self.draining = Some(Arc::clone(&full));
@@ -361,13 +361,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::store::table::{Keyed, Load};
+    use crate::store::table::{KeyKind, Load};
 
     static TABLE: TableSpec = TableSpec {
         id: 1,
         name: "table",
         load: Load::Cold,
-        keyed: Keyed::Natural,
+        key_kind: KeyKind::Natural,
         version: 1,
     };
 
@@ -398,7 +398,7 @@ mod tests {
         ) {
             let mut model: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
             let mut base = model.clone();
-            let mut memtable = Memtable::default();
+            let mut memtable = MemtableList::default();
             for step in steps {
                 match step {
                     Step::Put(key, value) => {

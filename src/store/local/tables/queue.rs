@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::backfill::Backfill;
-use super::memtable::{Generation, Memtable};
+use super::memtable::{Memtable, MemtableList};
 use crate::store::local::log::frame::Position;
 use crate::store::local::stopwatch;
 use crate::store::row::Op;
@@ -19,7 +19,7 @@ pub struct MemtableQueue {
 }
 
 struct State {
-    memtable: Memtable,
+    memtable: MemtableList,
     /// When the growing generation got its first row.
     since: Option<Instant>,
     end: Option<End>,
@@ -47,7 +47,7 @@ pub enum Work {
 
 impl MemtableQueue {
     pub fn new(through: Position) -> Self {
-        let memtable = Memtable::at(through);
+        let memtable = MemtableList::at(through);
         Self {
             state: Mutex::new(State {
                 memtable,
@@ -63,7 +63,7 @@ impl MemtableQueue {
     }
 
     /// Reads the memtable. Briefly: the committer waits for it.
-    pub fn read<R>(&self, read: impl FnOnce(&Memtable) -> R) -> R {
+    pub fn read<R>(&self, read: impl FnOnce(&MemtableList) -> R) -> R {
         read(&self.lock().memtable)
     }
 
@@ -176,7 +176,7 @@ impl MemtableQueue {
         }
     }
 
-    pub fn drain(&self) -> Arc<Generation> {
+    pub fn drain(&self) -> Arc<Memtable> {
         let mut state = self.lock();
         state.since = None;
         state.memtable.drain()

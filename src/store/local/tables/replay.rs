@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::Tables;
 use super::layout::Layout;
-use super::memtable::Generation;
+use super::memtable::Memtable;
 use super::stamp::Stamp;
 use crate::id::{Sequence, TenantId};
 use crate::store::head::Head;
@@ -13,7 +13,7 @@ use crate::store::local::log::frames::{FrameReader, LogError, Step};
 use crate::store::local::log::scan::{Scan, records};
 use crate::store::local::log::segment::Wal;
 use crate::store::local::schema::Schema;
-use crate::store::record::{Logged, LoggedBody, Lsn};
+use crate::store::record::{LogBody, LogRecord, Lsn};
 use crate::store::row::open_envelope;
 use crate::store::table::HEADS;
 use crate::store::{OpenError, ReadError};
@@ -112,7 +112,7 @@ fn replay(
 ) -> Result<(), CatchUpError> {
     let after = scan.applied;
     let mut met = HashSet::new();
-    let mut batch = Generation::default();
+    let mut batch = Memtable::default();
     let starts = scan.segments.iter().rev();
     let begin = starts.copied().find(|start| start.next <= after.plus(1));
     let Some(begin) = begin else {
@@ -125,14 +125,14 @@ fn replay(
             continue;
         };
         for record in records(&frame, schema) {
-            let Logged { tenant, body } = record.map_err(|error| frames.unreadable(error))?;
+            let LogRecord { tenant, body } = record.map_err(|error| frames.unreadable(error))?;
             if lsn > after {
-                if let LoggedBody::Tenant { sequence, head, .. } = body
+                if let LogBody::Tenant { sequence, head, .. } = body
                     && met.insert(tenant)
                 {
                     check_known(tenant, sequence, head, known)?;
                 }
-                if let LoggedBody::Tenant { ops, .. } | LoggedBody::Side(ops) = body {
+                if let LogBody::Tenant { ops, .. } | LogBody::Side(ops) = body {
                     batch.absorb(ops);
                 }
             }
@@ -146,7 +146,7 @@ fn replay(
 }
 
 /// Writes a generation to the tables, the heads last.
-pub fn apply(layout: Layout<'_>, generation: &Generation) -> Result<(), ReadError> {
+pub fn apply(layout: Layout<'_>, generation: &Memtable) -> Result<(), ReadError> {
     generation
         .tables()
         .try_for_each(|(table, changes)| layout.apply(table, changes))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::layout::Layout;
-use super::memtable::Generation;
+use super::memtable::Memtable;
 use super::queue::MemtableQueue;
 use super::{Pair, TableError, Tables};
 use crate::id::TenantId;
@@ -16,7 +16,7 @@ use crate::store::local::key::{full_key, split_key, successor, tenant_end};
 use crate::store::local::log::frame::Position;
 use crate::store::local::log::scan::open_head;
 use crate::store::local::schema::{Part, Schema};
-use crate::store::row::{Damaged, Envelope, Stored, open_envelope};
+use crate::store::row::{Envelope, EnvelopeError, StoredRow, open_envelope};
 use crate::store::table::{HEADS, TableSpec};
 use crate::sync::RwLock;
 
@@ -26,7 +26,7 @@ const LOAD_ROWS: usize = 4_096;
 const SCAN_ROWS: usize = 1_024;
 
 /// A row of any tenant: tenant, key without the tenant, and the row unless it is damaged.
-pub type ScannedRow = (TenantId, Vec<u8>, Result<Stored, Damaged>);
+pub type ScannedRow = (TenantId, Vec<u8>, Result<StoredRow, EnvelopeError>);
 
 /// The memtable and the tables behind it.
 pub struct TableView {
@@ -65,7 +65,7 @@ impl TableView {
 
     /// Begins to drain what has grown. No read is under way while the generations change, so none
     /// sees half of a generation that it did not find in the memtable.
-    pub fn drain(&self) -> Arc<Generation> {
+    pub fn drain(&self) -> Arc<Memtable> {
         let _no_read = self.tables.write().expect(NO_PANIC);
         self.memtable.drain()
     }
@@ -92,7 +92,7 @@ impl TableView {
         tenant: TenantId,
         table: &'static TableSpec,
         key: &[u8],
-    ) -> Result<Option<Stored>, ReadError> {
+    ) -> Result<Option<StoredRow>, ReadError> {
         let value = self.envelope(table, &full_key(tenant, key))?;
         Ok(value
             .map(|value| open_envelope(tenant, table, key, &value))
@@ -106,7 +106,7 @@ impl TableView {
         table: &'static TableSpec,
         from: &[u8],
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Stored)>, ReadError> {
+    ) -> Result<Vec<(Vec<u8>, StoredRow)>, ReadError> {
         let (from, to) = (full_key(tenant, from), tenant_end(tenant));
         self.page(table, &from, to.as_deref(), limit)?
             .into_iter()
@@ -152,7 +152,7 @@ impl TableView {
         tenant: TenantId,
         visit: &mut dyn FnMut(&'static TableSpec, &[u8], &[u8]),
     ) -> Result<Option<(Head, Ledger)>, ReadError> {
-        let damaged = |why| Damaged {
+        let damaged = |why| EnvelopeError {
             table: HEADS.name,
             tenant,
             key: Vec::new(),

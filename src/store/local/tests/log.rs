@@ -189,7 +189,7 @@ fn newer_schema() -> &'static [TableSpec] {
         id: 99,
         name: "later",
         load: Load::Hot,
-        keyed: Keyed::Natural,
+        key_kind: KeyKind::Natural,
         version: 1,
     };
     Vec::leak(SCHEMA.iter().copied().chain([LATER]).collect())

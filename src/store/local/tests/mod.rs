@@ -16,7 +16,7 @@ use super::*;
 use crate::id::{Sequence, TenantId};
 use crate::store::table::{ENTRIES, HEADS, OPENINGS};
 use crate::store::{
-    Durable, Head, Keyed, Ledger, Load, Lost, Op, ReadError, Reader, Store, TenantRows,
+    Durable, Head, KeyKind, Ledger, Load, Lost, Op, ReadError, Reader, Store, TenantRows,
 };
 use crate::time::Timestamp;
 
@@ -38,21 +38,21 @@ pub(super) static SCHEMA: [TableSpec; 3] = [
         id: 1,
         name: "facts",
         load: Load::Hot,
-        keyed: Keyed::Natural,
+        key_kind: KeyKind::Natural,
         version: 1,
     },
     TableSpec {
         id: 2,
         name: "intents",
         load: Load::Hot,
-        keyed: Keyed::Sequence,
+        key_kind: KeyKind::Sequence,
         version: 1,
     },
     TableSpec {
         id: 3,
         name: "last_used",
         load: Load::Side,
-        keyed: Keyed::Natural,
+        key_kind: KeyKind::Natural,
         version: 2,
     },
 ];

@@ -23,11 +23,11 @@ use crate::store::local::log::inbox::Inbox;
 use crate::store::local::schema::Schema;
 use crate::store::local::tables::apply::Applier;
 use crate::store::local::tables::memory::MemoryTables;
-use crate::store::local::tables::memtable::Memtable;
+use crate::store::local::tables::memtable::MemtableList;
 use crate::store::local::tables::view::TableView;
 use crate::store::record::Lsn;
 use crate::store::row::Op;
-use crate::store::table::{Keyed, Load, TableSpec};
+use crate::store::table::{KeyKind, Load, TableSpec};
 use crate::sync::schedules;
 
 static SCHEMA: [TableSpec; 2] = [
@@ -35,14 +35,14 @@ static SCHEMA: [TableSpec; 2] = [
         id: 1,
         name: "natural",
         load: Load::Hot,
-        keyed: Keyed::Natural,
+        key_kind: KeyKind::Natural,
         version: 1,
     },
     TableSpec {
         id: 2,
         name: "sequence",
         load: Load::Cold,
-        keyed: Keyed::Sequence,
+        key_kind: KeyKind::Sequence,
         version: 1,
     },
 ];
@@ -159,7 +159,7 @@ fn what_is_durable_is_always_there_to_be_read() {
             .for_each(|reader| reader.join().unwrap());
         view.memtable.finish();
         applier.join().unwrap();
-        assert_eq!(view.memtable.read(Memtable::bytes), 0);
+        assert_eq!(view.memtable.read(MemtableList::bytes), 0);
         for table in &SCHEMA {
             assert_eq!(version(table, &view), VERSIONS, "from the tables alone");
         }

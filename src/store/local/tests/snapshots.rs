@@ -132,9 +132,9 @@ fn step() -> impl Strategy<Value = Step> {
 #[test]
 fn a_snapshot_is_what_all_records_before_it_come_to() {
     // Openings under numbers that no record has for its own.
-    let key = |table: &TableSpec, key: u8| match table.keyed {
-        crate::store::Keyed::Sequence => (1_000_000 + u64::from(key)).to_be_bytes().to_vec(),
-        crate::store::Keyed::Natural => vec![key / 3; usize::from(key % 3)],
+    let key = |table: &TableSpec, key: u8| match table.key_kind {
+        crate::store::KeyKind::Sequence => (1_000_000 + u64::from(key)).to_be_bytes().to_vec(),
+        crate::store::KeyKind::Natural => vec![key / 3; usize::from(key % 3)],
     };
     let seen = AtomicUsize::new(0);
     let mut runner = TestRunner::new(Config::with_cases(12));

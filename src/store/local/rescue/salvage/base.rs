@@ -20,7 +20,7 @@ use crate::store::local::snapshot::merge::RowSource;
 use crate::store::local::snapshot::{self, Snapshot};
 use crate::store::local::tables::Tables;
 use crate::store::local::tables::layout::Layout;
-use crate::store::record::{LogPrefix, LoggedBody};
+use crate::store::record::{LogBody, LogPrefix};
 use crate::store::row::{Effect, Op, check_envelope};
 use crate::store::table::TableSpec;
 use crate::store::{OpenError, ReadError};
@@ -290,17 +290,17 @@ impl<'a> ReadableRows<'a> {
             // The frame's checksum holds: what cannot be read in it was written like that.
             let record = record.map_err(|error| self.frames.newer(error.why()))?;
             match record.body {
-                LoggedBody::Snapshot(prefix) if self.frames.start().offset == 0 => {
+                LogBody::Snapshot(prefix) if self.frames.start().offset == 0 => {
                     self.prefix = Some(prefix);
                 }
-                LoggedBody::Rows(rows) => ops.extend(rows.into_iter().filter_map(|op| {
+                LogBody::Rows(rows) => ops.extend(rows.into_iter().filter_map(|op| {
                     check_envelope(op.tenant, op.table, &op.key, op.envelope()?).ok()?;
                     Some(op.into_owned())
                 })),
-                LoggedBody::Snapshot(_)
-                | LoggedBody::Tenant { .. }
-                | LoggedBody::Side(_)
-                | LoggedBody::Checkpoint { .. } => {}
+                LogBody::Snapshot(_)
+                | LogBody::Tenant { .. }
+                | LogBody::Side(_)
+                | LogBody::Checkpoint { .. } => {}
             }
         }
         self.ops = ops.into_iter();
@@ -335,7 +335,7 @@ mod tests {
     use crate::store::local::dir;
     use crate::store::local::disk::RealDisk;
     use crate::store::local::snapshot::{Writer, place};
-    use crate::store::table::{ENTRIES, HEADS, Keyed, Load};
+    use crate::store::table::{ENTRIES, HEADS, KeyKind, Load};
     use crate::store::{Head, Lsn};
     use crate::time::Timestamp;
 
@@ -343,7 +343,7 @@ mod tests {
         id: 1,
         name: "facts",
         load: Load::Hot,
-        keyed: Keyed::Natural,
+        key_kind: KeyKind::Natural,
         version: 1,
     }];
 

@@ -12,7 +12,7 @@ use crate::store::local::log::scan::{open_head, records};
 use crate::store::local::log::segment::Wal;
 use crate::store::local::rescue::Progress;
 use crate::store::local::schema::Schema;
-use crate::store::record::{LogPrefix, Logged, LoggedBody};
+use crate::store::record::{LogBody, LogPrefix, LogRecord};
 use crate::store::row::Op;
 
 /// What takes the changes of the records that stay.
@@ -122,7 +122,7 @@ impl<'a> DamagedLog<'a> {
             let newer = |why| OpenError::from(frames.newer(why));
             let record = record.map_err(|error| newer(error.why()))?;
             if self.stays(&record).map_err(newer)?
-                && let LoggedBody::Tenant { ops, .. } | LoggedBody::Side(ops) = record.body
+                && let LogBody::Tenant { ops, .. } | LogBody::Side(ops) = record.body
             {
                 self.kept += 1;
                 take(ops)?;
@@ -177,15 +177,15 @@ impl<'a> DamagedLog<'a> {
     }
 
     /// Whether a record stays: it follows the one before it of its tenant.
-    fn stays(&mut self, record: &Logged<'_>) -> Result<bool, &'static str> {
+    fn stays(&mut self, record: &LogRecord<'_>) -> Result<bool, &'static str> {
         let (sequence, envelope) = match &record.body {
-            LoggedBody::Tenant { sequence, head, .. } => (*sequence, *head),
-            LoggedBody::Side(_) => {
+            LogBody::Tenant { sequence, head, .. } => (*sequence, *head),
+            LogBody::Side(_) => {
                 let state = self.tenants.get(&record.tenant);
                 return Ok(state.is_some_and(|state| state.last.is_some()));
             }
-            LoggedBody::Checkpoint { .. } => return Ok(false),
-            LoggedBody::Snapshot(_) | LoggedBody::Rows(_) => {
+            LogBody::Checkpoint { .. } => return Ok(false),
+            LogBody::Snapshot(_) | LogBody::Rows(_) => {
                 return Err("a record of a snapshot in the log");
             }
         };
