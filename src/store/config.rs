@@ -37,7 +37,7 @@ impl StoreConfig {
     }
 
     /// How many bytes have to fit on the disk whatever comes; below, writes stop: two segments of the
-    /// log, the tables' lag, and a snapshot that has grown by a fifth since the last one, of `snapshot`
+    /// log, the memtables, and a snapshot that has grown by a fifth since the last one, of `snapshot`
     /// bytes.
     pub fn watermark(&self, snapshot: u64) -> u64 {
         let memtable = u64::try_from(self.memtable_bytes).unwrap_or(u64::MAX);

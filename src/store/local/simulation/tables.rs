@@ -13,7 +13,7 @@ use crate::store::local::tables::{Pair, Pairs, TableError, Tables};
 /// A table's id and a key in it.
 type Key = (u8, Vec<u8>);
 /// What a key is now, or was.
-type Change = (Key, Option<Vec<u8>>);
+type KeyWrite = (Key, Option<Vec<u8>>);
 
 /// How many syncs tables can fall back behind.
 const FALLS_BACK: usize = 3;
@@ -25,9 +25,9 @@ pub(super) struct TableData {
     /// What the living see.
     live: BTreeMap<Key, Vec<u8>>,
     /// What was written since; what was written together stays together.
-    pending: Vec<Vec<Change>>,
+    pending: Vec<Vec<KeyWrite>>,
     /// What undoes the last syncs, the oldest first.
-    undo: VecDeque<Vec<Change>>,
+    undo: VecDeque<Vec<KeyWrite>>,
     /// Its directory was removed, which is not one step.
     pub being_removed: bool,
 }
@@ -45,7 +45,7 @@ impl TableData {
         set(&mut self.live, key, value)
     }
 
-    fn write_together(&mut self, changes: Vec<Change>) {
+    fn write_together(&mut self, changes: Vec<KeyWrite>) {
         for (key, value) in &changes {
             set(&mut self.live, key.clone(), value.clone());
         }
@@ -92,7 +92,7 @@ impl TableData {
         self.live = self.durable.clone();
     }
 
-    fn apply(&mut self, changes: impl Iterator<Item = Change>) {
+    fn apply(&mut self, changes: impl Iterator<Item = KeyWrite>) {
         for (key, value) in changes {
             set(&mut self.durable, key, value);
         }

@@ -19,7 +19,7 @@ use crate::store::local::log::frames::{FrameReader, LogError, Step, go_on};
 use crate::store::local::log::scan::{LastHead, records};
 use crate::store::local::log::segment::Wal;
 use crate::store::local::schema::{Part, Schema};
-use crate::store::local::tables::memtable::{Memtable, Ranges};
+use crate::store::local::tables::memtable::{KeyRanges, Memtable};
 use crate::store::record::LogBody;
 use crate::store::row::{Effect, Op};
 use crate::store::table::TableSpec;
@@ -96,7 +96,10 @@ impl<'a> Runs<'a> {
     }
 
     /// Lays them over what was there before them, the oldest first.
-    pub fn over(self, mut sources: Vec<RowSource<'a>>) -> Result<MergingIterator<'a>, LogError> {
+    pub fn merge_onto(
+        self,
+        mut sources: Vec<RowSource<'a>>,
+    ) -> Result<MergingIterator<'a>, LogError> {
         for file in &self.files {
             let path = file.path().to_owned();
             sources.push(Box::new(Rows::new(
@@ -202,20 +205,20 @@ impl<'a> MergeInput<'a> {
             }
         }
         Ok(MergeOutput {
-            rows: runs.over(sources)?,
+            rows: runs.merge_onto(sources)?,
             heads,
             end: frames.tail(),
         })
     }
 }
 
-/// The changes of a generation as a file has them. Ranges do not overlap, so of each file at most one
+/// The changes of a memtable as a file has them. Ranges do not overlap, so of each file at most one
 /// covers a row.
 fn sorted(changes: Memtable) -> Vec<Op<'static>> {
     let mut ops = Vec::new();
     for (table, changes) in changes.into_tables() {
-        let (gone, rows) = changes.into_parts();
-        let ranges = apart(gone).into_iter();
+        let (tombstones, rows) = changes.into_parts();
+        let ranges = apart(tombstones).into_iter();
         ops.extend(ranges.map(|(from, to)| {
             let to = split_key(&to).map_or(to.as_slice(), |(_, to)| to);
             op(table, &from, Effect::DeleteTo(to.to_vec().into()))
@@ -236,10 +239,10 @@ fn op(table: &'static TableSpec, full_key: &[u8], effect: Effect<'static>) -> Op
 }
 
 /// The same places in ranges that do not overlap, in order.
-fn apart(mut ranges: Ranges) -> Ranges {
+fn apart(mut ranges: KeyRanges) -> KeyRanges {
     ranges.retain(|(from, to)| from < to);
     ranges.sort_unstable();
-    let mut apart = Ranges::new();
+    let mut apart = KeyRanges::new();
     for (from, to) in ranges {
         match apart.last_mut() {
             Some((_, end)) if from <= *end => {

@@ -1,4 +1,4 @@
-//! From the memtable to the tables: the thread that drains one into the other.
+//! From the memtable to the tables: the thread that flushes one to the other.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -60,20 +60,20 @@ impl Applier {
 
     /// Writes what is in the memtable. It stays readable there until all of it is in the tables.
     fn apply(&mut self) {
-        let generation = self.view.drain();
+        let memtable = self.view.freeze();
         if let Some(tombstones) = &mut self.tombstones {
-            tombstones.add(&generation);
+            tombstones.add(&memtable);
         }
         let applied = self
             .view
-            .with_tables(|tables| replay::apply(Layout(tables), &generation));
+            .with_tables(|tables| replay::apply(Layout(tables), &memtable));
         if let Err(error) = applied {
             return self.fail(&error);
         }
-        self.view.memtable.set_drained();
-        self.applied = generation.through;
+        self.view.memtable.set_flushed();
+        self.applied = memtable.through;
         self.counters.set_applied(self.applied.lsn);
-        if !generation.is_empty() && self.checkpoint.is_none() {
+        if !memtable.is_empty() && self.checkpoint.is_none() {
             self.checkpoint = Some(stopwatch::now() + self.checkpoint_every);
         }
     }

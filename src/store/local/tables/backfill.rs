@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::memtable::{Memtable, Ranges};
+use super::memtable::{KeyRanges, Memtable};
 use crate::store::local::schema::Part;
 use crate::store::table::TableSpec;
 
@@ -21,19 +21,19 @@ pub enum Backfill {
 
 /// What was deleted since a rebuild began: keys and ranges, by table.
 #[derive(Default)]
-pub struct Tombstones(BTreeMap<u8, (BTreeSet<Vec<u8>>, Ranges)>);
+pub struct Tombstones(BTreeMap<u8, (BTreeSet<Vec<u8>>, KeyRanges)>);
 
 impl Tombstones {
-    /// Adds what a generation deletes.
-    pub fn add(&mut self, generation: &Memtable) {
-        for (table, changes) in generation.tables() {
+    /// Adds what a memtable deletes.
+    pub fn add(&mut self, memtable: &Memtable) {
+        for (table, changes) in memtable.tables() {
             if !Part::Back.has(table) {
                 continue;
             }
             let (keys, ranges) = self.0.entry(table.id).or_default();
             ranges.extend(
                 changes
-                    .gone()
+                    .tombstones()
                     .map(|(from, to)| (from.to_vec(), to.to_vec())),
             );
             let deleted = changes.rows().filter(|(_, value)| value.is_none());

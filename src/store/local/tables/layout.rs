@@ -14,8 +14,8 @@
 #![deny(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 use super::block::{self, PIECE, Rows, inline_len};
-use super::memtable::Changes;
-use super::{Change, Pair, Tables};
+use super::memtable::TableChanges;
+use super::{KeyWrite, Pair, Tables};
 use crate::id::TenantId;
 use crate::store::ReadError;
 use crate::store::local::key::{full_key, split_key, successor, tenant_end};
@@ -117,13 +117,13 @@ impl<'a> Layout<'a> {
     }
 
     /// Makes the changes of one table; `Ok` when all of them are handed to it.
-    pub fn apply(self, table: &'static TableSpec, changes: &Changes) -> Result<(), ReadError> {
-        for (from, to) in changes.gone() {
+    pub fn apply(self, table: &'static TableSpec, changes: &TableChanges) -> Result<(), ReadError> {
+        for (from, to) in changes.tombstones() {
             let rows = self.rows(table, from, Some(to))?;
-            let gone = rows
+            let deleted = rows
                 .map(|row| Ok((row?.0, None)))
-                .collect::<Result<Vec<Change>, ReadError>>()?;
-            self.write(table, gone.iter().map(|(key, _)| (key.as_slice(), None)))?;
+                .collect::<Result<Vec<KeyWrite>, ReadError>>()?;
+            self.write(table, deleted.iter().map(|(key, _)| (key.as_slice(), None)))?;
         }
         self.write(table, changes.rows())
     }
@@ -290,7 +290,7 @@ impl OpenBlock {
     /// at once: rows that nobody changed move from one to the next, and no replay brings them back.
     fn close(self, table: &TableSpec, tables: &dyn Tables) -> Result<(), ReadError> {
         let mut blocks = block::pack(&self.rows).into_iter();
-        let mut changes: Vec<Change> = Vec::new();
+        let mut changes: Vec<KeyWrite> = Vec::new();
         match blocks.next().map(|(_, bytes)| bytes) {
             // A block that was full before only had rows added behind it.
             first if first == self.before => {}
@@ -455,7 +455,7 @@ mod tests {
                         })
                         .collect();
                     rows.sort();
-                    // Only between generations.
+                    // Only between memtables.
                     for (table, changes) in std::mem::take(&mut pending).tables() {
                         layout.apply(table, changes).unwrap();
                     }

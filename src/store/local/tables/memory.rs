@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Change, Pair, Pairs, TableError, Tables};
+use super::{KeyWrite, Pair, Pairs, TableError, Tables};
 use crate::store::table::TableSpec;
 
 /// Ordered keys and values in memory.
@@ -51,7 +51,7 @@ impl Tables for MemoryTables {
         })
     }
 
-    fn write_together(&self, table: &TableSpec, changes: &[Change]) -> Result<(), TableError> {
+    fn write_together(&self, table: &TableSpec, changes: &[KeyWrite]) -> Result<(), TableError> {
         for (key, value) in changes {
             self.write(table, key, value.as_deref())?;
         }

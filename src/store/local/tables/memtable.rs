@@ -1,44 +1,44 @@
-//! The lag: rows that are durable in the log and not yet in the tables.
+//! Memtables: rows that are durable in the log and not yet in the tables.
 //!
-//! A reader that looks here first sees every durable row at once, so neither answers nor reads wait
-//! for the tables, and a row that changes ten times within the lag is written to them once.
+//! Readers look here first and see every durable row at once, so neither answers nor reads wait for
+//! the tables, and a row that changes ten times meanwhile is written to them once.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::sync::Arc;
 
-use super::{Change, Pair};
+use super::{KeyWrite, Pair};
 use crate::store::ReadError;
 use crate::store::local::key::full_key;
 use crate::store::local::log::frame::Position;
 use crate::store::row::{Effect, Op};
 use crate::store::table::TableSpec;
 
-/// Ranges of full keys: the first that goes, and the first that stays.
-pub type Ranges = Vec<(Vec<u8>, Vec<u8>)>;
+/// Ranges of full keys: the first that is deleted, and the first that is not.
+pub type KeyRanges = Vec<(Vec<u8>, Vec<u8>)>;
 /// Rows that change, by full key.
-pub(super) type ChangedRows = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+pub(super) type RowChanges = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// What one entry costs in memory besides its bytes, roughly.
 const ENTRY_BYTES: usize = 96;
 
-/// The changes of one table: the ranges first, then the rows.
+/// The changes of one table: the range tombstones first, then the rows.
 #[derive(Default)]
-pub struct Changes {
-    gone: Ranges,
-    rows: ChangedRows,
+pub struct TableChanges {
+    tombstones: KeyRanges,
+    rows: RowChanges,
 }
 
-impl Changes {
-    /// The ranges that go, and the rows that change after that.
-    pub fn into_parts(self) -> (Ranges, ChangedRows) {
-        (self.gone, self.rows)
+impl TableChanges {
+    /// The range tombstones, and the rows that change after them.
+    pub fn into_parts(self) -> (KeyRanges, RowChanges) {
+        (self.tombstones, self.rows)
     }
 
-    /// The ranges that go, before any of [`Changes::rows`] comes.
-    pub fn gone(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.gone
+    /// The ranges that are deleted before [`TableChanges::rows`] change.
+    pub fn tombstones(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.tombstones
             .iter()
             .map(|(from, to)| (from.as_slice(), to.as_slice()))
     }
@@ -50,10 +50,10 @@ impl Changes {
             .map(|(key, value)| (key.as_slice(), value.as_deref()))
     }
 
-    /// What these changes say of a key, if anything.
+    /// The row under a key, or that it is deleted; `None` if the key does not change.
     fn get(&self, key: &[u8]) -> Option<Option<&[u8]>> {
         let row = self.rows.get(key).map(Option::as_deref);
-        row.or_else(|| inside_any(&self.gone, key).then_some(None))
+        row.or_else(|| inside_any(&self.tombstones, key).then_some(None))
     }
 
     fn range(&self, from: &[u8], to: Option<&[u8]>) -> BoxedChanges<'_> {
@@ -67,7 +67,7 @@ impl Changes {
     }
 }
 
-type BoxedChanges<'a> = Box<dyn Iterator<Item = Result<Change, ReadError>> + 'a>;
+type BoxedChanges<'a> = Box<dyn Iterator<Item = Result<KeyWrite, ReadError>> + 'a>;
 
 fn inside_any(ranges: &[(Vec<u8>, Vec<u8>)], key: &[u8]) -> bool {
     ranges
@@ -75,17 +75,17 @@ fn inside_any(ranges: &[(Vec<u8>, Vec<u8>)], key: &[u8]) -> bool {
         .any(|(from, to)| key >= from.as_slice() && key < to.as_slice())
 }
 
-/// Changes that go into the tables together.
+/// Changes that are written to the tables together.
 #[derive(Default)]
 pub struct Memtable {
-    tables: BTreeMap<u8, (&'static TableSpec, Changes)>,
+    tables: BTreeMap<u8, (&'static TableSpec, TableChanges)>,
     bytes: usize,
-    /// Everything up to here is in this generation or in an earlier one.
+    /// Everything up to here is in this memtable or in an earlier one.
     pub through: Position,
 }
 
 impl Memtable {
-    /// Takes operations in, in their order.
+    /// Adds operations, in their order.
     pub fn absorb<'o>(&mut self, ops: impl IntoIterator<Item = Op<'o>>) {
         for op in ops {
             let key = full_key(op.tenant, &op.key);
@@ -99,29 +99,27 @@ impl Memtable {
         }
     }
 
-    /// The row is now this.
     pub fn put(&mut self, table: &'static TableSpec, key: Vec<u8>, value: Vec<u8>) {
         self.set(table, key, Some(value));
     }
 
-    /// The row is gone.
     pub fn delete(&mut self, table: &'static TableSpec, key: Vec<u8>) {
         self.set(table, key, None);
     }
 
-    /// The range is gone, with what this generation put into it before.
+    /// Deletes a range, and what this memtable put into it before.
     pub fn delete_range(&mut self, table: &'static TableSpec, from: Vec<u8>, to: Vec<u8>) {
         let changes = changes_of(&mut self.tables, table);
         let bytes = &mut self.bytes;
         changes.rows.retain(|key, value| {
-            let stays = !(*key >= from && *key < to);
-            if !stays {
+            let deleted = *key >= from && *key < to;
+            if deleted {
                 *bytes -= cost(key, value.as_ref());
             }
-            stays
+            !deleted
         });
         *bytes += ENTRY_BYTES + from.len() + to.len();
-        changes.gone.push((from, to));
+        changes.tombstones.push((from, to));
     }
 
     fn set(&mut self, table: &'static TableSpec, key: Vec<u8>, value: Option<Vec<u8>>) {
@@ -132,40 +130,38 @@ impl Memtable {
         }
     }
 
-    /// How much memory it takes, roughly.
+    /// Approximate memory.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Whether nothing changes.
     pub fn is_empty(&self) -> bool {
         self.tables.is_empty()
     }
 
     /// The changes by table, the heads last: a head in the tables means its rows are there.
-    pub fn tables(&self) -> impl Iterator<Item = (&'static TableSpec, &Changes)> {
+    pub fn tables(&self) -> impl Iterator<Item = (&'static TableSpec, &TableChanges)> {
         self.tables
             .values()
             .map(|(table, changes)| (*table, changes))
     }
 
-    /// The changes by table, to keep.
-    pub fn into_tables(self) -> impl Iterator<Item = (&'static TableSpec, Changes)> {
+    pub fn into_tables(self) -> impl Iterator<Item = (&'static TableSpec, TableChanges)> {
         self.tables.into_values()
     }
 
-    fn of(&self, table: &TableSpec) -> Option<&Changes> {
+    fn of(&self, table: &TableSpec) -> Option<&TableChanges> {
         self.tables.get(&table.id).map(|(_, changes)| changes)
     }
 }
 
 fn changes_of<'a>(
-    tables: &'a mut BTreeMap<u8, (&'static TableSpec, Changes)>,
+    tables: &'a mut BTreeMap<u8, (&'static TableSpec, TableChanges)>,
     table: &'static TableSpec,
-) -> &'a mut Changes {
+) -> &'a mut TableChanges {
     &mut tables
         .entry(table.id)
-        .or_insert_with(|| (table, Changes::default()))
+        .or_insert_with(|| (table, TableChanges::default()))
         .1
 }
 
@@ -173,77 +169,81 @@ fn cost(key: &[u8], value: Option<&Vec<u8>>) -> usize {
     ENTRY_BYTES + key.len() + value.map_or(0, Vec::len)
 }
 
-/// The generation that grows, and the one that is being written to the tables.
+/// The active memtable, and the immutable one that is being written to the tables.
 #[derive(Default)]
 pub struct MemtableList {
-    growing: Memtable,
-    draining: Option<Arc<Memtable>>,
+    active: Memtable,
+    immutable: Option<Arc<Memtable>>,
 }
 
-/// What the lag says of a range.
+/// The changes of a range, to be laid over older rows.
 pub struct Overlay {
-    rows: Vec<Change>,
-    gone: Ranges,
+    rows: Vec<KeyWrite>,
+    tombstones: KeyRanges,
 }
 
 impl MemtableList {
     /// Empty, at this place in the log.
     pub fn at(through: Position) -> Self {
         Self {
-            growing: Memtable {
+            active: Memtable {
                 through,
                 ..Memtable::default()
             },
-            draining: None,
+            immutable: None,
         }
     }
 
-    /// The generation that takes new records.
-    pub fn growing(&mut self) -> &mut Memtable {
-        &mut self.growing
+    /// The memtable that takes new records.
+    pub fn active(&mut self) -> &mut Memtable {
+        &mut self.active
     }
 
     /// The last record whose rows are in it, or were.
     pub fn through(&self) -> Position {
-        self.growing.through
+        self.active.through
     }
 
-    /// How much memory the lag takes, roughly.
+    /// Approximate memory of both.
     pub fn bytes(&self) -> usize {
-        self.growing.bytes + self.draining.as_ref().map_or(0, |draining| draining.bytes)
+        self.active.bytes
+            + self
+                .immutable
+                .as_ref()
+                .map_or(0, |immutable| immutable.bytes)
     }
 
-    /// Turns what has grown into what is being drained, and keeps it until [`MemtableList::drained`].
-    pub fn drain(&mut self) -> Arc<Memtable> {
+    /// Freezes the active memtable; it is immutable, and read, until [`MemtableList::remove_immutable`].
+    pub fn freeze(&mut self) -> Arc<Memtable> {
         debug_assert!(
-            self.draining.is_none(),
-            "one generation is drained at a time"
+            self.immutable.is_none(),
+            "one memtable is written at a time"
         );
-        let through = self.growing.through;
-        let full = Arc::new(std::mem::replace(
-            &mut self.growing,
+        let through = self.active.through;
+        let immutable = Arc::new(std::mem::replace(
+            &mut self.active,
             Memtable {
                 through,
                 ..Memtable::default()
             },
         ));
-        self.draining = Some(Arc::clone(&full));
-        full
+        self.immutable = Some(Arc::clone(&immutable));
+        immutable
     }
 
-    /// What was drained is in the tables.
-    pub fn drained(&mut self) {
-        self.draining = None;
+    /// The immutable memtable is in the tables.
+    pub fn remove_immutable(&mut self) {
+        self.immutable = None;
     }
 
-    /// What the lag says of a key: a row, that there is none, or (`None`) nothing.
+    /// The row under a full key, or that it is deleted; `None` if the tables decide.
     pub fn get(&self, table: &TableSpec, key: &[u8]) -> Option<Option<Vec<u8>>> {
         self.newest_first(table)
             .find_map(|changes| changes.get(key))
             .map(|row| row.map(<[u8]>::to_vec))
     }
 
-    /// What the lag says of a range, as far as `limit` rows need it.
+    /// The changes of a range, as far as `limit` rows need them.
     pub fn overlay(
         &self,
         table: &TableSpec,
@@ -251,16 +251,18 @@ impl MemtableList {
         to: Option<&[u8]>,
         limit: usize,
     ) -> Result<Overlay, ReadError> {
-        let none = Changes::default();
-        let newer = self.growing.of(table).unwrap_or(&none);
+        let none = TableChanges::default();
+        let newer = self.active.of(table).unwrap_or(&none);
         let older = self
-            .draining
+            .immutable
             .as_ref()
-            .and_then(|draining| draining.of(table))
+            .and_then(|immutable| immutable.of(table))
             .unwrap_or(&none);
-        let merged = over(
+        let merged = newest_wins(
             newer.range(from, to),
-            older.range(from, to).filter(|row| stands(row, &newer.gone)),
+            older
+                .range(from, to)
+                .filter(|row| survives(row, &newer.tombstones)),
         );
         let mut rows = Vec::new();
         let mut puts = 0;
@@ -273,8 +275,9 @@ impl MemtableList {
                 break;
             }
         }
-        let gone = newer.gone.iter().chain(&older.gone).cloned().collect();
-        Ok(Overlay { rows, gone })
+        let tombstones = newer.tombstones.iter().chain(&older.tombstones);
+        let tombstones = tombstones.cloned().collect();
+        Ok(Overlay { rows, tombstones })
     }
 
     /// Whether it holds changes of a table.
@@ -282,12 +285,12 @@ impl MemtableList {
         self.newest_first(table).next().is_some()
     }
 
-    fn newest_first(&self, table: &TableSpec) -> impl Iterator<Item = &Changes> {
-        let draining = self
-            .draining
+    fn newest_first(&self, table: &TableSpec) -> impl Iterator<Item = &TableChanges> {
+        let immutable = self
+            .immutable
             .as_deref()
-            .and_then(|draining| draining.of(table));
-        self.growing.of(table).into_iter().chain(draining)
+            .and_then(|immutable| immutable.of(table));
+        self.active.of(table).into_iter().chain(immutable)
     }
 }
 
@@ -299,8 +302,8 @@ impl Overlay {
         limit: usize,
     ) -> Result<Vec<Pair>, ReadError> {
         let base = base.map(|row| row.map(|(key, value)| (key, Some(value))));
-        let base = base.filter(|row| stands(row, &self.gone));
-        over(self.rows.into_iter().map(Ok), base)
+        let base = base.filter(|row| survives(row, &self.tombstones));
+        newest_wins(self.rows.into_iter().map(Ok), base)
             .filter_map(|row| match row {
                 Ok((key, value)) => value.map(|value| Ok((key, value))),
                 Err(error) => Some(Err(error)),
@@ -310,34 +313,35 @@ impl Overlay {
     }
 }
 
-/// Whether a row is outside of every range that went after it came. Errors always stand.
-fn stands(row: &Result<Change, ReadError>, gone: &[(Vec<u8>, Vec<u8>)]) -> bool {
-    row.as_ref().map_or(true, |(key, _)| !inside_any(gone, key))
+/// Whether a row is outside of every range that was deleted after it. Errors always survive.
+fn survives(row: &Result<KeyWrite, ReadError>, tombstones: &[(Vec<u8>, Vec<u8>)]) -> bool {
+    row.as_ref()
+        .map_or(true, |(key, _)| !inside_any(tombstones, key))
 }
 
-/// Two ordered sequences of changes as one; where both change a key, the newer counts.
-fn over<N, O>(newer: N, older: O) -> Over<N, O>
+/// Merges two ordered sequences; where both change a key, the newer wins.
+fn newest_wins<N, O>(newer: N, older: O) -> NewestWins<N, O>
 where
-    N: Iterator<Item = Result<Change, ReadError>>,
-    O: Iterator<Item = Result<Change, ReadError>>,
+    N: Iterator<Item = Result<KeyWrite, ReadError>>,
+    O: Iterator<Item = Result<KeyWrite, ReadError>>,
 {
-    Over {
+    NewestWins {
         newer: newer.peekable(),
         older: older.peekable(),
     }
 }
 
-struct Over<N: Iterator, O: Iterator> {
+struct NewestWins<N: Iterator, O: Iterator> {
     newer: Peekable<N>,
     older: Peekable<O>,
 }
 
-impl<N, O> Iterator for Over<N, O>
+impl<N, O> Iterator for NewestWins<N, O>
 where
-    N: Iterator<Item = Result<Change, ReadError>>,
-    O: Iterator<Item = Result<Change, ReadError>>,
+    N: Iterator<Item = Result<KeyWrite, ReadError>>,
+    O: Iterator<Item = Result<KeyWrite, ReadError>>,
 {
-    type Item = Result<Change, ReadError>;
+    type Item = Result<KeyWrite, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let first = match (self.newer.peek(), self.older.peek()) {
@@ -376,8 +380,8 @@ mod tests {
         Put(u8, u8),
         Delete(u8),
         DeleteRange(u8, u8),
-        Drain,
-        Drained,
+        Freeze,
+        Flushed,
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -385,14 +389,14 @@ mod tests {
             6 => (0..40u8, any::<u8>()).prop_map(|(key, value)| Step::Put(key, value)),
             2 => (0..40u8).prop_map(Step::Delete),
             1 => (0..40u8, 0..40u8).prop_map(|(a, b)| Step::DeleteRange(a, b)),
-            1 => Just(Step::Drain),
-            1 => Just(Step::Drained),
+            1 => Just(Step::Freeze),
+            1 => Just(Step::Flushed),
         ]
     }
 
     proptest! {
         #[test]
-        fn lag_over_tables_behaves_like_a_map(
+        fn memtables_over_tables_behave_like_a_map(
             steps in prop::collection::vec(step(), 0..200),
             from in 0..40u8, to in prop::option::of(0..40u8), limit in 0..50usize,
         ) {
@@ -403,22 +407,22 @@ mod tests {
                 match step {
                     Step::Put(key, value) => {
                         model.insert(vec![key], vec![value]);
-                        memtable.growing().put(&TABLE, vec![key], vec![value]);
+                        memtable.active().put(&TABLE, vec![key], vec![value]);
                     }
                     Step::Delete(key) => {
                         model.remove([key].as_slice());
-                        memtable.growing().delete(&TABLE, vec![key]);
+                        memtable.active().delete(&TABLE, vec![key]);
                     }
                     Step::DeleteRange(a, b) => {
                         model.retain(|key, _| !(key[0] >= a && key[0] < b));
-                        memtable.growing().delete_range(&TABLE, vec![a], vec![b]);
+                        memtable.active().delete_range(&TABLE, vec![a], vec![b]);
                     }
-                    Step::Drain if memtable.draining.is_none() => drop(memtable.drain()),
-                    Step::Drain => {}
-                    Step::Drained => {
-                        if let Some(full) = memtable.draining.clone() {
+                    Step::Freeze if memtable.immutable.is_none() => drop(memtable.freeze()),
+                    Step::Freeze => {}
+                    Step::Flushed => {
+                        if let Some(full) = memtable.immutable.clone() {
                             for (_, changes) in full.tables() {
-                                base.retain(|key, _| !inside_any(&changes.gone, key));
+                                base.retain(|key, _| !inside_any(&changes.tombstones, key));
                                 for (key, value) in changes.rows() {
                                     match value {
                                         Some(value) => base.insert(key.to_vec(), value.to_vec()),
@@ -426,7 +430,7 @@ mod tests {
                                     };
                                 }
                             }
-                            memtable.drained();
+                            memtable.remove_immutable();
                         }
                     }
                 }
@@ -446,14 +450,14 @@ mod tests {
             let mut expected = pairs(model);
             expected.truncate(limit);
             prop_assert_eq!(merged.unwrap(), expected);
-            drop(memtable.draining.take());
-            let growing = memtable.growing();
-            let counted: usize = growing.tables().map(|(_, changes)| {
+            drop(memtable.immutable.take());
+            let active = memtable.active();
+            let counted: usize = active.tables().map(|(_, changes)| {
                 let rows = changes.rows.iter().map(|(key, value)| cost(key, value.as_ref()));
-                let gone = changes.gone.iter().map(|(a, b)| ENTRY_BYTES + a.len() + b.len());
-                rows.chain(gone).sum::<usize>()
+                let tombstones = changes.tombstones.iter().map(|(a, b)| ENTRY_BYTES + a.len() + b.len());
+                rows.chain(tombstones).sum::<usize>()
             }).sum();
-            prop_assert_eq!(growing.bytes(), counted);
+            prop_assert_eq!(active.bytes(), counted);
         }
     }
 }

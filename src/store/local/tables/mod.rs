@@ -61,8 +61,8 @@ pub enum TableError {
     TooSlow,
 }
 
-/// A full key, and the whole envelope that is now there, or that nothing is.
-pub type Change = (Vec<u8>, Option<Vec<u8>>);
+/// A full key, and the value that is set there, or `None` to remove it.
+pub type KeyWrite = (Vec<u8>, Option<Vec<u8>>);
 /// A key and its value.
 pub type Pair = (Vec<u8>, Vec<u8>);
 /// Pairs in order.
@@ -84,7 +84,7 @@ pub trait Tables: Send + Sync {
         value: Option<&[u8]>,
     ) -> Result<Option<Vec<u8>>, TableError>;
     /// Sets or removes several keys, of which a crash keeps all or none.
-    fn write_together(&self, table: &TableSpec, changes: &[Change]) -> Result<(), TableError>;
+    fn write_together(&self, table: &TableSpec, changes: &[KeyWrite]) -> Result<(), TableError>;
     /// Makes everything written so far survive a power cut.
     fn sync(&self) -> Result<(), TableError>;
 }

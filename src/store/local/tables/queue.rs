@@ -1,4 +1,4 @@
-//! The queue of memtables: filled by the committer, drained by the applier, read by everyone.
+//! The queue of memtables: filled by the committer, flushed by the applier, read by everyone.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,12 +15,12 @@ pub struct MemtableQueue {
     /// Something for the applier.
     filled: Condvar,
     /// Something for a committer that found the memtable full.
-    drained: Condvar,
+    flushed: Condvar,
 }
 
 struct State {
     memtable: MemtableList,
-    /// When the growing generation got its first row.
+    /// When the active memtable got its first row.
     since: Option<Instant>,
     end: Option<End>,
     /// A write to the tables failed; the memtable stays as it is.
@@ -58,7 +58,7 @@ impl MemtableQueue {
                 backfill_next: false,
             }),
             filled: Condvar::new(),
-            drained: Condvar::new(),
+            flushed: Condvar::new(),
         }
     }
 
@@ -81,7 +81,7 @@ impl MemtableQueue {
     /// or failed.
     pub fn push_backfill(&self, chunk: Backfill) -> bool {
         let full = |state: &mut State| state.backfill.is_some() && state.takes_backfill();
-        let mut state = self.drained.wait_while(self.lock(), full).expect(NO_PANIC);
+        let mut state = self.flushed.wait_while(self.lock(), full).expect(NO_PANIC);
         let taken = state.takes_backfill();
         if taken {
             state.backfill = Some(chunk);
@@ -93,27 +93,27 @@ impl MemtableQueue {
 
     /// Waits; `false` if the applier ended meanwhile.
     pub fn pause(&self, long: Duration) -> bool {
-        let going = |state: &mut State| state.takes_backfill();
-        let waited = self.drained.wait_timeout_while(self.lock(), long, going);
+        let running = |state: &mut State| state.takes_backfill();
+        let waited = self.flushed.wait_timeout_while(self.lock(), long, running);
         waited.expect(NO_PANIC).1.timed_out()
     }
 
-    /// Waits while the memtable is full. Once nothing drains it, it may grow: writes stop elsewhere.
+    /// Waits while the memtable is full. Once nothing flushes it, it may grow: writes stop elsewhere.
     pub fn wait_for_room(&self, bytes_max: usize) {
         let full = |state: &mut State| {
             let stuck = state.failed || matches!(state.end, Some(End::Abandon));
             !stuck && state.memtable.bytes() > bytes_max
         };
-        drop(self.drained.wait_while(self.lock(), full).expect(NO_PANIC));
+        drop(self.flushed.wait_while(self.lock(), full).expect(NO_PANIC));
     }
 
     /// Adds what has become durable, up to `through`.
     pub fn absorb(&self, ops: Vec<Op<'static>>, through: Position) {
         let mut state = self.lock();
-        let growing = state.memtable.growing();
-        growing.absorb(ops);
-        growing.through = through;
-        let began = !growing.is_empty();
+        let active = state.memtable.active();
+        active.absorb(ops);
+        active.through = through;
+        let began = !active.is_empty();
         if began && state.since.is_none() {
             state.since = Some(stopwatch::now());
         }
@@ -134,7 +134,7 @@ impl MemtableQueue {
     fn end(&self, end: End) {
         self.lock().end = Some(end);
         self.filled.notify_one();
-        self.drained.notify_all();
+        self.flushed.notify_all();
     }
 
     /// Waits for work: rows that are older than `every` or take more than `bytes`, a checkpoint that is
@@ -162,7 +162,7 @@ impl MemtableQueue {
                 && let Some(chunk) = state.backfill.take()
             {
                 state.backfill_next = false;
-                self.drained.notify_all();
+                self.flushed.notify_all();
                 return Work::Backfill(chunk);
             }
             if let Some(turn) = turn {
@@ -176,20 +176,20 @@ impl MemtableQueue {
         }
     }
 
-    pub fn drain(&self) -> Arc<Memtable> {
+    pub fn freeze(&self) -> Arc<Memtable> {
         let mut state = self.lock();
         state.since = None;
-        state.memtable.drain()
+        state.memtable.freeze()
     }
 
-    pub fn set_drained(&self) {
-        self.lock().memtable.drained();
-        self.drained.notify_all();
+    pub fn set_flushed(&self) {
+        self.lock().memtable.remove_immutable();
+        self.flushed.notify_all();
     }
 
     pub fn fail(&self) {
         self.lock().failed = true;
-        self.drained.notify_all();
+        self.flushed.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -205,7 +205,7 @@ impl State {
 
 const NO_PANIC: &str = "no holder of this lock panics";
 
-/// Marks the queue as failed when the applier panics: nothing drains it any more.
+/// Marks the queue as failed when the applier panics: nothing flushes it any more.
 pub struct FailOnPanic<'a>(pub &'a MemtableQueue);
 
 impl Drop for FailOnPanic<'_> {

@@ -145,9 +145,9 @@ fn replay(
     Ok(apply(layout, &batch)?)
 }
 
-/// Writes a generation to the tables, the heads last.
-pub fn apply(layout: Layout<'_>, generation: &Memtable) -> Result<(), ReadError> {
-    generation
+/// Writes a memtable to the tables, the heads last.
+pub fn apply(layout: Layout<'_>, memtable: &Memtable) -> Result<(), ReadError> {
+    memtable
         .tables()
         .try_for_each(|(table, changes)| layout.apply(table, changes))
 }

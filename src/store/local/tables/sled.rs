@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::{Change, OPEN_LIMIT, Pair, Pairs, TableError, Tables};
+use super::{KeyWrite, OPEN_LIMIT, Pair, Pairs, TableError, Tables};
 use crate::store::table::TableSpec;
 
 /// sled, with its own fsync beside it.
@@ -182,7 +182,7 @@ impl Tables for SledTables {
         Ok(before.map(|value| value.to_vec()))
     }
 
-    fn write_together(&self, table: &TableSpec, changes: &[Change]) -> Result<(), TableError> {
+    fn write_together(&self, table: &TableSpec, changes: &[KeyWrite]) -> Result<(), TableError> {
         let mut batch = sled::Batch::default();
         for (key, value) in changes {
             match value {

@@ -32,7 +32,7 @@ pub type ScannedRow = (TenantId, Vec<u8>, Result<StoredRow, EnvelopeError>);
 pub struct TableView {
     pub memtable: MemtableQueue,
     schema: Schema,
-    /// `None` once closed. Locked for writing while a generation begins to drain, and to close.
+    /// `None` once closed. Locked for writing to freeze the memtable, and to close.
     tables: RwLock<Option<Box<dyn Tables>>>,
     /// Whether a rebuild has not brought back all rows yet.
     rebuilding: AtomicBool,
@@ -63,11 +63,11 @@ impl TableView {
         self.rebuilding.store(false, Ordering::Release);
     }
 
-    /// Begins to drain what has grown. No read is under way while the generations change, so none
-    /// sees half of a generation that it did not find in the memtable.
-    pub fn drain(&self) -> Arc<Memtable> {
+    /// Freezes the active memtable. No read is under way meanwhile, so none sees half of what moves to
+    /// the tables and was not in the memtable when it looked there.
+    pub fn freeze(&self) -> Arc<Memtable> {
         let _no_read = self.tables.write().expect(NO_PANIC);
-        self.memtable.drain()
+        self.memtable.freeze()
     }
 
     /// Closes the tables: from now on reads end with [`ReadError::Closed`].
@@ -207,7 +207,7 @@ impl TableView {
         })
     }
 
-    /// The first `limit` envelopes of a range of full keys. While it reads no generation moves from
+    /// The first `limit` envelopes of a range of full keys. While it reads nothing moves from
     /// the memtable to the tables, so every record is in it whole or not at all.
     pub fn page(
         &self,

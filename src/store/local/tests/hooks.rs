@@ -176,7 +176,7 @@ impl Tables for HookedTables {
     fn write_together(
         &self,
         table: &TableSpec,
-        changes: &[tables::Change],
+        changes: &[tables::KeyWrite],
     ) -> Result<(), TableError> {
         if (self.hook)(TablesCall::Write, table) {
             self.tables.write_together(table, changes)

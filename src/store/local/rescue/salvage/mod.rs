@@ -206,7 +206,7 @@ impl Salvage {
         let sources = self
             .origin
             .sources(self.dir.disk(), &self.schema, self.tables.as_deref());
-        let rows = runs.over(sources).map_err(OpenError::from)?;
+        let rows = runs.merge_onto(sources).map_err(OpenError::from)?;
         let (_, heads) = snapshot::write(
             (&disk, &self.schema, &go_on),
             &new.at(&name),
