@@ -1,9 +1,8 @@
 //! Compression of the rows that are long and all alike: entries, and the openings behind them.
 //!
-//! A row is compressed once, when its record is made; log, tables, snapshots and backups hold the
-//! same bytes. Each table has a dictionary of its own, which is part of the format: its number stands
-//! in every envelope that was made with it, so it is never changed and never removed. A better one
-//! gets a number of its own.
+//! A row is compressed once, when its record is built; log, tables, snapshots and backups hold the
+//! same bytes. Each table has its own dictionary, which is part of the format: its number is in every
+//! envelope that uses it, so it is never changed and never removed. A better one gets a new number.
 
 use std::cell::RefCell;
 use std::io;
@@ -14,13 +13,13 @@ use zstd::dict::{DecoderDictionary, EncoderDictionary};
 
 use super::table::{ENTRIES, OPENINGS, TableSpec};
 
-/// The codec of a payload that is stored as it is.
+/// The codec of an uncompressed payload.
 pub(super) const PLAIN: u8 = 0;
 
-/// zstd's fastest: with a dictionary the slower levels save little more.
+/// The fastest: with a dictionary, slower levels save little more.
 const LEVEL: i32 = 1;
 
-/// No payload is longer; what claims to be is damage.
+/// The longest payload; a longer length is damage.
 const PAYLOAD_MAX: usize = 64 << 20;
 
 struct Dictionary {
@@ -39,7 +38,7 @@ impl Dictionary {
     }
 }
 
-/// Every dictionary there ever was, by codec.
+/// Every dictionary ever used, by codec.
 static DICTIONARIES: LazyLock<[Dictionary; 2]> = LazyLock::new(|| {
     [
         Dictionary::new(16, include_bytes!("../../data/defaults/dict/16.zstd")),
@@ -47,7 +46,7 @@ static DICTIONARIES: LazyLock<[Dictionary; 2]> = LazyLock::new(|| {
     ]
 });
 
-/// Those that are used for new rows: of openings, and of entries.
+/// The dictionary for new rows of a table.
 fn of_table(table: &TableSpec) -> Option<&'static Dictionary> {
     let [openings, entries] = &*DICTIONARIES;
     match table.id {
@@ -58,13 +57,13 @@ fn of_table(table: &TableSpec) -> Option<&'static Dictionary> {
 }
 
 thread_local! {
-    /// One for each dictionary: what they allocate is kept.
+    /// One per dictionary, kept for their allocations.
     static COMPRESSORS: RefCell<Vec<(u8, Compressor<'static>)>> = const { RefCell::new(Vec::new()) };
     static DECOMPRESSORS: RefCell<Vec<(u8, Decompressor<'static>)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// This thread's worker for a dictionary, made when it is first wanted.
-fn with<W, R>(
+/// Runs `work` with this thread's worker for a dictionary.
+fn with_worker<W, R>(
     workers: &RefCell<Vec<(u8, W)>>,
     codec: u8,
     make: impl FnOnce() -> io::Result<W>,
@@ -80,28 +79,25 @@ fn with<W, R>(
     done
 }
 
-/// The payload of a row of `table` as it is to be stored, and with which codec; `None` where it is
-/// stored as it is.
+/// The compressed payload and its codec; `None` to store it uncompressed.
 pub(super) fn compress(table: &TableSpec, payload: &[u8]) -> Option<(u8, Vec<u8>)> {
     let dictionary = of_table(table)?;
     let codec = dictionary.codec;
     let make = || Compressor::with_prepared_dictionary(&dictionary.encoder);
-    // A compressor that fails (it has no memory) costs room, and nothing else.
+    // Where compression fails (out of memory) the payload is stored uncompressed.
     let stored = COMPRESSORS
-        .with(|workers| with(workers, codec, make, |worker| worker.compress(payload)))
+        .with(|workers| with_worker(workers, codec, make, |worker| worker.compress(payload)))
         .ok()?;
     (stored.len() < payload.len()).then_some((codec, stored))
 }
 
-/// Whether payloads may be stored with `codec`.
-pub(super) fn knows(codec: u8) -> bool {
+pub(super) fn is_known(codec: u8) -> bool {
     codec == PLAIN
         || DICTIONARIES
             .iter()
             .any(|dictionary| dictionary.codec == codec)
 }
 
-/// The payload that was stored with `codec`.
 pub(super) fn decompress(codec: u8, stored: &[u8]) -> Result<Vec<u8>, &'static str> {
     if codec == PLAIN {
         return Ok(stored.to_vec());
@@ -118,7 +114,7 @@ pub(super) fn decompress(codec: u8, stored: &[u8]) -> Result<Vec<u8>, &'static s
         .ok_or("its compressed payload has no length")?;
     let make = || Decompressor::with_prepared_dictionary(&dictionary.decoder);
     let payload = DECOMPRESSORS.with(|workers| {
-        with(workers, codec, make, |worker| {
+        with_worker(workers, codec, make, |worker| {
             worker.decompress(stored, len)
         })
     });

@@ -6,24 +6,24 @@ use std::time::Duration;
 /// Where the store lives and how much it may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreConfig {
-    /// The data directory; made if there is none.
+    /// The data directory; created if there is none.
     pub data: PathBuf,
     /// The length of a segment of the log. May change between starts.
     pub segment_bytes: u64,
-    /// How long the tables go without a sync; what a start after a crash has to replay.
+    /// How long the tables go without a sync, and so what a start after a crash has to replay.
     pub checkpoint_every: Duration,
-    /// How long durable rows are collected before they go to the tables.
+    /// How long rows stay in the memtable at least.
     pub tables_every: Duration,
-    /// How many bytes of rows may be durable and not in the tables. More slows commits down.
+    /// Memory of rows that are durable and not in the tables; above it commits wait.
     pub memtable_bytes: usize,
-    /// sled's cache. It takes a multiple of it.
+    /// sled's cache. sled takes a multiple of it.
     pub table_cache_bytes: u64,
-    /// How much log makes a new snapshot due; more once half of the last one is more.
+    /// How much log makes a new snapshot due: this, or half of the last snapshot if that is more.
     pub snapshot_bytes: u64,
 }
 
 impl StoreConfig {
-    /// A data directory with everything else as usual.
+    /// The defaults for a data directory.
     pub fn new(data: impl Into<PathBuf>) -> Self {
         Self {
             data: data.into(),
@@ -36,9 +36,8 @@ impl StoreConfig {
         }
     }
 
-    /// How many bytes have to fit on the disk whatever comes; below, writes stop: two segments of the
-    /// log, the memtables, and a snapshot that has grown by a fifth since the last one, of `snapshot`
-    /// bytes.
+    /// Writes stop below this much free space: two segments of the log, the memtables, and a snapshot
+    /// that has grown by a fifth since the last one, of `snapshot` bytes.
     pub fn watermark(&self, snapshot: u64) -> u64 {
         let memtable = u64::try_from(self.memtable_bytes).unwrap_or(u64::MAX);
         [

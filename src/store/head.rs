@@ -1,4 +1,4 @@
-//! A tenant's head: what its last record says about everything before it.
+//! Heads: what a tenant's last record says about everything before it.
 
 #![deny(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
@@ -9,21 +9,18 @@ use crate::time::Timestamp;
 /// The version of the layout below, in the envelope of every `_heads` row.
 pub(super) const VERSION: u16 = 1;
 
-/// The state of a tenant in some hundred bytes: where its order stands, what its hot rows add up
-/// to, and how its audit log goes on.
+/// A tenant's last sequence, the checksum of its hot rows, and the state of its audit log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
-    /// The last sequence.
     pub sequence: Sequence,
     /// The time of the last entry; no later entry is before it.
     pub at: Timestamp,
     /// The sequence at which the audit log began.
     pub log_base: Sequence,
-    /// When something of this tenant next has to act by itself.
+    /// The earliest time at which a row is due.
     pub next_due: Option<Timestamp>,
-    /// How many hot rows there are.
     pub hot_rows: u64,
-    /// What they add up to; see [`Ledger`](super::Ledger).
+    /// See [`Ledger`](super::Ledger).
     pub hot_hash: u64,
     /// The root of the audit log's tree.
     pub root: [u8; 32],
@@ -32,7 +29,7 @@ pub struct Head {
 }
 
 impl Head {
-    /// The payload of the `_heads` row; the layout is in the module's front page.
+    /// The payload of the `_heads` row.
     pub(super) fn encode(&self) -> Vec<u8> {
         let subtrees =
             u8::try_from(self.range.len()).expect("a tree of 2^64 leaves has 64 subtrees");
@@ -50,7 +47,7 @@ impl Head {
         bytes
     }
 
-    /// The head these bytes are, if they are one and nothing more.
+    /// `None` if the bytes are not exactly one head.
     pub(super) fn decode(payload: &[u8]) -> Option<Self> {
         let mut cursor = Cursor::new(payload);
         let sequence = Sequence::new(cursor.u64()?);
@@ -59,7 +56,7 @@ impl Head {
         let due = cursor.u8()?;
         let moment = Timestamp::from_micros(cursor.i64()?);
         let next_due = match due {
-            // One spelling only: what would be written otherwise was not written here.
+            // Only the canonical encoding is accepted.
             0 if moment == Timestamp::default() => None,
             1 => Some(moment),
             _ => return None,

@@ -1,7 +1,7 @@
-//! What a tenant's hot rows add up to, kept row by row.
+//! An incremental checksum over a tenant's hot rows.
 //!
-//! A checksum in a row sees a row that changed; it cannot see one that is missing, stale or extra.
-//! Count and sum over all of them can, and both can be kept without looking at the other rows.
+//! A row's own checksum detects a changed row, but not one that is missing, stale or extra. Count and
+//! sum over all rows do, and both are updated without reading the other rows.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
@@ -14,8 +14,8 @@ use crate::id::TenantId;
 ///
 /// The hash is the sum modulo 2^64 of `splitmix64(crc32(table name ‖ tenant ‖ key) << 32 | crc of
 /// the envelope)`: frozen, it is in every head. To take a row's part out again its last checksum is
-/// kept, some 20 bytes a row: under a keyed hash of its place, with a key of this process's own so
-/// that nobody can choose keys that meet.
+/// kept, some 20 bytes a row: under a hash of its place with a random key of this process, so that
+/// callers cannot choose keys that collide.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
     places: RandomState,
@@ -24,12 +24,11 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Of no rows.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Counts an operation in, if its table is hot.
+    /// Applies an operation, if its table is hot.
     ///
     /// # Panics
     /// On a range of a hot table, which no record may hold: the rows in it are not known here.
@@ -54,7 +53,7 @@ impl Ledger {
         }
     }
 
-    /// Counts one row in, by its envelope's checksum.
+    /// Adds or replaces a row; `crc` is its envelope's checksum.
     pub(super) fn put(&mut self, tenant: TenantId, table: &TableSpec, key: &[u8], crc: u32) {
         if let Some(old) = self.crcs.insert(self.place(table, key), crc) {
             self.hash = self.hash.wrapping_sub(part(tenant, table, key, old));
@@ -62,12 +61,10 @@ impl Ledger {
         self.hash = self.hash.wrapping_add(part(tenant, table, key, crc));
     }
 
-    /// How many rows.
     pub fn count(&self) -> u64 {
         u64::try_from(self.crcs.len()).expect("a usize is at most 64 bits")
     }
 
-    /// What they add up to.
     pub fn hash(&self) -> u64 {
         self.hash
     }

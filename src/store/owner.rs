@@ -15,7 +15,7 @@ impl Owner {
         Self { tenant, epoch }
     }
 
-    /// Of a tenant that nobody claims.
+    /// Of a tenant that was never claimed.
     #[cfg(test)]
     pub(crate) const fn unclaimed(tenant: TenantId) -> Self {
         Self::new(tenant, 0)

@@ -1,4 +1,4 @@
-//! A record: what one command changes, as one unit that is in the log whole or not at all.
+//! Records: what one command changes, as one unit that is in the log whole or not at all.
 
 #![deny(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
@@ -11,8 +11,7 @@ use super::row::{ENVELOPE, Effect, Envelope, Op};
 use super::table::{ENTRIES, HEADS, Load, OPENINGS, TableSpec};
 use crate::id::{Sequence, TenantId};
 
-/// The number of a record in the log, counted over all tenants: the first is 1, and there are no
-/// holes.
+/// The log sequence number of a record, counted over all tenants from 1 without gaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Lsn(u64);
 
@@ -20,17 +19,14 @@ impl Lsn {
     /// Before the first record.
     pub(super) const ZERO: Self = Self(0);
 
-    /// The record with this number.
     pub(super) const fn new(number: u64) -> Self {
         Self(number)
     }
 
-    /// The number itself.
     pub const fn get(self) -> u64 {
         self.0
     }
 
-    /// The one `count` after this.
     pub(super) const fn plus(self, count: u64) -> Self {
         Self(self.0.saturating_add(count))
     }
@@ -44,26 +40,23 @@ pub struct Record {
     bytes: usize,
 }
 
-/// What a record is about.
+/// The kinds of records.
 #[derive(Debug)]
 pub(super) enum Body {
     /// One step in a tenant's order.
     Tenant {
         /// Must be the tenant's current one.
         owner: Owner,
-        /// The step's number.
         sequence: Sequence,
-        /// The number of the tenant's first step.
+        /// Its first sequence.
         log_base: Sequence,
         /// Its rows, then its entry, its opening and its head.
         ops: Vec<Op<'static>>,
     },
     /// Rows outside of any order.
     Side(Vec<Op<'static>>),
-    /// "Everything up to `applied` is in the tables and synced"; `chain` is the log's chain value
-    /// there.
+    /// Everything up to `applied` is in the tables and synced.
     Checkpoint {
-        /// The last record that the tables hold.
         applied: Lsn,
         /// The chain value of the frame which ends with it.
         chain: u32,
@@ -72,7 +65,7 @@ pub(super) enum Body {
     Snapshot(LogPrefix),
 }
 
-/// What of the log a snapshot stands for: everything up to the end of a segment.
+/// What a snapshot covers of the log: everything up to the end of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LogPrefix {
     /// The last record.
@@ -106,8 +99,7 @@ const SNAPSHOT: u8 = 2;
 const OPAQUE: u16 = 1;
 
 impl Record {
-    /// One command's effects: its rows, the entry that tells of it, the opening behind that entry,
-    /// and the head that follows from all of them.
+    /// One command's effects: its rows, its entry, the opening behind the entry, and the new head.
     ///
     /// # Panics
     /// If an operation cannot be stored: a range of a hot table, or a key too long for its table.
@@ -148,7 +140,7 @@ impl Record {
         )
     }
 
-    /// Rows of side tables, which no order, entry or head covers.
+    /// Rows of side tables, outside of any order.
     ///
     /// # Panics
     /// If a row's table is not [`Load::Side`], or an operation cannot be stored.
@@ -192,7 +184,7 @@ impl Record {
         record
     }
 
-    /// How many bytes it takes in the log.
+    /// Its length in the log.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -204,7 +196,6 @@ impl Record {
         }
     }
 
-    /// The operations, to keep.
     pub(super) fn into_ops(self) -> Vec<Op<'static>> {
         match self.body {
             Body::Tenant { ops, .. } | Body::Side(ops) => ops,
@@ -249,24 +240,21 @@ pub(super) struct RowsRecord {
 }
 
 impl RowsRecord {
-    /// Without rows as yet; all of them have to be of this tenant.
     pub fn begin(tenant: TenantId, out: &mut Vec<u8>) -> Self {
         let start = begin(ROWS, tenant, 0, out);
         Self { start, count: 0 }
     }
 
-    /// Whether no operation more fits.
+    /// Whether it holds as many operations as it can.
     pub fn is_full(&self) -> bool {
         self.count == usize::from(u16::MAX)
     }
 
-    /// One more.
     pub fn push(&mut self, op: &Op<'_>, out: &mut Vec<u8>) {
         encode_op(op, out);
         self.count += 1;
     }
 
-    /// No more.
     pub fn end(self, out: &mut [u8]) {
         end(self.start, self.count, out);
     }
@@ -283,7 +271,7 @@ fn begin(kind: u8, tenant: TenantId, sequence: u64, out: &mut Vec<u8>) -> usize 
     start
 }
 
-/// Fills in, at the end of a record, what its beginning says of the whole.
+/// Fills in the fields of the record's beginning that depend on all of it.
 fn end(start: usize, count: usize, out: &mut [u8]) {
     let set = |place: Option<&mut [u8]>, bytes: &[u8]| {
         if let Some(place) = place {
@@ -313,7 +301,7 @@ fn len_u32(len: usize) -> [u8; 4] {
         .to_le_bytes()
 }
 
-/// How many bytes an operation takes; that it can be stored at all is checked here.
+/// The length of an operation. Panics if it cannot be stored.
 fn op_bytes(op: &Op<'_>) -> usize {
     let key_max = op.table.key_max();
     let fits = |key: &[u8]| assert!(key.len() <= key_max, "a key of `{}` fits", op.table.name);

@@ -117,7 +117,7 @@ pub struct StoredRow {
     pub payload: Vec<u8>,
 }
 
-/// A row that is not what was put.
+/// Why an envelope cannot be opened: the row is not what was put.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("damaged row in `{table}` of tenant {tenant}, key {}: {why}", hex(key))]
 pub struct EnvelopeError {
@@ -256,7 +256,7 @@ pub(super) fn check_envelope<'v>(
     if envelope.table != table.id {
         return Err(damaged("it belongs to another table"));
     }
-    if !compress::knows(envelope.codec) {
+    if !compress::is_known(envelope.codec) {
         return Err(damaged("unknown codec"));
     }
     Ok((envelope, payload))

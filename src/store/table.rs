@@ -1,15 +1,12 @@
-//! Tables: what a store is told of the caller's, and its own.
+//! Descriptions of tables: the caller's, and the store's own.
 
 /// One table. Its id and its name are in every row's checksum, so neither may ever change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TableSpec {
-    /// What records and envelopes call it; 0xE0 and up are this module's own.
+    /// 0xE0 and up are reserved for the store.
     pub id: u8,
-    /// What people, checksums and sled call it.
     pub name: &'static str,
-    /// When its rows are loaded and what watches over them.
     pub load: Load,
-    /// How its rows lie on disk.
     pub key_kind: KeyKind,
     /// The newest layout of its rows.
     pub version: u16,
@@ -20,7 +17,7 @@ pub struct TableSpec {
 pub enum Load {
     /// Loaded when a tenant is claimed; counted and hashed in its head.
     Hot,
-    /// Read when somebody asks; each row has its checksum.
+    /// Read on request; each row has its checksum.
     Cold,
     /// As [`Load::Cold`], and written outside the tenant's order.
     Side,

@@ -1,35 +1,31 @@
-//! The seam between the log and the operating system.
-//!
-//! Everything that the log and the manifest do to files goes through here, so that a test can stand
-//! where the disk stands: refuse a write, fail a sync, run out of space.
+//! The file system, as a trait: a test's disk refuses writes, fails syncs, runs out of space and loses
+//! what was not synced.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Directories and whole files.
+/// A file system.
 pub(in crate::store) trait Disk: Send + Sync {
     /// The names in a directory, in no order; empty if there is no such directory.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
-    /// All of a file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     /// Up to `len` bytes of a file from `offset` on; fewer where it ends.
     fn read_at(&self, path: &Path, offset: u64, len: usize) -> io::Result<Vec<u8>>;
-    /// How long a file is.
     fn len(&self, path: &Path) -> io::Result<u64>;
     /// How many bytes this user may still write to the file system that `dir` is on.
     fn free(&self, dir: &Path) -> io::Result<u64>;
     /// A new or emptied file that begins with `front` and is filled up to `len` bytes with zeros
     /// that are really written (not a hole, not an unwritten extent), and synced.
     fn create(&self, path: &Path, front: &[u8], len: u64) -> io::Result<Box<dyn LogFile>>;
-    /// An existing file, to go on writing.
+    /// Opens an existing file for writing.
     fn open(&self, path: &Path) -> io::Result<Box<dyn LogFile>>;
     /// Moves a file or a directory; durable after [`Disk::sync_dir`].
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Removes a file or a whole directory; what is not there is removed already.
+    /// Removes a file or a directory with all in it; no error if there is none.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Makes a directory and its parents, for this user alone.
+    /// Creates a directory and its parents, for this user alone.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
@@ -39,17 +35,15 @@ pub(in crate::store) trait Disk: Send + Sync {
 pub(in crate::store) trait LogFile: Send {
     /// Writes all of `bytes` at `offset`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
-    /// `fdatasync`.
     fn sync_data(&self) -> io::Result<()>;
-    /// How long the file is.
     fn len(&self) -> u64;
 }
 
-/// How many zeros a new file is filled with between two syncs. A commit that is synced meanwhile
-/// waits behind this much, and not behind a whole segment.
+/// How many zeros are written between two syncs: a commit's sync waits behind this much, and not
+/// behind a whole segment.
 const FILL_STEP: usize = 1 << 20;
 
-/// The disk there is.
+/// The file system of the operating system.
 pub(in crate::store) struct RealDisk;
 
 struct RealFile {
@@ -161,12 +155,10 @@ impl LogFile for RealFile {
     }
 }
 
-/// A length as files count it.
 pub(in crate::store) fn len_u64(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).expect("a usize is at most 64 bits")
 }
 
-/// Whether nothing was ever written here.
 pub(in crate::store) fn all_zero(bytes: &[u8]) -> bool {
     const ZEROS: [u8; 4096] = [0; 4096];
     bytes

@@ -69,7 +69,7 @@ use log::inbox::{Inbox, PendingRecord};
 use log::owners::Owners;
 use log::scan::SealedSegment;
 use log::segment::{SegmentPreallocator, Wal};
-use recover::{Recovered, recover};
+use recover::{RecoveredStore, recover};
 use rescue::{BackupSource, BackupWriter};
 use schema::Schema;
 use snapshot::build::Snapshotter;
@@ -157,7 +157,7 @@ impl LocalStore {
         env: Env,
     ) -> Result<Self, OpenError> {
         let schema = Schema::new(schema);
-        let Recovered {
+        let RecoveredStore {
             lock,
             scan,
             rebuild,

@@ -1,4 +1,4 @@
-//! A start: from whatever the last stop left behind to a log that can be written and tables that
+//! Recovery at a start: from what the last stop left to a log that can be written and tables that
 //! hold what it says.
 
 use std::fs::File;
@@ -17,14 +17,14 @@ use super::tables::rebuild::Rebuild;
 use super::tables::recovery::{RecoveredTables, TableRecovery};
 use crate::store::{OpenError, StoreConfig};
 
-/// What the store goes on from.
-pub(super) struct Recovered {
+/// A data directory that is ready to be written.
+pub(super) struct RecoveredStore {
     pub lock: File,
     pub scan: Scan,
     pub rebuild: Rebuild,
-    /// Where the log goes on, in this start's epoch.
+    /// The end of the log, in this start's epoch.
     pub tail: Tail,
-    /// The segment it goes on in.
+    /// The last segment.
     pub file: Box<dyn LogFile>,
     /// The segment after it, if it was preallocated.
     pub next_segment: Option<Box<dyn LogFile>>,
@@ -33,12 +33,12 @@ pub(super) struct Recovered {
     pub clean: bool,
 }
 
-/// Opens the data directory.
+/// Locks and recovers the data directory.
 pub(super) fn recover(
     config: &StoreConfig,
     schema: &Schema,
     env: &Env,
-) -> Result<Recovered, OpenError> {
+) -> Result<RecoveredStore, OpenError> {
     let data = &DataDir::new(env.disk.clone(), &config.data);
     let disk = data.disk();
     let wal = Wal::new(data, config.segment_bytes);
@@ -105,7 +105,7 @@ pub(super) fn recover(
         epoch: boot_epoch,
         ..scan.tail
     };
-    Ok(Recovered {
+    Ok(RecoveredStore {
         lock,
         scan,
         rebuild,
@@ -117,7 +117,7 @@ pub(super) fn recover(
     })
 }
 
-/// What the last stop left, as far as the manifest and the log tell.
+/// The last stop, according to manifest and log.
 pub(super) struct LastStop {
     /// `None` if there was no start.
     pub manifest: Option<Manifest>,
@@ -132,17 +132,17 @@ impl LastStop {
     }
 }
 
-/// What there is, as far as the manifest, the snapshots and the log tell.
+/// What is in a data directory, according to manifest, snapshots and log.
 pub(super) struct Inspection {
     pub scan: Scan,
-    /// The snapshots that count, the oldest first.
+    /// The valid ones, oldest first.
     pub snapshots: Vec<Snapshot>,
-    /// Those that are damaged.
+    /// Damaged snapshots.
     pub damaged: Vec<PathBuf>,
     pub last_stop: LastStop,
 }
 
-/// Reads manifest, snapshots and log, and holds them against each other.
+/// Reads manifest, snapshots and log, and checks them against each other. Changes nothing.
 pub(super) fn inspect(data: &DataDir, wal: &Wal, schema: &Schema) -> Result<Inspection, OpenError> {
     read(data, wal, schema).map_err(name_writer(data))
 }
@@ -171,11 +171,10 @@ fn read(data: &DataDir, wal: &Wal, schema: &Schema) -> Result<Inspection, OpenEr
     })
 }
 
-/// Sets aside what the log ends in: if it turns out to have been more than an unfinished write, it
-/// is still there.
+/// Keeps a copy of what the log ends in, in case it was more than an unfinished write.
 fn quarantine_torn(data: &DataDir, torn: &TornWrite, boot_epoch: u32) -> Result<(), OpenError> {
     let file = torn.file.display();
-    tracing::warn!(%file, torn.offset, torn.why, "the log ends in a write that was cut short");
+    tracing::warn!(%file, torn.offset, torn.why, "the log ends in a torn write");
     let copy = || {
         let dir = data.quarantine()?;
         let path = dir.join(format!("{WAL}-{boot_epoch}"));
@@ -186,7 +185,7 @@ fn quarantine_torn(data: &DataDir, torn: &TornWrite, boot_epoch: u32) -> Result<
     copy().map_err(|error| OpenError::io(&data.at(QUARANTINE), error))
 }
 
-/// A restore that was cut short may have left half of a data directory, or none.
+/// An interrupted restore may have left half of a data directory, or none.
 fn refuse_unfinished_restore(data: &DataDir) -> Result<(), OpenError> {
     match data.restore_unfinished() {
         Ok(false) => Ok(()),
@@ -243,12 +242,12 @@ pub(super) fn load_manifest(
 
 type LogFiles = (Box<dyn LogFile>, Option<Box<dyn LogFile>>);
 
-/// Makes the last segment fit to be written, and takes up the one after it.
+/// Opens the last segment for writing, and the preallocated one behind it.
 ///
 /// After a stop that was not orderly the last segment's frames are copied to a new file: if its
-/// last sync failed, what was just read may be in the page cache only, and syncing it again may do
-/// nothing and say that all is well. The copy also ends whatever was torn. After an orderly stop the
-/// same holds for the SHUTDOWN frame, and for nothing else: it is written once more.
+/// last sync failed, what was just read may be in the page cache only, and syncing it again may
+/// succeed without writing it. The copy also drops a torn write. After an orderly stop the same holds
+/// for the SHUTDOWN frame, and for nothing else: it is written again.
 fn reopen_log(wal: &Wal, scan: &Scan, clean: bool) -> Result<LogFiles, OpenError> {
     let number = scan.tail.segment;
     let open = |number: u64| {
@@ -261,8 +260,7 @@ fn reopen_log(wal: &Wal, scan: &Scan, clean: bool) -> Result<LogFiles, OpenError
         wal.create(number, front, len)
             .map_err(|error| OpenError::io(&wal.path(number), error))
     };
-    // No frame was ever written: a lone zeroed segment is then the first one, and there is no
-    // spare.
+    // No frame was ever written: a lone zeroed segment is then the first one, not a preallocated one.
     if scan.segments.is_empty() {
         return Ok((create(&[], wal.segment_bytes)?, None));
     }

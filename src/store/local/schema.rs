@@ -1,15 +1,14 @@
-//! The tables there are, by id: the caller's and the store's own.
+//! All tables of a store, by id: the caller's and its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::store::table::{APPLIED, ENTRIES, HEADS, Load, OPENINGS, PIECES, TableSpec};
 
-/// Ids from here on are the store's.
+/// Ids from here on are reserved for the store.
 const OWN: u8 = 0xE0;
 
-/// Where a table's rows lie in a snapshot: what a start needs comes first.
-///
-/// The heads, then what a claim loads, then what is beside every order, then the rest.
+/// The order of tables in a snapshot, so that a start can stop reading early: heads, then hot tables,
+/// then side tables, then the rest.
 pub(super) fn rank(table: &TableSpec) -> u8 {
     match table.load {
         _ if table.id == HEADS.id => 0,
@@ -22,16 +21,13 @@ pub(super) fn rank(table: &TableSpec) -> u8 {
 /// Some of the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
-    /// All of them.
     Whole,
-    /// Those that tenants cannot do without: heads, hot and side.
+    /// What tenants cannot be loaded without: heads, hot and side tables.
     Front,
-    /// All others.
     Back,
 }
 
 impl Part {
-    /// Whether a table is one of them.
     pub fn has(self, table: &TableSpec) -> bool {
         let back = rank(table) == 3;
         match self {
@@ -47,10 +43,10 @@ impl Part {
 pub(in crate::store) struct Schema(BTreeMap<u8, &'static TableSpec>);
 
 impl Schema {
-    /// The caller's tables and ours. The caller may name ours among its own.
+    /// The caller's tables, which may include the store's, and the store's.
     ///
     /// # Panics
-    /// If two tables share an id or a name, or one takes an id of ours: the program is wrong.
+    /// If two tables share an id or a name, or one has a reserved id.
     pub fn new(tables: &'static [TableSpec]) -> Self {
         let own = [&ENTRIES, &OPENINGS, &HEADS, &PIECES, &APPLIED];
         let mut all: BTreeMap<_, _> = own.into_iter().map(|table| (table.id, table)).collect();
@@ -67,12 +63,10 @@ impl Schema {
         Self(all)
     }
 
-    /// The table with this id.
     pub fn get(&self, id: u8) -> Option<&'static TableSpec> {
         self.0.get(&id).copied()
     }
 
-    /// All of them, by id.
     pub fn all(&self) -> impl Iterator<Item = &'static TableSpec> {
         self.0.values().copied()
     }

@@ -8,14 +8,12 @@ use crate::store::StoreConfig;
 
 /// The free space as of the last check.
 pub(super) struct Space {
-    /// Below this writes stop.
     watermark: AtomicU64,
     free: AtomicU64,
     low: AtomicBool,
 }
 
 impl Space {
-    /// Nothing is known yet, and nothing is stopped.
     pub fn new() -> Self {
         Self {
             watermark: AtomicU64::new(0),
@@ -49,12 +47,11 @@ impl Space {
         }
     }
 
-    /// Whether writes are to stop.
     pub fn low(&self) -> bool {
         self.low.load(Ordering::Relaxed)
     }
 
-    /// Bytes that may still be written, and those below which writes stop.
+    /// Free bytes, and the watermark: writes stop below it.
     pub fn free(&self) -> (u64, u64) {
         let load = |number: &AtomicU64| number.load(Ordering::Relaxed);
         (load(&self.free), load(&self.watermark))

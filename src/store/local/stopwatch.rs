@@ -1,8 +1,7 @@
-//! How long something takes, and when something is next to be done.
+//! Monotonic time: durations and deadlines, never dates.
 
 use std::time::Instant;
 
-/// A point to measure from.
 #[expect(
     clippy::disallowed_methods,
     reason = "the store measures, it does not date"

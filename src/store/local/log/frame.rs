@@ -1,7 +1,7 @@
 //! Frames: one write and one sync of the log each, and how each continues the one before it.
 //!
-//! The same [`Tail`] stands where the next frame goes when writing and where the next frame must be
-//! when reading: [`Tail::finish`] and [`Tail::accept`] are each other's inverse.
+//! A [`Tail`] is where the next frame goes when writing, and where it must be when reading:
+//! [`Tail::finish`] and [`Tail::accept`] are each other's inverse.
 
 #![deny(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
@@ -51,23 +51,20 @@ impl Kind {
     }
 }
 
-/// Where the log goes on, and what the frame there has to continue.
+/// The end of the log: where the next frame goes, and what it has to continue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tail {
-    /// The number of the segment.
     pub segment: u64,
-    /// The offset in it.
     pub offset: u64,
-    /// The number of the next record.
     pub next: Lsn,
     /// The chain value of the last frame.
     pub chain: u32,
-    /// The epoch of the last frame when reading, of this start when writing.
+    /// When reading, of the last frame; when writing, of this start.
     pub epoch: u32,
 }
 
 impl LogPrefix {
-    /// Where the log goes on behind it.
+    /// The tail behind it.
     pub fn tail(self) -> Tail {
         Tail {
             segment: self.segment + 1,
@@ -78,7 +75,7 @@ impl LogPrefix {
         }
     }
 
-    /// What is covered if the log goes on there, at the beginning of a segment.
+    /// What a snapshot covers if the log goes on at this tail, at the beginning of a segment.
     pub fn up_to(tail: Tail) -> Self {
         Self {
             lsn: Lsn::new(tail.next.get() - 1),
@@ -101,9 +98,7 @@ pub struct Position {
 /// A frame that continues the log.
 pub struct Frame<'a> {
     pub kind: Kind,
-    /// How many records are in it.
     pub count: u32,
-    /// The records' bytes.
     pub body: &'a [u8],
 }
 
@@ -114,14 +109,13 @@ pub enum FrameError {
     Header,
     /// A header of a later version.
     Newer(u16),
-    /// A whole header that does not continue the log.
+    /// A valid header that does not continue the log.
     Order(&'static str),
     /// A header that continues the log, without the body it announces.
     Body,
 }
 
 impl FrameError {
-    /// In words.
     pub fn why(self) -> &'static str {
         match self {
             Self::Header => "no frame header",
@@ -133,7 +127,7 @@ impl FrameError {
 }
 
 impl Tail {
-    /// Before the first frame of all.
+    /// Before the first frame.
     pub const START: Self = Self {
         segment: 1,
         offset: 0,
@@ -151,8 +145,8 @@ impl Tail {
         }
     }
 
-    /// Makes a frame of `frame`, whose first [`HEADER`] bytes are room for the header and whose
-    /// rest are `count` records; afterwards the tail stands behind it.
+    /// Completes a frame: the first [`HEADER`] bytes are reserved for the header, the rest are
+    /// `count` records. Moves the tail behind it.
     pub fn finish(&mut self, kind: Kind, count: u32, frame: &mut Vec<u8>) {
         let body = frame.get(HEADER..).unwrap_or_default();
         let body_len = u32::try_from(body.len()).expect("a frame is shorter than 4 GiB");
@@ -181,8 +175,8 @@ impl Tail {
         self.offset += len_u64(frame);
     }
 
-    /// Reads the frame at the front of `bytes`, which lie at this tail; afterwards the tail stands
-    /// behind it. On a flaw the tail has not moved.
+    /// Reads the frame at the front of `bytes`, which begin at this tail, and moves the tail behind it;
+    /// not on an error.
     pub fn accept<'a>(&mut self, bytes: &'a [u8]) -> Result<Frame<'a>, FrameError> {
         let header = Header::read(bytes)?;
         let order = [
@@ -229,7 +223,7 @@ impl Tail {
     }
 }
 
-/// How long the frame is whose header is at the front of `bytes`; `None` if there is no header.
+/// The length of the frame whose header is at the front of `bytes`; `None` if there is no header.
 pub fn announced(bytes: &[u8]) -> Option<usize> {
     let body = usize::try_from(Header::read(bytes).ok()?.body_len).ok()?;
     HEADER.checked_add(body)?.checked_next_multiple_of(ALIGN)

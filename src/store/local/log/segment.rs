@@ -1,7 +1,7 @@
-//! Segments: the files of the log, each made before it is needed.
+//! Segments: the files of the log, each preallocated before it is needed.
 //!
 //! A segment is filled with zeros and synced before its first frame, so that a commit's `fdatasync`
-//! changes no metadata, and a full disk is found out here and not in the middle of a write.
+//! changes no metadata, and a full disk is noticed here and not in the middle of a write.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,18 +12,17 @@ use std::time::Duration;
 use crate::store::local::dir::{self, DataDir};
 use crate::store::local::disk::{Disk, LogFile};
 
-/// How long to wait before a segment that could not be made is tried again, and before the disk is
-/// looked at again.
+/// How long to wait before a failed preallocation is retried, and between checks of the free space.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The log's directory and the names in it.
+/// The directory of the log.
 #[derive(Clone)]
 pub struct Wal {
     pub disk: Arc<dyn Disk>,
     pub dir: PathBuf,
     /// How long a segment is, unless one frame needs more.
     pub segment_bytes: u64,
-    /// How many bytes all segments take, roughly.
+    /// Bytes of all segments, as far as changes are known.
     on_disk: Arc<AtomicU64>,
 }
 
@@ -38,12 +37,12 @@ impl Wal {
         }
     }
 
-    /// How many bytes all segments take, as far as this has been followed.
+    /// Bytes of all segments.
     pub fn on_disk(&self) -> u64 {
         self.on_disk.load(Ordering::Relaxed)
     }
 
-    /// Looks how many bytes all segments take.
+    /// Reads the sizes of all segments.
     pub fn measure(&self) -> io::Result<()> {
         let lens = self.numbers()?.into_iter();
         let lens = lens.map(|number| self.disk.len(&self.path(number)));
@@ -52,7 +51,7 @@ impl Wal {
         Ok(())
     }
 
-    /// Removes a segment; for good once the directory is synced.
+    /// Removes a segment; durable once the directory is synced.
     pub fn remove(&self, number: u64) -> io::Result<()> {
         let path = self.path(number);
         let len = self.disk.len(&path)?;
@@ -61,12 +60,11 @@ impl Wal {
         Ok(())
     }
 
-    /// Where a segment lies.
     pub fn path(&self, number: u64) -> PathBuf {
         self.dir.join(dir::segment_name(number))
     }
 
-    /// The numbers of the segments there are, ascending.
+    /// The numbers of all segments, ascending.
     pub fn numbers(&self) -> io::Result<Vec<u64>> {
         let names = self.disk.list(&self.dir)?;
         let mut numbers: Vec<_> = names
@@ -77,7 +75,7 @@ impl Wal {
         Ok(numbers)
     }
 
-    /// Removes segments that were never finished. To be called while nobody makes one.
+    /// Removes unfinished segments. Not while one is being created.
     pub fn remove_unfinished(&self) -> io::Result<()> {
         let mut names = self.disk.list(&self.dir)?;
         names.retain(|name| dir::is_unfinished(name));
@@ -86,26 +84,26 @@ impl Wal {
             .try_for_each(|name| self.disk.remove(&self.dir.join(name)))
     }
 
-    /// Makes a segment that begins with `front`, or replaces one; durable under its name on return.
-    /// What could not be finished gives its space back.
+    /// Creates or replaces a segment that begins with `front`; durable under its name on return. On an
+    /// error its space is freed.
     pub fn create(&self, number: u64, front: &[u8], len: u64) -> io::Result<Box<dyn LogFile>> {
         let path = self.path(number);
         let unfinished = path.with_extension(dir::NEW);
-        let made = self.disk.create(&unfinished, front, len).and_then(|file| {
+        let created = self.disk.create(&unfinished, front, len).and_then(|file| {
             self.disk.rename(&unfinished, &path)?;
             self.disk.sync_dir(&self.dir)?;
             Ok(file)
         });
-        if made.is_err()
+        if created.is_err()
             && let Err(error) = self.disk.remove(&unfinished)
         {
-            tracing::warn!(path = %unfinished.display(), %error, "an unfinished segment stays");
+            tracing::warn!(path = %unfinished.display(), %error, "cannot remove an unfinished segment");
         }
-        made
+        created
     }
 }
 
-/// The next segment, made on a thread of its own while the log still fills the one before it.
+/// Creates the next segment, on a thread of its own, while the log still fills the one before it.
 pub struct SegmentPreallocator {
     state: Mutex<State>,
     changed: Condvar,
@@ -119,7 +117,7 @@ enum State {
 }
 
 impl SegmentPreallocator {
-    /// With `ready`, if that segment was made before the last stop.
+    /// `ready` is the segment if it was preallocated before the last stop.
     pub fn new(number: u64, len: u64, ready: Option<Box<dyn LogFile>>) -> Self {
         let state = match ready {
             Some(file) => State::Ready { number, file },
@@ -131,13 +129,13 @@ impl SegmentPreallocator {
         }
     }
 
-    /// Whether no segment can be had: the disk is full, or worse.
+    /// Whether the last preallocation failed.
     pub fn failed(&self) -> bool {
         matches!(*self.lock(), State::Failed { .. } | State::Stopped)
     }
 
-    /// Takes the next segment, at least `len` bytes long, and orders the one after it, of `usual`
-    /// bytes. Waits while it is being made; `None` if it cannot be.
+    /// Takes the next segment, at least `len` bytes long, and requests the one after it, of `usual`
+    /// bytes. Waits while it is being created; `None` if that fails.
     pub fn take(&self, len: u64, usual: u64) -> Option<Box<dyn LogFile>> {
         let mut state = self.lock();
         loop {
@@ -169,15 +167,15 @@ impl SegmentPreallocator {
         }
     }
 
-    /// Ends [`SegmentPreallocator::run`].
     pub fn stop(&self) {
         *self.lock() = State::Stopped;
         self.changed.notify_all();
     }
 
-    /// Makes segments as they are wanted, until stopped, and has the disk `watch`ed.
-    pub fn run(&self, wal: &Wal, watch: impl Fn()) {
-        let _nobody_waits_in_vain = Stop(self);
+    /// Creates segments as they are requested, until stopped; `check_space` is called before each and
+    /// regularly.
+    pub fn run(&self, wal: &Wal, check_space: impl Fn()) {
+        let _stop = StopOnDrop(self);
         let mut state = self.lock();
         loop {
             match *state {
@@ -188,7 +186,7 @@ impl SegmentPreallocator {
                     state = waited;
                     if timeout.timed_out() {
                         drop(state);
-                        watch();
+                        check_space();
                         state = self.lock();
                     }
                 }
@@ -196,28 +194,28 @@ impl SegmentPreallocator {
                     let waited = self.changed.wait_timeout(state, RETRY);
                     state = waited.expect("no holder of this lock panics").0;
                     if matches!(*state, State::Failed { .. }) {
-                        // Still failed while it is tried, so that nobody waits for it.
+                        // The state stays failed meanwhile, so that no commit waits for it.
                         drop(state);
-                        watch();
-                        let made = make(wal, number, len);
+                        check_space();
+                        let file = preallocate(wal, number, len);
                         state = self.lock();
-                        self.put(&mut state, number, len, made);
+                        self.put(&mut state, number, len, file);
                     }
                 }
                 State::Wanted { number, len } => {
                     drop(state);
-                    watch();
-                    let made = make(wal, number, len);
+                    check_space();
+                    let file = preallocate(wal, number, len);
                     state = self.lock();
-                    self.put(&mut state, number, len, made);
+                    self.put(&mut state, number, len, file);
                 }
             }
         }
     }
 
-    fn put(&self, state: &mut State, number: u64, len: u64, made: Option<Box<dyn LogFile>>) {
+    fn put(&self, state: &mut State, number: u64, len: u64, file: Option<Box<dyn LogFile>>) {
         if !matches!(state, State::Stopped) {
-            *state = match made {
+            *state = match file {
                 Some(file) => State::Ready { number, file },
                 None => State::Failed { number, len },
             };
@@ -230,21 +228,23 @@ impl SegmentPreallocator {
     }
 }
 
-/// Stops making segments when their thread ends, even by a panic.
-struct Stop<'a>(&'a SegmentPreallocator);
+/// Unblocks the committer when the thread ends, even by a panic.
+struct StopOnDrop<'a>(&'a SegmentPreallocator);
 
-impl Drop for Stop<'_> {
+impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.stop();
     }
 }
 
-fn make(wal: &Wal, number: u64, len: u64) -> Option<Box<dyn LogFile>> {
+fn preallocate(wal: &Wal, number: u64, len: u64) -> Option<Box<dyn LogFile>> {
     let path: &Path = &wal.path(number);
     wal.create(number, &[], len)
         .inspect(|file| {
             wal.on_disk.fetch_add(file.len(), Ordering::Relaxed);
         })
-        .inspect_err(|error| tracing::error!(path = %path.display(), %error, "no room for the log"))
+        .inspect_err(
+            |error| tracing::error!(path = %path.display(), %error, "cannot preallocate a segment"),
+        )
         .ok()
 }
