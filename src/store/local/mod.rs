@@ -1,24 +1,21 @@
 //! The store of one node: a write-ahead log, which is the truth, and sled tables, which follow it.
 //!
-//! | room | holds |
+//! | folder | holds |
 //! | --- | --- |
 //! | [`log`] | what happened: frames in segments, written by the committer |
-//! | [`tables`] | every row where a read finds it: the lag, sled behind it, and both at a start |
+//! | [`tables`] | every row where a read finds it: memtables, sled behind them, and their recovery |
 //! | [`snapshot`] | all rows in a file, so that the log before it may go |
 //! | [`rescue`] | a data directory that is looked at, copied or mended |
-//! | `tests` | the store as a whole; what concerns one file stands in that file |
 //!
 //! A record's way: [`log::commit`] makes it durable, [`tables::memtable`] keeps its rows readable,
-//! [`tables::apply`] brings them to the tables. A start's way: [`recover`](mod@recover) takes the
-//! directory and its [`manifest`], [`snapshot::find`](snapshot::find()) says which snapshots count, [`log::scan`] reads
-//! the log behind them, [`tables::settle`] brings the tables to its end.
+//! [`tables::apply`] brings them to the tables. A start's way: [`recover`](mod@recover) locks the
+//! [`dir`](mod@dir) and reads its [`manifest`] and snapshots, [`log::scan`] reads the log behind them,
+//! [`tables::recovery`] brings the tables to its end.
 //!
-//! Here, for all rooms: the [`disk`], which tests take the place of, the [`space`] on it, the
-//! [`schema`] and the [`stopwatch`]; and [`Local`], which starts and ends the threads that share a
-//! [`Shared`].
+//! For all of them: the [`disk`], which tests replace, the [`space`] on it, the [`schema`], full
+//! [`key`]s and the [`counters`]. [`LocalStore`] starts and ends the threads and gives each its parts.
 //!
-//! In a room `pub` reaches as far as this folder, because the rooms are private to it, and
-//! `pub(super)` as far as the room.
+//! In a folder `pub` reaches as far as this one, because the folders are private to it.
 
 mod counters;
 mod dir;

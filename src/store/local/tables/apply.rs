@@ -7,7 +7,7 @@ use super::backfill::{Backfill, Tombstones};
 use super::layout::Layout;
 use super::queue::{End, FailOnPanic, Work};
 use super::replay;
-use super::stamp::Stamp;
+use super::stamp::TableStamp;
 use super::view::TableView;
 use crate::store::ReadError;
 use crate::store::local::counters::Counters;
@@ -118,7 +118,7 @@ impl Applier {
     fn sync(&self, whole: bool) -> Result<(), ReadError> {
         let applied = self.applied.lsn;
         self.view.with_tables(|tables| {
-            Stamp { applied, whole }.write(tables)?;
+            TableStamp { applied, whole }.write(tables)?;
             Ok(tables.sync()?)
         })
     }

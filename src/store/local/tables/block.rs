@@ -32,7 +32,7 @@ const BYTES_MAX: usize = 4096;
 /// … or this many rows.
 const ROWS_MAX: usize = 32;
 
-/// The rows in a block; `None` if it is not one.
+/// `None` if the bytes are not a block.
 pub(super) fn decode(block: &[u8]) -> Option<Rows> {
     let mut rows = Rows::new();
     let mut cursor = Cursor::new(block);
@@ -45,7 +45,7 @@ pub(super) fn decode(block: &[u8]) -> Option<Rows> {
     Some(rows)
 }
 
-/// How many rows are in a block; `None` if it is not one.
+/// The number of rows; `None` if the bytes are not a block.
 pub(super) fn count(block: &[u8]) -> Option<u64> {
     let mut count = 0;
     let mut cursor = Cursor::new(block);

@@ -97,8 +97,8 @@ impl<'a> Layout<'a> {
             }))
     }
 
-    /// How many rows a table has. What lies in a block that cannot be read is not counted: it is its
-    /// tenant's trouble, once that is loaded.
+    /// How many rows a table has. Rows of an unreadable block are not counted: their tenant fails to
+    /// load, and nothing else does.
     pub fn count(self, table: &'static TableSpec) -> Result<u64, ReadError> {
         let pairs = self.0.range(table, &[], None);
         let mut count = 0;
@@ -116,7 +116,7 @@ impl<'a> Layout<'a> {
         Ok(count)
     }
 
-    /// Makes the changes of one table; `Ok` when all of them are handed to it.
+    /// Writes the changes of one table.
     pub fn apply(self, table: &'static TableSpec, changes: &TableChanges) -> Result<(), ReadError> {
         for (from, to) in changes.tombstones() {
             let rows = self.rows(table, from, Some(to))?;
@@ -128,8 +128,8 @@ impl<'a> Layout<'a> {
         self.write(table, changes.rows())
     }
 
-    /// Adds rows, in order of their keys, where there are none. Readers see each of them whole or not
-    /// at all, and may be under way.
+    /// Adds rows, in order of their keys, where there are none. Concurrent readers see each of them
+    /// whole or not at all.
     pub fn fill(self, table: &TableSpec, rows: &[Pair]) -> Result<(), ReadError> {
         let mut open: Option<OpenBlock> = None;
         for (key, value) in rows {
@@ -171,7 +171,7 @@ impl<'a> Layout<'a> {
         open.map_or(Ok(()), |block| block.close(table, self.0))
     }
 
-    /// The block that a row belongs in, which is the open one, or is opened in its stead.
+    /// The block that a row belongs in: the open one, or another that is opened instead.
     fn turn_to<'o>(
         self,
         open: &'o mut Option<OpenBlock>,
@@ -190,7 +190,7 @@ impl<'a> Layout<'a> {
         Ok(open.insert(block))
     }
 
-    /// Cuts `now`, if it is long, and removes what pieces of `before` it does not overwrite.
+    /// Writes the pieces of `now`, if it is long, and removes those of `before` that are left over.
     fn write_pieces(
         self,
         table: &TableSpec,
@@ -213,8 +213,8 @@ impl<'a> Layout<'a> {
         Ok(())
     }
 
-    /// The whole envelope of a row whose place holds `inline`. Missing pieces make it too short,
-    /// which is seen when it is opened.
+    /// The whole envelope of a row whose place holds `inline`. Missing pieces make it too short, which
+    /// fails when it is opened.
     fn whole(self, table: &TableSpec, key: &[u8], inline: Vec<u8>) -> Result<Vec<u8>, ReadError> {
         let mut value = inline;
         for number in 1..=piece_count(&value) {
@@ -256,7 +256,7 @@ impl<'a> Layout<'a> {
     }
 }
 
-/// A block whose rows are being changed.
+/// A block that is being changed.
 struct OpenBlock {
     tenant: TenantId,
     /// Its full key.
@@ -286,13 +286,13 @@ impl OpenBlock {
         }
     }
 
-    /// Writes it back: as itself, and as further blocks if it became too full for one. All of them
-    /// at once: rows that nobody changed move from one to the next, and no replay brings them back.
+    /// Writes it back, split into several if it became too full. Atomically: unchanged rows move from
+    /// one block to the next, and no replay would restore them.
     fn close(self, table: &TableSpec, tables: &dyn Tables) -> Result<(), ReadError> {
         let mut blocks = block::pack(&self.rows).into_iter();
         let mut changes: Vec<KeyWrite> = Vec::new();
         match blocks.next().map(|(_, bytes)| bytes) {
-            // A block that was full before only had rows added behind it.
+            // A full block that only had rows added behind it.
             first if first == self.before => {}
             first => changes.push((self.at, first)),
         }

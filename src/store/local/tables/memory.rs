@@ -1,4 +1,4 @@
-//! Tables that keep nothing, for tests.
+//! Tables in memory, for tests.
 
 use std::collections::BTreeMap;
 

@@ -1,17 +1,18 @@
-//! The tables: every row where a read finds it. They follow the log and can be made from it at any
+//! The tables: every row where a read finds it. They follow the log and can be rebuilt from it at any
 //! time.
 //!
-//! A durable row is in the [`memtable`] until [`apply`], the thread behind the answers, has brought it to
-//! the tables, and [`read`] looks at both as one. [`layout`] says how rows lie in them, most of them
-//! in [`block`]s. What keeps them stands behind [`Tables`]: [`sled`](mod@sled), or memory in a test.
+//! A durable row is in a [`memtable`] until [`apply`], a thread, has written it to the tables;
+//! [`view`] is both as one, and [`queue`] what connects them with the committer. [`layout`] says how
+//! rows lie in the tables, most of them in [`block`]s, and [`Tables`] hides who stores them:
+//! [`sled`](mod@sled), or memory in a test.
 //!
-//! At a start [`settle`] asks whether they can be what the log says: each sync leaves a [`stamp`].
-//! What they lack is [`replay`]ed; if that does not make them whole, they are
-//! [`rebuild`](mod@rebuild)t.
+//! At a start [`recovery`] checks whether the tables can be what the log says: they hold a [`stamp`]
+//! of each sync. What they lack is [`replay`]ed; if that does not help, they are
+//! [`rebuild`](mod@rebuild)t, most rows by [`backfill`] while the store is open.
 //!
 //! **Promises**: a read shows what is durable, and nothing that is not what was put.
 //!
-//! **Never knows** how a frame is laid out, or what was salvaged, repaired or restored.
+//! **Does not know** how a frame is laid out, or what was salvaged, repaired or restored.
 
 pub mod apply;
 pub mod backfill;
@@ -42,21 +43,13 @@ const OPEN_LIMIT: Duration = Duration::from_secs(120);
 /// An error of the tables. The log is not concerned.
 #[derive(Debug, Error)]
 pub enum TableError {
-    /// sled failed.
     #[error("sled: {0}")]
     Sled(#[from] ::sled::Error),
-    /// The file behind sled failed.
     #[error("{}: {source}", path.display())]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// What happened.
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
     /// sled panicked, as it does on some damaged files.
     #[error("sled panicked")]
     Panicked,
-    /// sled did not open in time.
     #[error("sled did not open within {} seconds", OPEN_LIMIT.as_secs())]
     TooSlow,
 }

@@ -1,9 +1,9 @@
-//! Tables from nothing: the rows that tenants cannot do without at once, all others behind them.
+//! Rebuilding tables: first the rows that tenants cannot be loaded without, then, with the store open,
+//! all others.
 //!
-//! Either part is what the newest snapshot and the log behind it come to; if that snapshot is
-//! damaged, the one before it and a longer log come to the same. While the second part is under way
-//! the tables take new rows as ever: an old row comes only where there is none yet and nothing was
-//! deleted since.
+//! Both parts come from the newest snapshot and the log behind it, or, if that snapshot is damaged,
+//! from the one before it and a longer log. The tables take new rows meanwhile: an old row is added
+//! only where there is none and nothing was deleted since.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,9 +27,9 @@ use crate::store::{OpenError, ReadError};
 
 /// What the names of a rebuild's runs begin with.
 const RUNS: &str = "rebuild";
-/// How many bytes of rows go to the tables together.
+/// How many bytes of rows are written together.
 const CHUNK_BYTES: usize = 1 << 20;
-/// How long after a failure the rest of the rows is tried again.
+/// How long after a failure the rebuild is retried.
 const RETRY: Duration = Duration::from_secs(30);
 
 /// What tables are built from.

@@ -1,10 +1,10 @@
-//! Tables at a start: those of the last stop, brought to the end of the log, or new ones.
+//! The tables at a start: caught up with the log, or rebuilt.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::rebuild::Rebuild;
 use super::replay::{self, CatchUpError};
-use super::stamp::Stamp;
+use super::stamp::TableStamp;
 use super::{TableError, Tables};
 use crate::store::OpenError;
 use crate::store::local::dir::{Marker, TABLES, TablesState};
@@ -13,14 +13,13 @@ use crate::store::local::log::scan::Scan;
 use crate::store::local::schema::Part;
 use crate::store::record::Lsn;
 
-/// Tables that can be claimed from and written to.
 pub struct RecoveredTables {
     pub tables: Box<dyn Tables>,
-    /// The last record that did not have to be read in the log again.
+    /// The last record that did not have to be replayed.
     pub known: Lsn,
-    /// The tables were there, and had to be replaced.
+    /// Existing tables were replaced.
     pub replaced: bool,
-    /// Rows that no claim needs are still to come.
+    /// Rows that no claim needs are still missing.
     pub rebuilding: bool,
 }
 
@@ -111,7 +110,7 @@ impl TableRecovery<'_> {
         let known = self.rebuild.fill(Part::Front, tables.as_ref())?;
         replay::check_heads(self.scan, tables.as_ref())?;
         let applied = self.scan.through.lsn;
-        Stamp {
+        TableStamp {
             applied,
             whole: false,
         }

@@ -1,11 +1,11 @@
-//! From the log to the tables: what they lack after a crash.
+//! Replay of the log to tables that lack its end after a crash.
 
 use std::collections::{HashMap, HashSet};
 
 use super::Tables;
 use super::layout::Layout;
 use super::memtable::Memtable;
-use super::stamp::Stamp;
+use super::stamp::TableStamp;
 use crate::id::{Sequence, TenantId};
 use crate::store::head::Head;
 use crate::store::local::key::split_key;
@@ -18,21 +18,21 @@ use crate::store::row::open_envelope;
 use crate::store::table::HEADS;
 use crate::store::{OpenError, ReadError};
 
-/// How much of the log is brought together before it is written to the tables.
+/// How much of the log is collected before it is written to the tables.
 const BATCH_BYTES: usize = 8 << 20;
 
-/// Why tables cannot be gone on with.
+/// Why tables cannot be used as they are.
 pub enum CatchUpError {
-    /// They are to be built anew from the log.
+    /// They must be rebuilt.
     Rebuild(String),
-    /// The store must not open.
+    /// The log is damaged: the store must not open.
     Refuse(OpenError),
 }
 
-/// Of tables that were built anew a moment ago: doing it again would end the same.
+/// Of tables that were just rebuilt: rebuilding them again would not help.
 impl From<CatchUpError> for OpenError {
-    fn from(doubt: CatchUpError) -> Self {
-        match doubt {
+    fn from(error: CatchUpError) -> Self {
+        match error {
             CatchUpError::Refuse(error) => error,
             CatchUpError::Rebuild(why) => Self::Rebuild { why },
         }
@@ -40,8 +40,8 @@ impl From<CatchUpError> for OpenError {
 }
 
 impl From<LogError> for CatchUpError {
-    fn from(trouble: LogError) -> Self {
-        Self::Refuse(trouble.into())
+    fn from(error: LogError) -> Self {
+        Self::Refuse(error.into())
     }
 }
 
@@ -51,8 +51,8 @@ impl From<ReadError> for CatchUpError {
     }
 }
 
-/// Brings tables that hold everything up to `scan.applied`, and perhaps more, to the end of the
-/// log, and checks that they are what the log says.
+/// Replays the log to tables that hold everything up to `scan.applied`, and perhaps more, and checks
+/// them against it.
 pub(super) fn catch_up(
     wal: &Wal,
     scan: &Scan,
@@ -62,7 +62,7 @@ pub(super) fn catch_up(
     let layout = Layout(tables);
     let known = heads(layout)?;
     for (tenant, head) in &known {
-        // Rows come to the tables after their record is synced, so the log has lost what it had.
+        // Rows are written to the tables after their record is synced, so the log lost what it had.
         if scan
             .heads
             .get(tenant)
@@ -87,22 +87,22 @@ pub(super) fn catch_up(
             why,
         )));
     }
-    let stamp = Stamp::read(tables).map_err(ReadError::from)?;
+    let stamp = TableStamp::read(tables).map_err(ReadError::from)?;
     if stamp.applied > scan.through.lsn {
         let why = "the tables were synced with what is not in the log";
         let (path, offset) = (wal.path(scan.tail.segment), scan.tail.offset);
         return Err(CatchUpError::Refuse(scan.damaged(path, offset, None, why)));
     }
     if stamp.applied < scan.applied || !stamp.whole {
-        let why = "they are older than their last sync";
+        let why = "the tables are older than their last sync";
         return Err(CatchUpError::Rebuild(why.to_owned()));
     }
     replay(wal, scan, schema, layout, &known)?;
     check_heads(scan, tables)
 }
 
-/// Every record after the last checkpoint. A tenant that the tables know less of than they were
-/// known to hold has lost rows in them.
+/// Replays every record after the last checkpoint. The tables lost rows of a tenant if they know less
+/// of it than they held at the checkpoint.
 fn replay(
     wal: &Wal,
     scan: &Scan,
@@ -111,7 +111,7 @@ fn replay(
     known: &HashMap<TenantId, Sequence>,
 ) -> Result<(), CatchUpError> {
     let after = scan.applied;
-    let mut met = HashSet::new();
+    let mut seen = HashSet::new();
     let mut batch = Memtable::default();
     let starts = scan.segments.iter().rev();
     let begin = starts.copied().find(|start| start.next <= after.plus(1));
@@ -128,7 +128,7 @@ fn replay(
             let LogRecord { tenant, body } = record.map_err(|error| frames.unreadable(error))?;
             if lsn > after {
                 if let LogBody::Tenant { sequence, head, .. } = body
-                    && met.insert(tenant)
+                    && seen.insert(tenant)
                 {
                     check_known(tenant, sequence, head, known)?;
                 }
@@ -159,7 +159,7 @@ fn check_known(
     head: &[u8],
     known: &HashMap<TenantId, Sequence>,
 ) -> Result<(), CatchUpError> {
-    // A log that begins later is one that a restore began.
+    // A log that begins later was begun by a restore.
     let first = sequence == Sequence::FIRST
         && crate::store::local::log::scan::open_head(tenant, head)
             .is_some_and(|head| head.log_base == sequence);
@@ -193,7 +193,7 @@ pub fn heads(layout: Layout<'_>) -> Result<HashMap<TenantId, Sequence>, CatchUpE
 
 /// Every tenant's head must be the last that the log has, and there must be no other.
 pub fn check_heads(scan: &Scan, tables: &dyn Tables) -> Result<(), CatchUpError> {
-    let doubt =
+    let differs =
         |tenant| CatchUpError::Rebuild(format!("the head of tenant {tenant} is not the log's"));
     let mut left: HashMap<_, _> = scan.heads.iter().collect();
     for row in Layout(tables).rows(&HEADS, &[], None)? {
@@ -203,12 +203,12 @@ pub fn check_heads(scan: &Scan, tables: &dyn Tables) -> Result<(), CatchUpError>
             .remove(&tenant)
             .is_none_or(|last| last.envelope != value)
         {
-            return Err(doubt(tenant));
+            return Err(differs(tenant));
         }
     }
     left.keys()
         .next()
-        .map_or(Ok(()), |tenant| Err(doubt(**tenant)))
+        .map_or(Ok(()), |tenant| Err(differs(**tenant)))
 }
 
 fn empty(tables: &dyn Tables, schema: &Schema) -> Result<bool, CatchUpError> {

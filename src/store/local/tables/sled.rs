@@ -1,4 +1,4 @@
-//! sled behind the seam, with its own fsync beside it and a limit on how long it may take.
+//! Tables in sled, with an fsync of its file and a limit on the time it takes to open.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -9,21 +9,20 @@ use std::time::Duration;
 use super::{KeyWrite, OPEN_LIMIT, Pair, Pairs, TableError, Tables};
 use crate::store::table::TableSpec;
 
-/// sled, with its own fsync beside it.
 pub struct SledTables {
     trees: BTreeMap<u8, sled::Tree>,
     db: sled::Db,
-    /// Opened before the first write and kept: Linux reports a write-back error once per open file.
-    /// sled's own `flush` is no fsync (0 of 200 commits survived a power cut with it alone).
+    /// Opened before the first write: Linux reports a write-back error once per open file. sled's own
+    /// `flush` is no fsync (0 of 200 commits survived a power cut with it alone).
     file: File,
     dir: PathBuf,
 }
 
 impl SledTables {
-    /// Opens or makes the tables in `dir`.
+    /// Opens or creates the tables in `dir`.
     ///
-    /// Leftovers that make sled refuse for ever are cleared first; if it still refuses, its
-    /// snapshots go too, after which it reads its whole file.
+    /// Leftovers that make sled fail for ever are removed first; if it still fails, its snapshots are
+    /// removed too, after which it reads its whole file.
     pub fn open(
         dir: &Path,
         schema: &[&'static TableSpec],
@@ -37,10 +36,10 @@ impl SledTables {
         remove_snapshots(dir, |name| name.ends_with(".generating")).map_err(io)?;
         let db = match open_db(dir, cache_bytes) {
             Ok(db) => db,
-            // Whoever is at it still has it open.
+            // The thread that opens it still has it.
             Err(TableError::TooSlow) => return Err(TableError::TooSlow),
             Err(error) => {
-                tracing::warn!(%error, "sled does not open; once more without its snapshots");
+                tracing::warn!(%error, "cannot open sled: retrying without its snapshots");
                 remove_snapshots(dir, |_| true).map_err(io)?;
                 open_db(dir, cache_bytes)?
             }
@@ -68,7 +67,7 @@ impl SledTables {
             .expect("every table of the schema is open, and records hold no other")
     }
 
-    /// sled makes its directories and its `conf` without syncing them.
+    /// sled creates its directories and its `conf` without syncing them.
     fn sync_names(&self) -> std::io::Result<()> {
         for name in ["conf", "blobs", "."] {
             File::open(self.dir.join(name))?.sync_all()?;
@@ -77,7 +76,7 @@ impl SledTables {
     }
 }
 
-/// Removes sled's snapshots (caches of its page table, made anew from its file) that `which` names.
+/// Removes sled's snapshots, caches of its page table, whose names `which` accepts.
 fn remove_snapshots(dir: &Path, which: impl Fn(&str) -> bool) -> std::io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
@@ -90,7 +89,7 @@ fn remove_snapshots(dir: &Path, which: impl Fn(&str) -> bool) -> std::io::Result
     Ok(())
 }
 
-/// Opens sled on a thread of its own, where a panic is one more error, and so is no end.
+/// Opens sled on a thread of its own, so that a panic and a hang are errors.
 fn open_db(dir: &Path, cache_bytes: u64) -> Result<sled::Db, TableError> {
     let config = sled::Config::new()
         .path(dir)
@@ -98,11 +97,11 @@ fn open_db(dir: &Path, cache_bytes: u64) -> Result<sled::Db, TableError> {
         .cache_capacity(cache_bytes)
         .use_compression(false)
         .segment_size(8 << 20)
-        // Only so that its garbage is collected; never trusted for durability. Rare, because it
-        // syncs the whole file each time and commits on the same disk wait for that.
+        // Only for its garbage collection, never for durability. Rare, because it syncs the whole file
+        // and commits on the same disk wait for that.
         .flush_every_ms(Some(5000));
     let open = move || {
-        // sled lets go of its lock a little after it is dropped.
+        // sled releases its lock a little after it is dropped.
         for _ in 0..100 {
             match config.open() {
                 Err(sled::Error::Io(error)) if is_locked(&error) => {
@@ -113,12 +112,11 @@ fn open_db(dir: &Path, cache_bytes: u64) -> Result<sled::Db, TableError> {
         }
         config.open()
     };
-    Ok(within(OPEN_LIMIT, dir, open)??)
+    Ok(run_within(OPEN_LIMIT, dir, open)??)
 }
 
-/// What `open` comes to on a thread of its own, if it does within `limit`. Else the thread goes on by
-/// itself, and what comes of it is dropped.
-fn within<T: Send + 'static>(
+/// Runs `open` on a thread of its own. After `limit` the thread goes on, and its result is dropped.
+fn run_within<T: Send + 'static>(
     limit: Duration,
     dir: &Path,
     open: impl FnOnce() -> T + Send + 'static,
@@ -137,13 +135,12 @@ fn within<T: Send + 'static>(
     })
 }
 
-/// sled 0.34.7 says only in words that it is the lock it could not get.
+/// sled 0.34.7 reports a held lock only in the text of the error.
 fn is_locked(error: &std::io::Error) -> bool {
     error.to_string().contains("could not acquire lock")
 }
 
-/// A pair of sled's, as one of ours.
-fn own(found: sled::Result<(sled::IVec, sled::IVec)>) -> Result<Pair, TableError> {
+fn to_pair(found: sled::Result<(sled::IVec, sled::IVec)>) -> Result<Pair, TableError> {
     let (key, value) = found?;
     Ok((key.to_vec(), value.to_vec()))
 }
@@ -160,12 +157,12 @@ impl Tables for SledTables {
             Some(to) => tree.range(from.to_vec()..to.to_vec()),
             None => tree.range(from.to_vec()..),
         };
-        Box::new(range.map(own))
+        Box::new(range.map(to_pair))
     }
 
     fn last(&self, table: &TableSpec, from: &[u8], to: &[u8]) -> Result<Option<Pair>, TableError> {
         let mut range = self.tree(table).range(from.to_vec()..to.to_vec());
-        range.next_back().map(own).transpose()
+        range.next_back().map(to_pair).transpose()
     }
 
     fn write(
@@ -200,13 +197,13 @@ impl Tables for SledTables {
             source,
         };
         self.file.sync_all().map_err(io)?;
-        // Values over 128 KiB would go to files that sled never syncs; none of ours is over 4 KiB.
+        // sled never syncs the files of values over 128 KiB; ours are at most 4 KiB.
         if fs::read_dir(self.dir.join("blobs"))
             .map_err(io)?
             .next()
             .is_some()
         {
-            tracing::warn!(dir = %self.dir.display(), "sled keeps blobs, which are not synced");
+            tracing::warn!(dir = %self.dir.display(), "sled has blobs, which are never synced");
         }
         Ok(())
     }
@@ -218,7 +215,7 @@ mod tests {
 
     #[test]
     fn what_does_not_open_in_time_or_panics_is_an_error() {
-        let within = |limit, open: fn() -> u8| within(limit, Path::new("."), open);
+        let within = |limit, open: fn() -> u8| run_within(limit, Path::new("."), open);
         let long = Duration::from_secs(60);
         assert!(matches!(within(long, || 7), Ok(7)));
         let panics = || panic!("as sled does");

@@ -1,8 +1,7 @@
-//! What the tables say of themselves: one row, written right before each of their syncs.
+//! The stamp of the tables: how far they are, in one row, written before each of their syncs.
 //!
-//! sled may open and silently be what it was some syncs ago. Heads give that away for tenants whose
-//! records were among what fell away, but side rows are in no head, and the rows that a rebuild
-//! brings back later change none.
+//! sled may open and silently be in the state of an earlier sync. Heads show that for tenants that
+//! lost records, but side rows are in no head, and backfilled rows change none.
 
 #![deny(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
@@ -11,23 +10,22 @@ use crate::store::cursor::Cursor;
 use crate::store::record::Lsn;
 use crate::store::table::APPLIED;
 
-/// How far the tables have come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
-    /// The last record whose rows they hold.
+pub(super) struct TableStamp {
+    /// The last record whose rows the tables hold.
     pub applied: Lsn,
-    /// No old row is still on its way.
+    /// No rebuild is going on.
     pub whole: bool,
 }
 
-impl Stamp {
-    /// Of tables that say nothing.
+impl TableStamp {
+    /// Of tables without a stamp.
     const NONE: Self = Self {
         applied: Lsn::ZERO,
         whole: true,
     };
 
-    /// Notes it in the tables. Empty ones stay empty.
+    /// Empty tables stay empty.
     pub fn write(self, tables: &dyn Tables) -> Result<(), TableError> {
         if self.applied > Lsn::ZERO {
             let mut value = self.applied.get().to_le_bytes().to_vec();
@@ -37,7 +35,6 @@ impl Stamp {
         Ok(())
     }
 
-    /// What was noted last.
     pub fn read(tables: &dyn Tables) -> Result<Self, TableError> {
         let value = tables.get(&APPLIED, &[])?.unwrap_or_default();
         let mut cursor = Cursor::new(&value);
