@@ -1,4 +1,4 @@
-//! `arf backup`: a copy of everything, of a directory at rest or of a running node.
+//! `arf backup`: a backup of a data directory, or by a running server.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,35 +16,32 @@ use crate::jobs::backup::SECRETS;
 use crate::store::{Backup, BackupError, OpenError, ReadOnly};
 use crate::tenant::schema::TABLES;
 
-/// Make a backup: everything, as of one moment, checked by reading it back
+/// Back up a data directory as of one moment, and read the copy back
 ///
-/// Where no server runs on the data directory, it is copied directly. Where one does, the server
-/// copies it, with an operator's key, and only to its own `backup.dir`.
+/// If no server runs on the data directory, it is copied directly. If one does, the server copies it,
+/// for an operator's key and only to its own `backup.dir`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where to; made by this, or empty
+    /// The new backup; must be empty or missing
     dir: PathBuf,
     /// The data directory
     #[arg(long, default_value = "data/db", value_name = "DIR")]
     data: PathBuf,
-    /// Take the private keys along: signing.key and credentials.json
+    /// Include the private keys: signing.key and credentials.json
     #[arg(long)]
     with_keys: bool,
     #[command(flatten)]
     remote: Remote,
-    /// Print what was made as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
 
-/// How long a busy server is waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a server may copy.
-const COPYING: Duration = Duration::from_secs(6 * 3_600);
-/// Where a server listens if nothing else is said.
-const USUAL: &str = "http://127.0.0.1:8080";
-
-/// Makes it.
+/// How long to wait for a busy server.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a server may take to copy.
+const COPY_TIMEOUT: Duration = Duration::from_secs(6 * 3_600);
+const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
 pub fn run(args: &Args) -> CliResult {
     let dir = std::path::absolute(&args.dir).map_err(failed)?;
     let made = match ReadOnly::open(&args.data, TABLES) {
@@ -88,17 +85,17 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
 }
 
 impl Args {
-    /// Has the server that has the directory open make it.
+    /// Asks the server that has the directory open for a backup.
     fn by_the_server(&self, dir: &Path) -> Result<Value, CliError> {
         let usage = |why: &str| CliError::new(Exit::Usage, format!("{}: {why}", dir.display()));
         let name = dir.file_name().and_then(|name| name.to_str());
         let name = name.ok_or_else(|| usage("is not the name of a backup"))?;
         let parent = dir.parent().unwrap_or(Path::new("/"));
-        // What the server says of its own directory is compared with this.
+        // The server compares it with its own directory.
         let parent = std::fs::canonicalize(parent).map_err(|error| {
             CliError::new(Exit::Failed, format!("{}: {error}", parent.display()))
         })?;
-        let parent = parent.to_str().ok_or_else(|| usage("is not a text"))?;
+        let parent = parent.to_str().ok_or_else(|| usage("is not UTF-8"))?;
         let key = match self.remote.key()? {
             Some(key) => key,
             None => {
@@ -109,9 +106,9 @@ impl Args {
                 kept.operator_key
             }
         };
-        let server = self.remote.server.as_deref().unwrap_or(USUAL);
+        let server = self.remote.server.as_deref().unwrap_or(DEFAULT_SERVER);
         let body = json!({"name": name, "parent": parent, "with_keys": self.with_keys});
-        let client = Client::with_timeout(server, key, PATIENCE, COPYING);
+        let client = Client::with_timeout(server, key, BUSY_TIMEOUT, COPY_TIMEOUT);
         let answer = client.post("/api/v1/admin/backup", &body);
         let answer = answer.map_err(|why| self.in_use(&why.to_string()))?;
         let forbidden = answer.status == 403;
@@ -127,8 +124,8 @@ impl Args {
 
     fn in_use(&self, why: &str) -> CliError {
         let data = self.data.display();
-        let progress = format!("{data} is in use, and the server has to make the backup: {why}");
-        CliError::new(Exit::InUse, progress)
+        let message = format!("{data} is in use, so its server has to make the backup: {why}");
+        CliError::new(Exit::InUse, message)
     }
 }
 
@@ -136,7 +133,7 @@ fn failed(why: impl std::fmt::Display) -> CliError {
     CliError::new(Exit::Failed, why)
 }
 
-/// A backup that could not be made or read, as a command ends with it.
+/// The exit code of a failed backup or restore.
 pub fn result(error: BackupError) -> CliError {
     let exit = match &error {
         BackupError::NotEmpty { .. }

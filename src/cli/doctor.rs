@@ -1,4 +1,4 @@
-//! `arf doctor`: what state a data directory is in, in plain words. Changes nothing.
+//! `arf doctor`: the state of a data directory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
@@ -29,8 +29,8 @@ use crate::time::Timestamp;
 
 /// Explain the state of a data directory; changes nothing
 ///
-/// Ends with 0 if all is well, 65 if something is damaged, 75 if a process has the directory open
-/// (then it tells what can be told from outside), 78 if a key file is wrong.
+/// Exits with 0 if it is healthy, 65 if something is damaged, 75 if a process has the directory open
+/// (only its files are then listed), 78 if a key file is wrong or a newer version wrote the directory.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The data directory [default: that of the configuration, or data/db]
@@ -39,7 +39,7 @@ pub struct Args {
     /// The server's configuration file, for its backups and sizes
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Print it as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
@@ -47,11 +47,10 @@ pub struct Args {
 /// JSON has all.
 const TENANTS_SHOWN: usize = 20;
 
-/// How bad it is, the best first.
+/// The best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum State {
-    /// As it should be.
     Fine,
     /// Worth knowing; nothing has to be done.
     Note,
@@ -62,34 +61,28 @@ enum State {
     /// What was written is not what is there.
     Damaged,
 }
-
-/// One thing that was looked at.
 #[derive(Debug, Serialize)]
 struct Check {
     what: &'static str,
     state: State,
     message: String,
-    /// The command that helps.
     #[serde(skip_serializing_if = "Option::is_none")]
     help: Option<String>,
 }
 
-/// A tenant, as far as the log alone tells.
 #[derive(Debug, Serialize)]
 struct Tenant {
     tenant_id: TenantId,
     name: Option<String>,
     entries: u64,
 }
-
-/// Everything that was found.
 #[derive(Debug, Default)]
 struct Findings {
     checks: Vec<Check>,
     tenants: Vec<Tenant>,
 }
 
-/// What the rows say that files are compared with.
+/// What files are compared with.
 #[derive(Default)]
 struct Rows {
     /// Every tenant's last entry.
@@ -99,8 +92,6 @@ struct Rows {
     /// When the newest entry was made, and the key it is signed with.
     signed: Option<(Timestamp, Kid)>,
 }
-
-/// Looks, and tells.
 pub fn run(args: &Args) -> CliResult {
     let config = args
         .config
@@ -168,7 +159,7 @@ impl Findings {
         self.add(what, State::Note, message, "");
     }
 
-    /// Opens the directory, if it can be had, and looks at what is in it.
+    /// Opens and reads the directory, unless it is in use.
     fn look(&mut self, data: &Path, survey: &DirectorySummary) {
         let opened = ReadOnly::open(data, TABLES);
         let rows = match &opened {
@@ -206,7 +197,7 @@ impl Findings {
                 self.add(
                     "use",
                     State::InUse,
-                    "a process has it open: what follows is what can be told from outside",
+                    "a process has it open: only its files are listed",
                     "",
                 );
                 self.fine(
@@ -281,7 +272,7 @@ impl Findings {
                 "log's end",
                 format!(
                     "{file} ends at {offset} in a write that was cut short ({why}): it was never \
-                     answered; the next start sets it aside in quarantine/"
+                     answered; the next start moves it to quarantine/"
                 ),
             );
         }
@@ -324,8 +315,8 @@ impl Findings {
                     "snapshots",
                     State::Damaged,
                     format!(
-                        "{error}, and nothing makes up for it: it starts as long as its tables are whole, \
-                         and no backup can be made of it"
+                        "{error}, and no other snapshot is intact: it starts as long as its tables are, the \
+                         next snapshot is built from them, and until then no backup can be made"
                     ),
                     "leave tables/ alone, and `arf restore BACKUP` into another directory",
                 );
@@ -349,15 +340,15 @@ impl Findings {
             0 => self.fine("snapshots", "none yet: the log is short"),
             _ => self.fine("snapshots", format!("{count}, {bytes} bytes")),
         }
-        let broken = seen.and_then(|seen| seen.broken_snapshots().ok());
-        let broken = broken.unwrap_or_default();
-        let whole = seen.map_or(0, |seen| seen.facts().snapshots.len()) > broken.len();
-        for broken in broken.iter().filter(|_| whole) {
+        let damaged = seen.and_then(|seen| seen.damaged_snapshots().ok());
+        let damaged = damaged.unwrap_or_default();
+        let whole = seen.map_or(0, |seen| seen.facts().snapshots.len()) > damaged.len();
+        for damaged in damaged.iter().filter(|_| whole) {
             self.note(
                 "snapshots",
                 format!(
                     "{} is damaged; the log and the other snapshot make up for it",
-                    broken.display()
+                    damaged.display()
                 ),
             );
         }
@@ -366,7 +357,7 @@ impl Findings {
                 "snapshots",
                 format!(
                     "{} is damaged; the log and the snapshot before it make up for it, and the next \
-                     start sets it aside",
+                     start moves it to the quarantine",
                     damaged.display()
                 ),
             );
@@ -404,8 +395,8 @@ impl Findings {
         self.add(
             "quarantine",
             State::Note,
-            format!("starts set aside {names}; nothing reads it"),
-            &format!("if nobody wants to look at it: rm -r {}", dir.display()),
+            format!("{names}; nothing reads it"),
+            &format!("after inspecting it: rm -r {}", dir.display()),
         );
     }
 
@@ -664,7 +655,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_told_in_their_largest_unit() {
+    fn durations_are_shown_in_their_largest_unit() {
         for (seconds, text) in [
             (1, "1 seconds"),
             (600, "10 minutes"),

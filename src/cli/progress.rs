@@ -1,12 +1,11 @@
-//! How far long work is: a bar with the time that is left, on standard error, where that is a
-//! terminal. Elsewhere nothing: a log of a thousand percentages helps nobody.
+//! Progress bars with the time left, on standard error if that is a terminal.
 
 use std::io::IsTerminal as _;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
-/// A bar that is there until the function is dropped. The function takes what is done and what there
-/// is in all, in any unit: the layers below are handed it as `&mut dyn FnMut(u64, u64)`.
+/// A bar that is shown until the function is dropped. The function takes what is done and the total, in
+/// any unit.
 pub fn bar(what: &'static str) -> impl FnMut(u64, u64) {
     let target = if std::io::stderr().is_terminal() {
         ProgressDrawTarget::stderr()
@@ -26,13 +25,12 @@ pub fn bar(what: &'static str) -> impl FnMut(u64, u64) {
     }
 }
 
-/// Bars for work of several steps, one after the other: the function takes the step's name before the
-/// two numbers.
+/// Bars for several steps, one after the other: the function takes the step's name first.
 pub fn steps() -> impl FnMut(&'static str, u64, u64) {
     let mut step = None;
     move |what, done, total| {
         if step.as_ref().is_none_or(|(name, _)| *name != what) {
-            // The bar of the step before goes first.
+            // The bar of the step before is removed first.
             drop(step.take());
             step = Some((what, bar(what)));
         }
@@ -47,7 +45,7 @@ mod tests {
     use super::{bar, steps};
 
     #[test]
-    fn any_numbers_can_be_told() {
+    fn any_numbers_are_accepted() {
         let mut progress = bar("testing");
         for (done, total) in [(0, 0), (1, 3), (3, 3), (7, 3), (u64::MAX, u64::MAX)] {
             progress(done, total);

@@ -1,4 +1,4 @@
-//! `arf restore`: a data directory out of a backup, once all of it was checked.
+//! `arf restore`: a data directory from a backup, which is checked first.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,20 +22,20 @@ use crate::tenant::restore::{FormerLogRow, Restore};
 use crate::tenant::schema::TABLES;
 use crate::transfer::audit_logs;
 
-/// Make a data directory out of a backup
+/// Restore a backup to a data directory
 ///
-/// All of the backup is checked first: every file, record, row, signature and audit log. Each audit
-/// log goes on under a new name, which says how the one before it ended. No key is good afterwards,
-/// because some may have been revoked after the backup; a new operator key is printed, and written to
+/// All of the backup is checked first: every file, record, row, signature and audit log. Each tenant
+/// continues under a new audit log, which names the one before it, its size and root. No key is active
+/// afterwards, because some may have been revoked since; a new operator key is printed and written to
 /// credentials.json.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The backup
     backup: PathBuf,
-    /// The data directory; must hold nothing
+    /// The data directory; must be empty
     #[arg(long, default_value = "data/db", value_name = "DIR")]
     data: PathBuf,
-    /// Leave all keys as they were when the backup was made, even those revoked since
+    /// Keep all keys as they were at the time of the backup, even those revoked since
     #[arg(long)]
     keep_keys: bool,
     /// Sign with this key (a signing.key) instead of the one in the backup, or a new one
@@ -44,15 +44,13 @@ pub struct Args {
     /// Do not print the new operator key
     #[arg(long)]
     no_print_keys: bool,
-    /// Print what was done as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
 
-/// How many tenants are restored at once.
+/// Tenants restored at once.
 const AT_ONCE: usize = 64;
-
-/// Restores.
 pub fn run(args: &Args) -> CliResult {
     let restoring = PendingRestore::begin(&args.data).map_err(backup::result)?;
     let mut progress = progress::steps();
@@ -76,20 +74,20 @@ pub fn run(args: &Args) -> CliResult {
     let operator = if args.keep_keys || !logs.contains_key(&TenantId::ZERO) {
         None
     } else {
-        // The file comes first: a key that is good and that nobody has would be of no use.
+        // Written before the key is active: a key that was lost would lock everyone out.
         Some(credentials::write_operator_key(&dir).map_err(failed)?)
     };
     let public_key = signer.public_key().to_string();
     let tenants = logs.len();
     let config = StoreConfig::new(&dir);
-    let granted = go_on(&config, signer, logs, args.keep_keys, operator)?;
+    let granted = begin_logs(&config, signer, logs, args.keep_keys, operator)?;
     restoring.finish().map_err(backup::result)?;
 
     let data = std::path::absolute(&args.data).map_err(failed)?;
     let shown = granted.as_ref().filter(|_| !args.no_print_keys);
     let shown = shown.map(|granted| granted.secret.reveal());
     if args.json {
-        let progress = json!({
+        let summary = json!({
             "data": data.display().to_string(),
             "made_at": made.made_at,
             "lsn": made.lsn,
@@ -98,7 +96,7 @@ pub fn run(args: &Args) -> CliResult {
             "public_key": public_key,
             "operator_key": shown,
         });
-        print_line(&progress.to_string())?;
+        print_line(&summary.to_string())?;
         return Ok(Exit::Success);
     }
     print_line(&format!(
@@ -109,12 +107,12 @@ pub fn run(args: &Args) -> CliResult {
     ))?;
     print_line(&format!("  signing key   {public_key}"))?;
     match (args.keep_keys, shown) {
-        (true, _) => print_line("  keys          as they were; those revoked since are good again"),
+        (true, _) => print_line("  keys          as in the backup, also those revoked since"),
         (false, Some(key)) => print_line(&format!(
-            "  keys          none is good but this:\n  operator key  {key}"
+            "  keys          none is active but this:\n  operator key  {key}"
         )),
         (false, None) => print_line(&format!(
-            "  keys          none is good but the operator key in {}",
+            "  keys          none is active but the operator key in {}",
             data.join(credentials::FILE).display()
         )),
     }?;
@@ -135,8 +133,8 @@ impl Args {
     }
 }
 
-/// Has these tenants go on, each under a new log; the way back in, if one was to be made.
-fn go_on(
+/// Begins a new audit log for each of these tenants; returns the new operator key, if one was wanted.
+fn begin_logs(
     store: &StoreConfig,
     signer: Signer,
     logs: BTreeMap<TenantId, FormerLogRow>,
@@ -176,16 +174,15 @@ fn go_on(
             }
         }
         drop((commands, progress));
-        tables_stand(&engine).await;
+        wait_for_tables(&engine).await;
         drop(seat);
         engine.close().map_err(failed)?;
         Ok(granted)
     })
 }
 
-/// Waits for the tables, so that the first start does not build them a second time. Where they do not
-/// come, it does.
-async fn tables_stand(engine: &Engine) {
+/// Waits until the tables are built, so that the first start does not have to; gives up after an hour.
+async fn wait_for_tables(engine: &Engine) {
     const LOOKS: u64 = 36_000;
     let mut progress = progress::bar("building the tables");
     for look in 0..LOOKS {

@@ -19,10 +19,10 @@ use crate::store::local::disk::{Disk, len_u64};
 use crate::store::record::{Lsn, RecordError};
 use crate::store::row::EnvelopeError;
 
-/// How much of a file is read at once.
+/// Bytes read at once.
 const PIECE: usize = 1 << 20;
 
-/// Why frames could not be read, or what is made of them could not be written.
+/// Why frames, or files that are derived from them, could not be read or written.
 #[derive(Debug, Error)]
 pub enum LogError {
     #[error("the store is closing")]
@@ -97,18 +97,18 @@ pub fn go_on(stopped: &dyn Fn() -> bool) -> Result<(), LogError> {
     }
 }
 
-/// What a reader does where the frame that has to follow does not.
+/// What to do where no frame follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
-    /// It is an error: the frames are known to go on.
+    /// Fail: the frames are known to go on.
     Strict,
-    /// The log may end in a write that a crash cut short, with nothing behind it. All else is an error.
+    /// End if it is a write that a crash cut short, with nothing behind it; else fail.
     TornTail,
-    /// It is reported, and reading goes on at the next whole frame.
+    /// Report it, and go on at the next whole frame.
     SkipDamage,
 }
 
-/// Bytes that are not the frames that were written there.
+/// Bytes that are not frames.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DamagedRange {
     pub file: PathBuf,
@@ -151,7 +151,7 @@ enum Phase {
 }
 
 impl FrameReader {
-    /// The frames of one file; the caller knows which of them is the last.
+    /// The frames of one file; the caller recognizes the last.
     pub fn file(disk: &Arc<dyn Disk>, path: PathBuf, begin: Tail, policy: Policy) -> Self {
         Self {
             file: FrameFile::new(disk.clone(), path, begin),
@@ -174,7 +174,7 @@ impl FrameReader {
         }
     }
 
-    /// All of the log from `begin`, the beginning of a segment, on.
+    /// The log from `begin`, the beginning of a segment, to its end.
     pub fn all_of_log(wal: &Wal, begin: Tail, policy: Policy) -> Result<Self, LogError> {
         let mut following = VecDeque::from(wal.numbers().map_err(LogError::io(&wal.dir))?);
         following.retain(|number| *number >= begin.segment);
@@ -191,17 +191,16 @@ impl FrameReader {
         self.file.tail
     }
 
-    /// Where the frame is that the last step reached.
+    /// Where the current frame begins.
     pub fn start(&self) -> Tail {
         self.start
     }
 
-    /// The file that it is in.
     pub fn path(&self) -> &Path {
         &self.file.path
     }
 
-    /// The frame that the last step reached.
+    /// The current frame.
     pub fn frame(&self) -> Option<Frame<'_>> {
         self.file.frame()
     }
@@ -256,7 +255,7 @@ impl FrameReader {
                     self.check_torn(flaw)?;
                     self.phase = Phase::End;
                 }
-                // A frame that is whole here, and only does not continue the log, is where to go on.
+                // A frame that is whole here and does not continue the log is where to go on.
                 Policy::SkipDamage => match self.file.find(at.offset, true)? {
                     Some(next) => {
                         range.bytes = next.offset - at.offset;
@@ -272,7 +271,7 @@ impl FrameReader {
         }
     }
 
-    /// A file that has to go on has only zeros, or nothing, from here on.
+    /// Only zeros, or nothing, follow in a file that should go on.
     fn ends_early(&self, flaw: FrameError) -> Result<Step, LogError> {
         match self.policy {
             Policy::SkipDamage => Ok(Step::End),
@@ -280,7 +279,7 @@ impl FrameReader {
         }
     }
 
-    /// Opens the next segment, which should have this number; what to report if there is none such.
+    /// Opens the next segment, which should have this number; returns what to report instead.
     fn next_segment(&mut self, expected: u64) -> Result<Option<Step>, LogError> {
         let (Some(wal), Some(number)) = (&self.wal, self.following.pop_front()) else {
             self.phase = Phase::End;
@@ -308,8 +307,8 @@ impl FrameReader {
         }
     }
 
-    /// A write that a crash cut short has nothing behind it: neither a frame in its file nor anything
-    /// in a later one.
+    /// Fails unless nothing is behind a write that was cut short: neither a frame in its file nor
+    /// anything in a later one.
     fn check_torn(&self, flaw: FrameError) -> Result<(), LogError> {
         let from = match flaw {
             FrameError::Order(_) => self.file.tail.offset,
@@ -387,7 +386,7 @@ struct FrameFile {
     current: Option<CurrentFrame>,
 }
 
-/// Where in the window the frame is that was read last.
+/// The current frame's place in the window.
 struct CurrentFrame {
     kind: Kind,
     count: u32,

@@ -1,4 +1,4 @@
-//! What the log says, read from its first frame to its last.
+//! The log read once, from its first frame to its last.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ pub struct SealedSegment {
     pub through: Position,
 }
 
-/// What a snapshot says of the log before it.
+/// The log up to a snapshot.
 pub struct SnapshotBase {
     pub prefix: LogPrefix,
     pub heads: HashMap<TenantId, LastHead>,
@@ -52,7 +52,7 @@ pub struct Scan {
     pub front: Vec<u8>,
     /// How long the last segment is; 0 if there is none.
     pub len: u64,
-    /// Whether a segment that nothing was written to follows, and how long it is.
+    /// The length of the empty segment that follows, if there is one.
     pub next_segment: Option<u64>,
     /// Every tenant's last head.
     pub heads: HashMap<TenantId, LastHead>,
@@ -62,18 +62,16 @@ pub struct Scan {
     pub through: Position,
     /// What the last frame was for.
     pub last: Option<Kind>,
-    /// Where something was begun and not finished.
     pub torn: Option<TornWrite>,
     /// The places of the frames that a CHECKPOINT may still name.
     frames: VecDeque<Position>,
 }
 
-/// A place behind the last frame that is not empty.
+/// A write behind the last frame that a crash cut short.
 pub struct TornWrite {
     pub file: PathBuf,
     pub offset: u64,
     pub why: &'static str,
-    /// What is there.
     pub bytes: Vec<u8>,
 }
 
@@ -114,8 +112,8 @@ impl Scan {
             }
         }
         if scan.applied < scan.base {
-            // A snapshot is made after the log says that the tables hold what it covers.
-            let why = "the log ends before what a snapshot was made after";
+            // A snapshot is built only after a CHECKPOINT says that the tables hold its rows.
+            let why = "the log ends before the checkpoint of its snapshot";
             return Err(scan.damaged(wal.path(scan.tail.segment), scan.tail.offset, None, why));
         }
         scan.read_last_segment(wal)?;
@@ -173,7 +171,6 @@ impl Scan {
         }
     }
 
-    /// Takes in the frame that the reader is at.
     fn note(&mut self, reader: &FrameReader, schema: &Schema) -> Result<(), OpenError> {
         let start = reader.start();
         self.begin_segment(start);
@@ -237,7 +234,7 @@ impl Scan {
                 self.heads.insert(tenant, LastHead { sequence, envelope });
             }
             LogBody::Side(_) => {}
-            // Made before the snapshot, and the place it names is not here any more.
+            // Older than the snapshot: the place it names is gone.
             LogBody::Checkpoint { applied, .. } if applied < self.base => {}
             // Its frame's chain value is not known: what a snapshot has is that of the segment's last
             // frame, which may be a SEAL behind it.

@@ -38,116 +38,64 @@ use crate::store::local::snapshot::Snapshot;
 use crate::store::{OpenError, TableSpec};
 use crate::time::Timestamp;
 
-/// What a backup's directory is called besides its name until it is whole.
+/// Suffix of a backup's directory until it is complete.
 const UNFINISHED: &str = ".new";
-/// What it is called besides its name once it is being removed.
+/// Suffix of it while it is being removed.
 const REMOVED: &str = ".old";
-/// How much is copied at once.
+/// Bytes copied at once.
 const STEP: usize = 1 << 20;
 
-/// `backup.json`: what is in a backup.
+/// The contents of `backup.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Backup {
-    /// The format of the data directory.
     pub format: u32,
     /// When it was begun; everything that was acknowledged before is in it.
     pub made_at: Timestamp,
-    /// The last record in it.
     pub lsn: u64,
-    /// How many tenants have records.
     pub tenants: u64,
     /// Every file but this one, by its path.
     pub files: BTreeMap<String, BackupFile>,
-    /// SHA-256 of this file without this member, hexadecimal: a flipped bit shows here too.
+    /// SHA-256 of this file without this member, in hexadecimal.
     #[serde(default)]
     sha256: String,
 }
 
-/// One file of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BackupFile {
-    /// How long it is.
     pub bytes: u64,
-    /// SHA-256 of it, hexadecimal.
     pub sha256: String,
 }
 
-/// A backup that cannot be made or read.
 #[derive(Debug, Error)]
 pub enum BackupError {
-    /// The directory is not empty.
     #[error("{} is not empty", dir.display())]
-    NotEmpty {
-        /// The directory.
-        dir: PathBuf,
-    },
-    /// It would be inside of what it is a copy of.
-    #[error("{} is inside of the data directory, and would be lost with it", dir.display())]
-    Inside {
-        /// The directory.
-        dir: PathBuf,
-    },
-    /// The directory under its unfinished name is there.
+    NotEmpty { dir: PathBuf },
+    #[error("{} is inside of the data directory", dir.display())]
+    Inside { dir: PathBuf },
     #[error(
-        "{} is there: another backup is being made, or one was cut short; if so, remove it",
+        "{} exists: another backup is running, or one was interrupted; if so, remove it",
         dir.display()
     )]
-    Unfinished {
-        /// The directory under its unfinished name.
-        dir: PathBuf,
-    },
-    /// It would take room that the log wants.
+    Unfinished { dir: PathBuf },
     #[error(
-        "{}: there is no room: {free} bytes are free, {wants} are wanted, what the log may need next \
-         included",
+        "{}: not enough space: {free} bytes free, {wants} needed, with those reserved for the log",
         dir.display()
     )]
-    NoRoom {
-        /// Where to.
-        dir: PathBuf,
-        /// How many bytes are free there.
-        free: u64,
-        /// How many are wanted.
-        wants: u64,
-    },
-    /// There is nothing to copy.
+    NoRoom { dir: PathBuf, free: u64, wants: u64 },
     #[error("{} holds no data", data.display())]
-    NoData {
-        /// The data directory.
-        data: PathBuf,
-    },
-    /// It has no `backup.json`, or none that can be read.
+    NoData { data: PathBuf },
     #[error("{} is not a backup: {why}", dir.display())]
-    NotABackup {
-        /// The directory.
-        dir: PathBuf,
-        /// Why not.
-        why: String,
-    },
-    /// A file is not what was copied.
+    NotABackup { dir: PathBuf, why: String },
     #[error("{} is damaged: {why}", file.display())]
-    Damaged {
-        /// Which file.
-        file: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// What is in it cannot be opened.
+    Damaged { file: PathBuf, why: String },
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The store closed before the backup was whole.
-    #[error("the store was closed before the backup was whole")]
+    #[error("the store was closed before the backup was complete")]
     Closed,
-    /// The operating system refused.
     #[error("{}: {source}", path.display())]
-    Io {
-        /// Which file or directory.
-        path: PathBuf,
-        /// What happened.
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
 }
 
 impl BackupError {
@@ -160,7 +108,7 @@ impl BackupError {
 }
 
 impl Backup {
-    /// Reads what a directory says is in it.
+    /// Reads `backup.json`.
     pub fn read(dir: &Path) -> Result<Self, BackupError> {
         let not = |why: String| BackupError::NotABackup {
             dir: dir.to_owned(),
@@ -192,8 +140,8 @@ impl Backup {
         }
     }
 
-    /// Checks all of a backup: every file against its SHA-256, every frame and record, and that it
-    /// is what it says. What it returns is open.
+    /// Checks every file against its SHA-256, every frame and every record, and that the log ends where
+    /// `backup.json` says.
     pub fn check(
         dir: &Path,
         schema: &'static [TableSpec],
@@ -279,7 +227,7 @@ pub fn backups_in(dir: &Path) -> Result<Vec<(String, Backup)>, BackupError> {
 }
 
 /// Removes all but the last `keep` of the backups below `dir` whose names `ours` accepts, and what
-/// earlier attempts to make or remove one of these left. Nothing else is ever touched. How many.
+/// earlier attempts to make or remove one of these left; returns how many. Touches nothing else.
 pub fn remove_old_backups(
     dir: &Path,
     keep: usize,
@@ -298,10 +246,10 @@ pub fn remove_old_backups(
     found.retain(|(name, _)| ours(name));
     let old = found.len().saturating_sub(keep.max(1));
     for (name, _) in found.iter().take(old) {
-        let (path, aside) = (dir.join(name), dir.join(format!("{name}{REMOVED}")));
-        // Half a backup is none: it goes out of the way first, whole.
-        fs::rename(&path, &aside).map_err(BackupError::io(&path))?;
-        fs::remove_dir_all(&aside).map_err(BackupError::io(&aside))?;
+        let (path, removed) = (dir.join(name), dir.join(format!("{name}{REMOVED}")));
+        // The rename is atomic, the removal is not: a partial backup must not look like a whole one.
+        fs::rename(&path, &removed).map_err(BackupError::io(&path))?;
+        fs::remove_dir_all(&removed).map_err(BackupError::io(&removed))?;
     }
     Ok(old)
 }
@@ -309,23 +257,21 @@ pub fn remove_old_backups(
 /// A backup that is written under another name. Dropped before [`BackupWriter::finish`], it leaves
 /// nothing.
 pub struct BackupWriter<'a> {
-    /// Where it lies until it is finished.
     new: DataDir,
     dir: PathBuf,
     files: BTreeMap<String, BackupFile>,
     finished: bool,
-    /// Whether to go on.
     open: &'a dyn Fn() -> bool,
 }
 
 impl<'a> BackupWriter<'a> {
-    /// Of a backup in `dir`, which must be empty or not there, and not inside of the data directory.
+    /// `dir` must be empty or missing, and outside of the data directory.
     pub fn create(
         dir: &Path,
         data: &Path,
         open: &'a dyn Fn() -> bool,
     ) -> Result<Self, BackupError> {
-        // By components: a slash behind the name is no part of it.
+        // By components, to drop a trailing slash.
         let dir = std::path::absolute(dir).map_err(BackupError::io(dir))?;
         let dir: PathBuf = dir.components().collect();
         if !names(&dir)?.is_empty() {
@@ -334,7 +280,7 @@ impl<'a> BackupWriter<'a> {
         let real = |path: &Path| fs::canonicalize(path).map_err(BackupError::io(path));
         let dir = if dir.exists() { real(&dir)? } else { dir };
         let parent = real(dir.parent().unwrap_or(Path::new("/")))?;
-        // It gets its name by being renamed to it.
+        // The backup is renamed to it.
         let device = |path: &Path| fs::metadata(path).map(|found| found.dev());
         if dir.exists() && device(&dir).ok() != device(&parent).ok() {
             let why = "it is a mount point: name a directory in it";
@@ -353,7 +299,7 @@ impl<'a> BackupWriter<'a> {
         }
     }
 
-    /// The same without looking where `dir` is.
+    /// As [`BackupWriter::create`] without checking where `dir` is.
     pub fn create_on(
         disk: Arc<dyn Disk>,
         dir: &Path,
@@ -374,7 +320,6 @@ impl<'a> BackupWriter<'a> {
         Ok(writer)
     }
 
-    /// Where it lies until it is finished.
     pub fn new_dir(&self) -> &DataDir {
         &self.new
     }
@@ -418,7 +363,7 @@ impl<'a> BackupWriter<'a> {
         Ok(())
     }
 
-    /// Writes a file of its own.
+    /// Writes a file.
     pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), BackupError> {
         let path = self.new.at(name);
         let written = self.new.disk().create(&path, bytes, len_u64(bytes));
@@ -426,7 +371,7 @@ impl<'a> BackupWriter<'a> {
         self.add(name)
     }
 
-    /// Adds a file that is there already.
+    /// Adds a file that was written to [`BackupWriter::new_dir`].
     pub fn add(&mut self, name: &str) -> Result<(), BackupError> {
         let path = self.new.at(name);
         let copied = copy((self.new.disk(), &path), None, u64::MAX, &mut |_| Ok(()))?;
@@ -434,7 +379,7 @@ impl<'a> BackupWriter<'a> {
         Ok(())
     }
 
-    /// Ends the log, unless it is `ended` already, reads everything back and gives it its name.
+    /// Writes the SHUTDOWN frame unless the log `ended` in one, reads everything back and renames it.
     pub fn finish(
         mut self,
         made_at: Timestamp,
@@ -499,27 +444,24 @@ impl<'a> BackupWriter<'a> {
 impl Drop for BackupWriter<'_> {
     fn drop(&mut self) {
         if !self.finished {
-            // Half a backup must not keep the room that the next one needs.
+            // A partial backup must not take the space that the next one needs.
             let _ = self.new.disk().remove(self.new.path());
         }
     }
 }
 
-/// What is copied, and up to where.
 pub struct BackupSource<'a> {
     pub data: DataDir,
-    /// The snapshots that count, the oldest first. Neither they nor the log may be removed meanwhile.
+    /// The oldest first. Neither they nor the log may be removed meanwhile.
     pub snapshots: &'a [Snapshot],
     /// Where the log ends: what is before it is durable and does not change.
     pub end: Tail,
-    /// Whether it ends there in a SHUTDOWN frame already.
     pub ended: bool,
-    /// Names of private files that go with it, if they are there.
+    /// Names of private files to copy if they exist.
     pub secrets: &'a [&'a str],
     pub schema: &'a Schema,
-    /// How many bytes must be free besides, for the log.
+    /// Bytes that must stay free for the log.
     pub reserve: u64,
-    /// Whether to go on.
     pub open: &'a dyn Fn() -> bool,
 }
 
@@ -556,7 +498,7 @@ impl BackupSource<'_> {
         writer.finish(made_at, (self.end, self.ended), self.schema, progress)
     }
 
-    /// What is copied: names below the data directory, and how many bytes of each.
+    /// The files to copy, below the data directory, and how many bytes of each.
     fn files(&self, progress: Progress<'_>) -> Result<Vec<(String, u64)>, BackupError> {
         let stopped = || !(self.open)();
         let wal = Wal::new(&self.data, 0);
@@ -590,7 +532,6 @@ impl BackupSource<'_> {
 }
 
 impl ReadOnly {
-    /// Copies the directory.
     pub fn backup(
         &self,
         dir: &Path,
@@ -616,11 +557,10 @@ impl ReadOnly {
     }
 }
 
-/// A file and the disk that it is on.
 type File<'a> = (&'a Arc<dyn Disk>, &'a Path);
 
-/// Copies up to `len` bytes of a file, or only reads them; what they are. `read` gets how many were read
-/// so far; an error ends it.
+/// Copies up to `len` bytes of a file, or only reads them without a target. `read` gets the bytes read so
+/// far; its error ends the copy.
 pub(super) fn copy(
     (disk, from): File<'_>,
     to: Option<File<'_>>,
@@ -658,12 +598,12 @@ pub(super) fn copy(
     })
 }
 
-/// The names in a directory; none if it is not there.
+/// The names in a directory; none if it is missing.
 fn names(dir: &Path) -> Result<Vec<String>, BackupError> {
     RealDisk.list(dir).map_err(BackupError::io(dir))
 }
 
-/// The name of a backup's directory until it is whole.
+/// The name of a backup's directory until it is complete.
 fn unfinished(dir: &Path) -> PathBuf {
     let mut name = dir.as_os_str().to_owned();
     name.push(UNFINISHED);

@@ -29,5 +29,5 @@ pub use summary::DirectorySummary;
 
 pub use crate::store::local::log::frames::DamagedRange;
 
-/// Reports how far long work is: what it does, how much is done, how much there is.
+/// Called with the name of a step, what is done of it and its total.
 pub type Progress<'a> = &'a mut dyn FnMut(&'static str, u64, u64);

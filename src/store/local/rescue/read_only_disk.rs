@@ -1,4 +1,4 @@
-//! A disk on which nothing is changed: what is only read may lie on media that cannot be written.
+//! A disk that refuses writes, for directories that are only read.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::store::local::dir::DataDir;
 use crate::store::local::disk::{Disk, LogFile};
 
-/// The same data directory, of which nothing is changed.
+/// The same data directory without write access.
 pub(super) fn read_only(data: &DataDir) -> DataDir {
     let disk = ReadOnlyDisk {
         disk: data.disk().clone(),
@@ -16,7 +16,7 @@ pub(super) fn read_only(data: &DataDir) -> DataDir {
     DataDir::new(Arc::new(disk), data.path())
 }
 
-/// A disk of which nothing is changed but what is below `writable`. What a start would remove stays.
+/// Refuses writes outside of `writable`, and ignores removals there: a start would remove leftovers.
 pub(super) struct ReadOnlyDisk {
     pub disk: Arc<dyn Disk>,
     pub writable: Option<PathBuf>,

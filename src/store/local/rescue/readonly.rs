@@ -1,8 +1,7 @@
-//! A data directory, or a backup, that is read and left exactly as it is.
+//! A data directory or a backup, opened for reading only.
 //!
-//! Everything a start would check is checked; nothing a start would write is written, so it works
-//! on media that cannot be written. Tables are built elsewhere, from the log, when somebody wants
-//! them.
+//! Everything that a start checks is checked, and nothing is written, so it works on read-only media.
+//! Tables are built in a scratch directory, from the log, when they are needed.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -35,42 +34,37 @@ use crate::store::row::{EnvelopeError, Op, check_envelope};
 use crate::store::table::{HEADS, TableSpec};
 use crate::store::{OpenError, Reader, StoreConfig};
 
-/// What an opened directory is like; see [`ReadOnly`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirectoryInfo {
-    /// The format of the directory.
     pub format: u32,
-    /// How often it was started; `None` if it never was.
+    /// The number of the last start, if there was one.
     pub boot_epoch: Option<u32>,
-    /// The last stop was an orderly one, or there was none.
+    /// The last stop was a clean one, or there was none.
     pub clean: bool,
-    /// How many segments of the log hold frames, behind the newest snapshot.
+    /// Segments with frames behind the newest snapshot.
     pub segments: usize,
-    /// The snapshots that count, the oldest first, and how long they are.
+    /// Valid snapshots with their bytes, the oldest first.
     pub snapshots: Vec<(PathBuf, u64)>,
-    /// Snapshots that are damaged. The one before it, and the log from there, come to the same.
+    /// Snapshots whose fronts are damaged.
     pub damaged: Vec<PathBuf>,
-    /// The last record.
     pub last: Lsn,
     /// The last record that the tables were known to hold.
     pub checkpoint: Lsn,
-    /// How many tenants have records.
     pub tenants: usize,
-    /// Where the log ends in a write that was cut short, and why that is not a frame. A start sets
-    /// it aside: nothing that was acknowledged is in it.
+    /// A write that a crash cut short at the end of the log: file, offset and why it is not a frame.
+    /// Nothing acknowledged is in it, and a start moves it to the quarantine.
     pub torn: Option<(PathBuf, u64, &'static str)>,
 }
 
-/// What [`ReadOnly::walk`] shows operations to.
+/// Called by [`ReadOnly::walk`] for each operation.
 pub type Visit<'a> = &'a mut dyn FnMut(&Op<'_>) -> Result<ControlFlow<()>, EnvelopeError>;
 
-/// An opened directory. As long as it lives, no start takes the directory.
+/// An open directory; while it lives, no start can take the directory.
 pub struct ReadOnly {
     pub(super) dir: DataDir,
     pub(super) schema: Schema,
     pub(super) wal: Wal,
     pub(super) scan: Scan,
-    /// The snapshots that count, the oldest first.
     pub(super) snapshots: Vec<Snapshot>,
     damaged: Vec<PathBuf>,
     last_stop: LastStop,
@@ -93,7 +87,7 @@ impl ReadOnly {
         Self::open_locked(&data, schema, lock)
     }
 
-    /// Of a directory that is locked already.
+    /// `lock` is that of the directory, if it is locked already.
     pub(super) fn open_locked(
         data: &DataDir,
         schema: Schema,
@@ -123,8 +117,6 @@ impl ReadOnly {
     pub(super) fn hold(&mut self, lock: Option<File>) {
         self._lock = lock;
     }
-
-    /// What it is like.
     pub fn facts(&self) -> DirectoryInfo {
         let torn = self.scan.torn.as_ref();
         let snapshots = self.snapshots.iter();
@@ -142,8 +134,8 @@ impl ReadOnly {
         }
     }
 
-    /// Where the log ends, in the epoch of the last start, and whether that is in order already;
-    /// `None` if there is no log.
+    /// Where the log ends, in the epoch of the last start, and whether in a SHUTDOWN frame; `None` if
+    /// there is no log.
     pub(super) fn end(&self) -> Option<(Tail, bool)> {
         let epoch = self
             .last_stop
@@ -157,8 +149,6 @@ impl ReadOnly {
             self.last_stop.clean,
         ))
     }
-
-    /// Every tenant's head.
     pub fn heads(&self) -> impl Iterator<Item = (TenantId, Head)> {
         // The scan opened each of them.
         self.scan
@@ -167,8 +157,8 @@ impl ReadOnly {
             .filter_map(|(tenant, last)| Some((*tenant, open_head(*tenant, &last.envelope)?)))
     }
 
-    /// Shows every change of every row, the store's own included: first the rows of a snapshot, if
-    /// there is one, then the log behind it, until `visit` breaks. Rows under sequences come in their
+    /// Visits every change of every row, the store's own included: first the rows of a snapshot, if
+    /// there is one, then the log behind it, until `visit` breaks. Rows keyed by sequence come in their
     /// tenant's order.
     pub fn walk(&self, progress: Progress<'_>, visit: Visit<'_>) -> Result<(), OpenError> {
         let base = self.base(progress)?;
@@ -194,7 +184,7 @@ impl ReadOnly {
         Ok(())
     }
 
-    /// The same of all the log there is, and of nothing before it.
+    /// As [`ReadOnly::walk`], of the log alone.
     pub(super) fn walk_log(
         &self,
         progress: Progress<'_>,
@@ -244,23 +234,22 @@ impl ReadOnly {
         Ok(())
     }
 
-    /// The newest snapshot whose every frame is as it was written; `None` where the log alone tells
-    /// everything.
+    /// The newest snapshot without damage; `None` if the log goes back to its beginning.
     pub(super) fn base(&self, progress: Progress<'_>) -> Result<Option<&Snapshot>, OpenError> {
         newest_whole(&self.wal, &self.snapshots, &|| false, progress)
     }
 
-    /// The snapshots that count and of which a frame is not as it was written.
-    pub fn broken_snapshots(&self) -> Result<Vec<PathBuf>, OpenError> {
-        let mut broken = Vec::new();
+    /// The snapshots with a damaged frame behind their fronts.
+    pub fn damaged_snapshots(&self) -> Result<Vec<PathBuf>, OpenError> {
+        let mut damaged = Vec::new();
         for snapshot in &self.snapshots {
             match snapshot.check_frames(&self.wal.disk, &|| false) {
                 Ok(()) => {}
-                Err(LogError::Damaged { .. }) => broken.push(snapshot.path.clone()),
+                Err(LogError::Damaged { .. }) => damaged.push(snapshot.path.clone()),
                 Err(other) => return Err(other.into()),
             }
         }
-        Ok(broken)
+        Ok(damaged)
     }
 
     fn log_bytes(&self, begin: Tail) -> u64 {
@@ -292,8 +281,7 @@ impl ReadOnly {
         Ok(())
     }
 
-    /// Builds the tables in `scratch`, an empty directory that the caller removes when nobody reads
-    /// any more, and reads them.
+    /// Reads tables that it builds in `scratch`, an empty directory that the caller removes afterwards.
     pub fn reader(&self, scratch: &Path) -> Result<Reader, OpenError> {
         let disk = Arc::new(ReadOnlyDisk {
             disk: Arc::new(RealDisk),
@@ -306,7 +294,7 @@ impl ReadOnly {
             snapshots: self.snapshots.clone(),
             end: self.scan.tail,
         };
-        // Where runs go, if the log is long.
+        // For the runs of a long log.
         let runs = rebuild.data.snapshots();
         RealDisk
             .create_dir(&runs)
@@ -321,28 +309,27 @@ impl ReadOnly {
     }
 }
 
-/// The newest of these snapshots whose every frame is as it was written; `None` where the log goes
-/// back to its beginning.
+/// The newest of these snapshots without damage; `None` if the log goes back to its beginning.
 pub(super) fn newest_whole<'a>(
     wal: &Wal,
     snapshots: &'a [Snapshot],
     stopped: &dyn Fn() -> bool,
     progress: Progress<'_>,
 ) -> Result<Option<&'a Snapshot>, OpenError> {
-    let mut trouble = None;
+    let mut first_damage = None;
     for snapshot in snapshots.iter().rev() {
         progress("checking the snapshot", 0, snapshot.bytes);
         match snapshot.check_frames(&wal.disk, stopped) {
             Ok(()) => return Ok(Some(snapshot)),
-            Err(damage @ LogError::Damaged { .. }) => drop(trouble.get_or_insert(damage)),
+            Err(damage @ LogError::Damaged { .. }) => drop(first_damage.get_or_insert(damage)),
             Err(other) => return Err(other.into()),
         }
     }
     let numbers = wal
         .numbers()
         .map_err(|error| OpenError::io(&wal.dir, error))?;
-    match trouble {
-        // What the log does not hold any more was in this file.
+    match first_damage {
+        // What the log no longer holds was in this file.
         Some(damage) if numbers.first() != Some(&Tail::START.segment) => Err(damage.into()),
         Some(_) | None => Ok(None),
     }

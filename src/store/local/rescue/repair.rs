@@ -1,9 +1,9 @@
-//! One tenant's rows in the tables, made anew from the log, and from a backup where the log does not
-//! suffice. All other tenants' rows stay as they are.
+//! One tenant's rows in the tables, rebuilt from the log, and from a backup where the log does not
+//! suffice. Other tenants' rows are not touched.
 //!
-//! Twice over the same changes: first they are added up and held against the tenant's last head, then
-//! they are written. While they are written the tables are marked as doubtful, so that a crash in the
-//! middle ends in a rebuild and not in half a tenant.
+//! Two passes over the same changes: the first compares their totals with the tenant's last head, the
+//! second writes them. During the second the tables are marked as doubtful, so that a crash ends in a
+//! rebuild and not in half a tenant.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -29,17 +29,16 @@ use crate::store::row::{EnvelopeError, Op};
 use crate::store::table::{ENTRIES, TableSpec};
 use crate::store::{OpenError, ReadError, StoreConfig};
 
-/// How much is written to the tables at once.
+/// Bytes written to the tables at once.
 const BATCH_BYTES: usize = 8 << 20;
-/// How many keys are removed at once.
+/// Keys removed at once.
 const BATCH_KEYS: usize = 1024;
 
-/// What is to be repaired, and how an audit log adds up, which the store does not know.
+/// A repair of one tenant. The store does not know how an audit log is hashed.
 #[derive(Debug, Clone, Copy)]
 pub struct Repair<'a> {
-    /// The tenant.
     pub tenant: TenantId,
-    /// A backup, for what the log does not have.
+    /// A backup, for what the log no longer has.
     pub from: Option<&'a Path>,
     /// The hash of an entry.
     pub leaf: fn(&[u8]) -> [u8; 32],
@@ -47,49 +46,35 @@ pub struct Repair<'a> {
     pub root: fn(&[[u8; 32]]) -> [u8; 32],
 }
 
-/// What a repair did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RepairReport {
-    /// The log had everything: the backup, if one was given, was not needed.
+    /// A backup was not needed.
     pub log_sufficed: bool,
-    /// The tenant's last sequence.
     pub sequence: Sequence,
-    /// How many hot rows it has.
     pub hot_rows: u64,
-    /// How many entries its audit log has.
     pub entries: u64,
-    /// The rows were replaced. Else there are no tables that could be used: the next start builds
-    /// them from the log, this tenant's rows with all others.
+    /// Otherwise there were no usable tables, and the next start builds them from the log.
     pub replaced: bool,
 }
 
-/// Nothing was repaired, and nothing changed.
+/// Nothing was changed.
 #[derive(Debug, Error)]
 pub enum RepairError {
-    /// The data directory or the backup cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The log knows no such tenant.
-    #[error("there is no tenant {0}")]
+    #[error("no such tenant: {0}")]
     NoTenant(TenantId),
-    /// What the log does not have would have to be in the tables, and there are none.
     #[error(
-        "there are no tables that can be used, and the log does not suffice to build them: restore the \
-         backup into another directory"
+        "no usable tables, and the log does not suffice to build them: restore the backup into another \
+         directory"
     )]
     NoTables,
-    /// Rows were found and are not those that the head says.
-    #[error("the rows of tenant {tenant} do not come to its last head: {why}")]
-    Differs {
-        /// The tenant.
-        tenant: TenantId,
-        /// What does not.
-        why: String,
-    },
+    #[error("the rows of tenant {tenant} do not match its last head: {why}")]
+    Differs { tenant: TenantId, why: String },
 }
 
 impl Repair<'_> {
-    /// Repairs. Nobody may have the data directory open.
+    /// Fails if a process has the data directory open.
     ///
     /// # Panics
     /// If two tables of the schema share an id or a name.
@@ -118,7 +103,7 @@ impl Repair<'_> {
 
         let difference = match self.totals(&[RowOrigin::All(&live)], progress) {
             Ok(alone) => self.difference(&alone, &head),
-            // The log opened, so this is a snapshot: what it held may be in the backup.
+            // The log could be opened, so this is a snapshot: what it held may be in the backup.
             Err(error @ OpenError::Damaged { .. }) if self.from.is_some() => {
                 Some(error.to_string())
             }
@@ -128,7 +113,7 @@ impl Repair<'_> {
             (Some(_), Some(from)) => Some(ReadOnly::open_with(from, schema.clone())?),
             (Some(_), None) | (None, _) => None,
         };
-        // What the directory's own snapshot says is not what is wanted, then.
+        // Then the directory's own snapshot does not count.
         let sources = match &backup {
             Some(backup) => vec![RowOrigin::All(backup), RowOrigin::Log(&live)],
             None => vec![RowOrigin::All(&live)],
@@ -156,7 +141,7 @@ impl Repair<'_> {
         })
     }
 
-    /// What the tenant's rows in these directories come to, one laid over the other.
+    /// The totals of the tenant's rows in these directories, the later over the earlier.
     fn totals(
         &self,
         sources: &[RowOrigin<'_>],
@@ -164,7 +149,7 @@ impl Repair<'_> {
     ) -> Result<RowTotals, OpenError> {
         let mut totals = RowTotals::default();
         for source in sources {
-            // The first of a directory must follow the last of the one below it.
+            // The first of a directory must follow the last of the one before it.
             let mut first = true;
             source.walk(progress, &mut |op| {
                 if op.tenant == self.tenant {
@@ -176,31 +161,30 @@ impl Repair<'_> {
         Ok(totals)
     }
 
-    /// How that is not the head.
+    /// How they differ from the head.
     fn difference(&self, totals: &RowTotals, head: &Head) -> Option<String> {
-        if let Some((last, next)) = totals.hole {
+        if let Some((last, next)) = totals.gap {
             let (from, through) = (last.map_or(0, |last| last.get() + 1), next.get());
             let through = through.saturating_sub(1);
-            return Some(format!("the entries {from} to {through} are in neither"));
+            return Some(format!("entries {from} to {through} are missing"));
         }
         let (rows, hash) = (totals.ledger.count(), totals.ledger.hash());
         if rows != head.hot_rows {
-            return Some(format!("they are {rows} hot rows, not {}", head.hot_rows));
+            return Some(format!("{rows} hot rows, not {}", head.hot_rows));
         }
         if hash != head.hot_hash {
-            return Some("they are as many hot rows, and others".to_owned());
+            return Some("as many hot rows, but others".to_owned());
         }
         let log = totals.leaves.range(head.log_base..=head.sequence);
         let leaves: Vec<_> = log.map(|(_, leaf)| *leaf).collect();
         let entries = head.sequence.get() - head.log_base.get() + 1;
         if u64::try_from(leaves.len()).ok() != Some(entries) {
-            return Some(format!("they are {} entries, not {entries}", leaves.len()));
+            return Some(format!("{} entries, not {entries}", leaves.len()));
         }
-        ((self.root)(&leaves) != head.root)
-            .then(|| "the root over its entries is another".to_owned())
+        ((self.root)(&leaves) != head.root).then(|| "another root over its entries".to_owned())
     }
 
-    /// Puts the rows into the tables; `false` if there are none that could be used.
+    /// Writes the rows to the tables; `false` if there are no usable ones.
     fn replace(
         &self,
         sources: &[RowOrigin<'_>],
@@ -238,7 +222,7 @@ impl Repair<'_> {
         Ok(true)
     }
 
-    /// Removes whatever is there of the tenant, without looking into it.
+    /// Removes all rows of the tenant, even unreadable ones.
     fn clear(&self, tables: &dyn Tables, schema: &Schema) -> Result<(), TableError> {
         let (from, to) = (full_key(self.tenant, &[]), tenant_end(self.tenant));
         for table in schema.all() {
@@ -291,7 +275,7 @@ impl Repair<'_> {
     }
 }
 
-/// Why rows are not in the tables now.
+/// Why the rows were not replaced.
 enum ReplaceError {
     Tables(String),
     Log(OpenError),
@@ -315,12 +299,10 @@ impl From<OpenError> for ReplaceError {
     }
 }
 
-/// Where rows are read.
 #[derive(Clone, Copy)]
 enum RowOrigin<'a> {
-    /// Everything.
     All(&'a ReadOnly),
-    /// What the log says, and no snapshot.
+    /// The log without snapshots.
     Log(&'a ReadOnly),
 }
 
@@ -333,13 +315,13 @@ impl RowOrigin<'_> {
     }
 }
 
-/// What rows come to.
+/// The totals of a tenant's rows.
 #[derive(Default)]
 struct RowTotals {
     ledger: Ledger,
     leaves: BTreeMap<Sequence, [u8; 32]>,
-    /// The last entry before some that are missing, and the first after them.
-    hole: Option<(Option<Sequence>, Sequence)>,
+    /// The entries before and after some that are missing.
+    gap: Option<(Option<Sequence>, Sequence)>,
 }
 
 impl RowTotals {
@@ -358,7 +340,7 @@ impl RowTotals {
             let last = self.leaves.keys().next_back().copied();
             let follows = last.is_none_or(|last| sequence <= last.next());
             if std::mem::take(first) && !follows {
-                self.hole = self.hole.or(Some((last, sequence)));
+                self.gap = self.gap.or(Some((last, sequence)));
             }
             self.leaves.insert(sequence, leaf(&stored.payload));
         }

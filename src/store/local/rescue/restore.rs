@@ -1,8 +1,8 @@
 //! A data directory from a backup.
 //!
-//! It is built below the data directory, in `restore.new`, and moved up once it is whole, the manifest
-//! last: until then a start refuses, and another restore begins again. So a mount point can be restored to, and no start finds half of
-//! it, or an empty directory where a restored node should be.
+//! It is built below the data directory, in `restore.new`, and moved up once it is complete, the
+//! manifest last; until then a start refuses, and another restore begins again. So a mount point can be
+//! restored to, and no start finds half of it, or an empty directory where a restored node should be.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,16 +13,16 @@ use super::backup::{Backup, BackupError, copy};
 use crate::store::local::dir::{DataDir, LOCK, MANIFEST, RESTORE, SALVAGE_REPORT, WAL};
 use crate::store::local::disk::{Disk, RealDisk};
 
-/// A data directory that is being restored. Dropped before [`PendingRestore::finish`] it leaves nothing.
+/// A restore in progress. Dropped before [`PendingRestore::finish`], it leaves nothing.
 pub struct PendingRestore {
     data: DataDir,
-    /// Files are in their places already: only another restore may remove them.
+    /// Files were moved to their places: only another restore may remove them.
     moving: bool,
     _lock: File,
 }
 
 impl PendingRestore {
-    /// Takes a directory that holds no data; creates it if it is not there.
+    /// Takes a directory without data, or creates it.
     pub fn begin(data: &Path) -> Result<Self, BackupError> {
         Self::begin_on(Arc::new(RealDisk), data)
     }
@@ -66,8 +66,7 @@ impl PendingRestore {
         self.data.at(RESTORE)
     }
 
-    /// Copies the files of a backup, but for those named in `without`; each is checked as it is
-    /// copied.
+    /// Copies the files of a backup but those named in `without`, checking each.
     pub fn copy(
         &self,
         from: &Path,
@@ -101,7 +100,7 @@ impl PendingRestore {
         sync(&to)
     }
 
-    /// Moves it to its place. No store may have it open any more.
+    /// Moves the files to their places. No store may have them open.
     pub fn finish(mut self) -> Result<(), BackupError> {
         self.moving = true;
         let disk = self.data.disk();
@@ -114,7 +113,7 @@ impl PendingRestore {
             _ => 1,
         });
         for name in names {
-            // Durable one after the other: the manifest never without the rest.
+            // Each durable before the next: the manifest never without the rest.
             let (from, to) = (dir.join(&name), self.data.at(&name));
             disk.rename(&from, &to)
                 .and_then(|()| disk.sync_dir(self.data.path()))

@@ -1,5 +1,5 @@
-//! What lies in a data directory, by its names alone: nothing is opened, so a running node may be
-//! looked at too.
+//! What is in a data directory, by its names alone: nothing is opened, so this works beside a running
+//! server.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,33 +9,25 @@ use std::path::{Path, PathBuf};
 use crate::store::local::dir::{self, DataDir, QUARANTINE, RESTORE, TablesState};
 use crate::store::local::disk::{Disk, RealDisk};
 
-/// See [`DirectorySummary::of`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirectorySummary {
-    /// The directory.
     pub data: PathBuf,
-    /// It holds no data, or is not there.
     pub empty: bool,
-    /// A restore was begun in it and did not end.
     pub restore_cut_short: bool,
     /// Segments of the log, and their bytes.
     pub segments: (u64, u64),
     /// Snapshots, and their bytes.
     pub snapshots: (u64, u64),
-    /// The bytes of the newest of them.
     pub newest_snapshot: u64,
-    /// What the tables are like.
     pub tables: TablesState,
-    /// Bytes of the tables.
     pub tables_bytes: u64,
-    /// What starts set aside, by name, with its bytes.
+    /// What starts moved to the quarantine, by name, with its bytes.
     pub quarantine: BTreeMap<String, u64>,
-    /// How many bytes this user may still write to the file system.
+    /// Bytes that this user may still write to the file system.
     pub free: u64,
 }
 
 impl DirectorySummary {
-    /// Looks at a directory.
     pub fn of(data: &Path) -> io::Result<Self> {
         let dir = DataDir::real(data);
         let count = |found: &BTreeMap<String, u64>| {
@@ -63,7 +55,6 @@ impl DirectorySummary {
     }
 }
 
-/// What is in a directory, with the bytes of each.
 fn sizes(dir: &Path) -> io::Result<BTreeMap<String, u64>> {
     let names = RealDisk.list(dir)?.into_iter();
     names
@@ -74,7 +65,7 @@ fn sizes(dir: &Path) -> io::Result<BTreeMap<String, u64>> {
         .collect()
 }
 
-/// How many bytes a file has, or all files below a directory. What goes meanwhile has none.
+/// The bytes of a file, or of all files below a directory. A file that is removed meanwhile has none.
 fn size(path: &Path) -> io::Result<u64> {
     let found = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),

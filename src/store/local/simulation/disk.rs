@@ -17,7 +17,7 @@ use crate::store::local::disk::{Disk, LogFile};
 
 /// What a disk writes whole or not at all.
 const SECTOR: usize = 512;
-/// How many operations are told of when a test fails.
+/// Operations that are shown when a test fails.
 const TRACE: usize = 300;
 
 /// What an operation is about; faults choose by it.
@@ -227,7 +227,7 @@ fn rename_tree(names: &mut BTreeMap<PathBuf, Ino>, from: &Path, to: &Path) {
     }
 }
 
-/// One operation, to be told of.
+/// One operation of the trace.
 struct Step {
     number: u64,
     thread: String,
@@ -265,7 +265,7 @@ pub(super) struct State {
     eligible: u64,
     /// The operation at which everything ends.
     end_at: Option<u64>,
-    /// The end waits until somebody has looked.
+    /// The end is delayed while the test reads.
     held: bool,
     pub off: bool,
     fault: Option<Fault>,
@@ -528,7 +528,7 @@ impl State {
         self.live = self.durable.clone();
     }
 
-    /// Lets go of what has no name any more.
+    /// Drops inodes without a name.
     fn forget(&mut self) {
         let coming = self.naming.iter().filter_map(|naming| match naming {
             Naming::Link(_, ino) | Naming::Rename(_, _, ino) => Some(ino),
@@ -661,7 +661,7 @@ impl Machine {
         });
     }
 
-    /// Somebody removes a file or directory while the store is not open.
+    /// Removes a file or directory while the store is not open.
     pub fn remove(&self, path: &Path) {
         let state = &mut *self.lock();
         state.remove(path);

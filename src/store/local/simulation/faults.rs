@@ -26,7 +26,7 @@ const KINDS: [(&str, Kind); 5] = [
 ];
 /// A run's number is its kind times this, and at which operation.
 const KIND: u64 = 100_000;
-/// How many runs of each kind there are, unless somebody wants all.
+/// Runs of each kind, unless `ARF_FAULTS` says otherwise.
 const SAMPLE: u64 = 30;
 
 /// The way stopped here: the process has ended, or cannot write any more.

@@ -9,7 +9,7 @@
 //! A sample is tried. `ARF_FLIPS=all` has every 64th byte of the log and the snapshots tried and every
 //! 512th of the tables, `ARF_FLIPS=64` every 64th of the tables too, which takes ten minutes.
 //!
-//! One flip cannot be told from a crash (`store/mod.rs`, "Assumptions about disks"): in the very
+//! One flip cannot be distinguished from a crash (`store/mod.rs`, "Assumptions about disks"): in the very
 //! last frame of a log that was not closed. The state may then be the one before that frame.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -35,7 +35,7 @@ use crate::store::{EnvelopeError, ReadError, Store, StoredRow};
 
 /// The test that tries flips for another process.
 const WORKER: &str = "store::local::simulation::flips::tries_what_another_process_wants";
-/// It is told here which.
+/// The variable with the file that lists them.
 const JOB: &str = "ARF_FLIP_JOB";
 /// One byte of so many is hit …
 const EVERY: usize = 64;
@@ -465,7 +465,7 @@ fn flips(base: &Path, which: Option<&str>, seed: u64) -> Vec<Flip> {
             if unused && chance.below(256) > 0 {
                 continue;
             }
-            // Tables that know better would tell of damage that nobody else sees.
+            // Tables that are ahead of the log would reveal the damage.
             let tables = match file.split('/').next() {
                 Some("snapshots") => chance.chance(1, 4),
                 Some("wal") => chance.chance(1, 2),

@@ -71,12 +71,12 @@ fn note_panics() {
     });
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test is told its seed")]
+#[expect(clippy::disallowed_methods, reason = "tests get their seeds from it")]
 fn setting(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// The seeds to try: `usual` many, unless somebody wants others.
+/// The seeds to try: `usual` many, unless the environment says otherwise.
 fn seeds(usual: u64) -> Range<u64> {
     let number = |name| setting(name).map(|number| number.parse::<u64>().unwrap());
     match (number("ARF_SEED"), number("ARF_SEEDS")) {
@@ -85,7 +85,7 @@ fn seeds(usual: u64) -> Range<u64> {
     }
 }
 
-/// Where a seed's run shows its machine, for whoever has to tell of its failure.
+/// A seed's machine, for the report of a failure.
 type Shown = Mutex<Option<Arc<Machine>>>;
 
 enum News {
@@ -93,7 +93,7 @@ enum News {
     Ended(usize, Result<(), String>),
 }
 
-/// Tries seeds on some threads; the first failure is told with its seed and its last operations.
+/// Tries seeds on some threads; the first failure is reported with its seed and its last operations.
 /// `run` gets a directory of its thread's own.
 fn try_seeds(
     seeds: impl IntoIterator<Item = u64>,
@@ -115,7 +115,8 @@ fn try_seeds(
                     return;
                 }
                 let ran = catch_unwind(AssertUnwindSafe(|| run(seed, dir.path(), &shown[worker])));
-                let ran = ran.map_err(|panic| tell(seed, &words(panic.as_ref()), &shown[worker]));
+                let ran =
+                    ran.map_err(|panic| describe(seed, &words(panic.as_ref()), &shown[worker]));
                 if news.send(News::Ended(worker, ran)).is_err() {
                     return;
                 }
@@ -137,7 +138,7 @@ fn try_seeds(
                     if let Some((seed, since)) = running
                         && since.elapsed() > HANGS
                     {
-                        return Err(tell(*seed, "it hangs", &shown[worker]));
+                        return Err(describe(*seed, "it hangs", &shown[worker]));
                     }
                 }
             }
@@ -146,7 +147,7 @@ fn try_seeds(
 }
 
 /// A failure, with what led to it.
-fn tell(seed: u64, why: &str, shown: &Shown) -> String {
+fn describe(seed: u64, why: &str, shown: &Shown) -> String {
     let machine = shown.lock().unwrap_or_else(|shown| shown.into_inner());
     let trace = machine
         .as_ref()

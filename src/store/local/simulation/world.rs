@@ -55,7 +55,7 @@ static LAST_USED: &TableSpec = &SCHEMA[3];
 /// Every row of every table: table, tenant, key; payload.
 pub(super) type Rows = BTreeMap<(&'static str, TenantId, Vec<u8>), Vec<u8>>;
 
-/// A data directory, what runs on it, and what it was told.
+/// A data directory, the store on it, and what was appended to it.
 pub(super) struct World {
     pub chance: Chance,
     pub machine: Arc<Machine>,
@@ -92,7 +92,7 @@ enum Progress {
 
 #[derive(Clone, Default)]
 struct Tenant {
-    /// The records it was told, by sequence.
+    /// Its records, by sequence.
     steps: Vec<Step>,
     /// How many of them were acknowledged, or seen after a start.
     kept: usize,
@@ -107,7 +107,7 @@ struct Step {
     opening: Option<Vec<u8>>,
 }
 
-/// The values a side row was told, and how many of them count.
+/// The values of a side row, and how many of them count.
 #[derive(Clone, Default)]
 struct Side {
     progress: Vec<(u64, Vec<u8>)>,

@@ -1,5 +1,5 @@
 //! The thread that builds snapshots: each from the one before it and the segments that were sealed
-//! since. The tables are not read, unless no snapshot is whole any more; see [`from_tables`].
+//! since. The tables are read only if no snapshot is intact; see [`from_tables`].
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,23 +21,20 @@ use crate::store::local::log::segment::Wal;
 use crate::store::local::schema::{Part, Schema};
 use crate::store::record::LogPrefix;
 
-/// How much the thread lets others go first.
+/// The thread's priority.
 const NICE: i32 = 10;
-/// What the names of a snapshot's runs begin with.
+/// The prefix of the runs' names.
 const RUNS: &str = "run";
 
-/// The thread that builds snapshots.
 pub struct Snapshotter {
     pub manager: Arc<SnapshotManager>,
     pub data: DataDir,
     pub wal: Wal,
     pub schema: Schema,
-    /// The number of this start.
     pub epoch: u32,
-    /// How much log makes a snapshot due.
     pub snapshot_bytes: u64,
     pub counters: Arc<Counters>,
-    /// For where no snapshot is whole any more.
+    /// Used if no snapshot is intact.
     pub tables: TableReader,
 }
 
@@ -46,7 +43,7 @@ type Heads = HashMap<TenantId, LastHead>;
 impl Snapshotter {
     /// Runs until stopped.
     pub fn run(&self) {
-        // Elsewhere this would be about the whole process.
+        // On other systems this is the priority of the process.
         if cfg!(target_os = "linux")
             && let Err(error) = rustix::process::setpriority_process(None, NICE)
         {
@@ -57,7 +54,6 @@ impl Snapshotter {
             match self.manager.next(self.snapshot_bytes) {
                 Task::Build(end) => self.build(end, &mut table_rows),
                 Task::RemoveObsolete => {
-                    // What cannot be removed stays until the next time.
                     if let Err(error) = self.remove_obsolete() {
                         tracing::warn!(%error, "obsolete snapshots or segments could not be removed");
                     }
@@ -68,7 +64,7 @@ impl Snapshotter {
         }
     }
 
-    /// Builds a snapshot that is due. A failure does not stop writes: it is tried again.
+    /// Builds a snapshot that is due. A failure does not stop writes, and is retried.
     fn build(&self, end: SealedSegment, table_rows: &mut Option<TableRows>) {
         let (manager, counters) = (&self.manager, &self.counters);
         loop {
@@ -96,7 +92,7 @@ impl Snapshotter {
             tracing::error!(why, "snapshot not built: the log is kept");
             counters.snapshots_failed.fetch_add(1, Ordering::Relaxed);
             match (error, base) {
-                // The one before it and a longer log come to the same.
+                // The one before it and more of the log have the same rows.
                 (Some(LogError::Damaged { path, .. }), Some(base)) if path == base.path => {
                     manager.note_damaged(&base);
                 }
@@ -143,8 +139,8 @@ impl Snapshotter {
         })
     }
 
-    /// Lays the log behind a damaged snapshot over the rows in the tables; `None` if the log is not far
-    /// enough yet.
+    /// Merges the rows in the tables and the log behind a damaged snapshot; `None` until the log has
+    /// reached what was read.
     fn from_tables(
         &self,
         damaged: &Snapshot,
@@ -156,7 +152,7 @@ impl Snapshotter {
             Some(rows) => rows,
             None => {
                 let path = damaged.path.display();
-                tracing::warn!(%path, "no snapshot is whole: building one from the tables");
+                tracing::warn!(%path, "no intact snapshot: building one from the tables");
                 table_rows.insert(self.tables.read(&self.data, &self.schema, &stopped)?)
             }
         };
@@ -201,8 +197,8 @@ impl Snapshotter {
         }
     }
 
-    /// Writes a snapshot, reads it back, and has it count if its heads pass `check`, which gets those that
-    /// the log changed too.
+    /// Writes a snapshot and reads it back. It counts if its heads pass `check`, which also gets those
+    /// that the log changed.
     fn write(
         &self,
         merged: MergeOutput<'_>,

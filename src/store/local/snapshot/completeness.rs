@@ -1,8 +1,8 @@
-//! Whether the rows of a tenant are all there, as far as that can be checked.
+//! Whether all rows of a tenant are there, as far as that can be checked.
 //!
 //! They are if its head is there, the hot rows are those that the head counts and hashes, and no entry
-//! of its audit log is missing up to the head's. Whether openings or other cold rows are missing
-//! nothing tells.
+//! of its audit log is missing up to the head's. Missing openings and other cold rows cannot be
+//! detected.
 
 use crate::id::Sequence;
 use crate::store::head::Head;
@@ -11,7 +11,7 @@ use crate::store::local::log::scan::open_head;
 use crate::store::row::{EnvelopeError, Op, check_envelope};
 use crate::store::table::{ENTRIES, HEADS, Load};
 
-/// What the rows of one tenant add up to.
+/// The totals of one tenant's rows.
 #[derive(Default)]
 pub struct Completeness {
     head: Option<Head>,
@@ -22,7 +22,7 @@ pub struct Completeness {
 }
 
 impl Completeness {
-    /// Adds a row, after checking it; entries in order of their sequences.
+    /// Checks and adds a row; entries in order of their sequences.
     pub fn add(&mut self, row: &Op<'_>) -> Result<(), EnvelopeError> {
         let Some(envelope) = row.envelope() else {
             return Ok(());

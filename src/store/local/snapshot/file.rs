@@ -1,8 +1,8 @@
 //! Snapshots: all rows as the log had them at the end of a segment, in one file.
 //!
-//! The file is made of the log's own frames, in a segment with the number 0, which the log never
-//! has: first what it covers, then the rows in order of rank, table, tenant and key, then a SHUTDOWN
-//! frame. A run ([`merge`](super::merge)) is the same without a beginning, and may delete.
+//! It consists of the log's frames, in a segment with the number 0, which the log never has: first the
+//! prefix of the log that it stands for, then the rows in order of rank, table, tenant and key, then a
+//! SHUTDOWN frame. A run ([`merge`](super::merge)) has no such beginning, and may delete.
 
 use std::collections::HashMap;
 use std::io;
@@ -24,7 +24,7 @@ use crate::store::table::{HEADS, Load};
 
 /// A frame has about this many bytes.
 const FRAME_BYTES: usize = 256 << 10;
-/// How much is written between two syncs. A commit that is synced meanwhile waits behind this much.
+/// Bytes written between two syncs: a commit may have to wait for as many.
 const SYNC_BYTES: usize = 4 << 20;
 
 /// Where the first frame is.
@@ -36,23 +36,20 @@ pub const START: Tail = Tail {
     epoch: 0,
 };
 
-/// What the operations in a file are sorted by. A range comes before the rows that are in its place
-/// again.
+/// The sort key of operations in a file. A range comes before rows that were put after it.
 pub fn place<'o>(op: &'o Op<'_>) -> (u8, u8, TenantId, &'o [u8], bool) {
     let row = !matches!(op.effect, Effect::DeleteTo(_));
     (rank(op.table), op.table.id, op.tenant, &op.key, row)
 }
 
-/// A snapshot that counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     pub path: PathBuf,
     pub prefix: LogPrefix,
-    /// How long the file is.
     pub bytes: u64,
 }
 
-/// The snapshots there are by name, oldest first; nothing is known of what is in them.
+/// The snapshots by name, the oldest first, unread.
 pub fn list(data: &DataDir) -> io::Result<Vec<PathBuf>> {
     let dir = data.snapshots();
     let mut names = data.disk().list(&dir)?;
@@ -62,7 +59,7 @@ pub fn list(data: &DataDir) -> io::Result<Vec<PathBuf>> {
 }
 
 impl Snapshot {
-    /// Reads what a snapshot covers, and makes sure that it has an end.
+    /// Reads the front of a snapshot, and checks that it has an end.
     pub fn open(disk: &Arc<dyn Disk>, schema: &Schema, path: PathBuf) -> Result<Self, LogError> {
         let bytes = disk.len(&path).map_err(LogError::io(&path))?;
         let mut rows = Rows::new(disk, schema, path.clone(), Part::Front);
@@ -109,12 +106,11 @@ impl Snapshot {
         Ok(heads)
     }
 
-    /// The rows of some tables.
     pub fn rows<'s>(&self, disk: &Arc<dyn Disk>, schema: &'s Schema, part: Part) -> Rows<'s> {
         Rows::new(disk, schema, self.path.clone(), part)
     }
 
-    /// Makes sure that every frame is as it was written.
+    /// Checks every frame.
     pub fn check_frames(
         &self,
         disk: &Arc<dyn Disk>,
@@ -139,8 +135,8 @@ impl Snapshot {
         }
     }
 
-    /// Reads a snapshot as a whole and makes sure that it is one: every frame, every envelope and the
-    /// order of all rows; and of every tenant that its hot rows are those that its head says.
+    /// Checks every frame, every envelope and the order of all rows, and every tenant's hot rows against
+    /// its head.
     pub fn check(
         &self,
         disk: &Arc<dyn Disk>,
@@ -198,8 +194,8 @@ impl Snapshot {
     }
 }
 
-/// Writes a snapshot, in the boot epoch that writes it, and reads it back whole. It counts only once it is
-/// renamed and its directory synced.
+/// Writes a snapshot in a boot epoch, and reads it back. It counts only once it is renamed and its
+/// directory synced.
 pub fn write(
     (disk, schema, stopped): (&Arc<dyn Disk>, &Schema, &dyn Fn() -> bool),
     path: &Path,
@@ -231,19 +227,16 @@ fn head_of(op: &Op<'_>) -> Option<LastHead> {
 pub struct Writer {
     file: Box<dyn LogFile>,
     tail: Tail,
-    /// The frame that is being made.
     frame: Vec<u8>,
-    /// Records in it.
     count: u32,
-    /// The rank of their tables.
     rank: u8,
-    /// The last of them, of this table and tenant, which can still grow.
+    /// The last record, of this table and tenant, which can still grow.
     open: Option<(u8, TenantId, RowsRecord)>,
     unsynced: usize,
 }
 
 impl Writer {
-    /// Begins a file; a snapshot's with what it covers.
+    /// Begins a file, a snapshot's with the prefix of the log that it stands for.
     pub fn create(
         disk: &dyn Disk,
         path: &Path,
@@ -271,7 +264,7 @@ impl Writer {
         Ok(writer)
     }
 
-    /// The next operation, in order of place.
+    /// Adds the next operation in order of [`place`].
     pub fn push(&mut self, op: &Op<'_>) -> io::Result<()> {
         // So that heads can be read without trusting a frame with anything else.
         if self.frame.len() >= FRAME_BYTES || rank(op.table) != self.rank {
@@ -293,7 +286,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Ends the file and syncs it; how long it is.
+    /// Ends the file and syncs it; returns its length.
     pub fn finish(mut self) -> io::Result<u64> {
         self.write(Kind::Group)?;
         self.write(Kind::Shutdown)?;
@@ -307,7 +300,7 @@ impl Writer {
         }
     }
 
-    /// Writes what has been collected as a frame, unless it is a group of nothing.
+    /// Writes the collected records as a frame, unless it is an empty group.
     fn write(&mut self, kind: Kind) -> io::Result<()> {
         self.end_record();
         if kind == Kind::Group && self.count == 0 {
@@ -339,7 +332,6 @@ pub struct Rows<'s> {
 }
 
 impl<'s> Rows<'s> {
-    /// Those of some tables.
     pub fn new(disk: &Arc<dyn Disk>, schema: &'s Schema, path: PathBuf, part: Part) -> Self {
         Self {
             schema,
@@ -350,7 +342,7 @@ impl<'s> Rows<'s> {
         }
     }
 
-    /// What the first frame says that the file covers, if it is a snapshot's.
+    /// The prefix of the log in the first frame, if it is a snapshot's.
     fn prefix(&mut self) -> Result<Option<LogPrefix>, LogError> {
         self.frames.step()?;
         let Some(frame) = self.frames.frame() else {
@@ -385,7 +377,7 @@ impl<'s> Rows<'s> {
                     if self.part.has(op.table) {
                         wanted.push(op.into_owned());
                     } else if self.part == Part::Front {
-                        // All that is wanted comes before what is not.
+                        // The front comes before the rest.
                         self.ended = true;
                     }
                 }
@@ -402,9 +394,9 @@ impl Iterator for Rows<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         match self.read() {
             Ok(()) => self.ops.next().map(Ok),
-            Err(trouble) => {
+            Err(error) => {
                 self.ended = true;
-                Some(Err(trouble))
+                Some(Err(error))
             }
         }
     }
@@ -473,7 +465,6 @@ mod tests {
         ops
     }
 
-    /// Writes these rows as a snapshot.
     fn write(dir: &Path, ops: &[Op<'_>]) -> Snapshot {
         let path = dir.join(dir::snapshot_name(COVER.lsn));
         let mut writer = Writer::create(&RealDisk, &path, 5, Some(COVER)).unwrap();

@@ -1,4 +1,4 @@
-//! The snapshots that a start finds, whole or damaged.
+//! The snapshots that a start finds.
 
 use std::path::{Path, PathBuf};
 
@@ -12,15 +12,15 @@ use crate::store::local::log::segment::Wal;
 use crate::store::local::schema::Schema;
 
 pub struct SnapshotSet {
-    /// Those that count, the oldest first.
+    /// The oldest first.
     pub snapshots: Vec<Snapshot>,
-    /// What the newest says of the log before it.
+    /// The log up to the newest.
     pub base: Option<SnapshotBase>,
     /// Those whose fronts are damaged.
     pub damaged: Vec<PathBuf>,
 }
 
-/// Looks at every snapshot's front. Files that were never finished are removed.
+/// Reads every snapshot's front, and removes unfinished files.
 pub fn find(data: &DataDir, wal: &Wal, schema: &Schema) -> Result<SnapshotSet, OpenError> {
     let (disk, dir) = (data.disk(), data.snapshots());
     let io = |error| OpenError::io(&dir, error);

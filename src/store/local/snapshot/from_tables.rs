@@ -1,12 +1,11 @@
-//! Rows for a snapshot out of the tables: only when no snapshot is whole any more and the log does not
-//! go back to its beginning.
+//! Rows for a snapshot from the tables: only if no snapshot is intact and the log does not go back to
+//! its beginning.
 //!
-//! Normally a snapshot is never read out of the tables, because what they lost would be lost for good.
-//! Here they are all there is. Their rows are read while commits go on, so each is as it was at some
-//! record up to the last durable one; the log from the damaged snapshot on up to a later record, laid
-//! over them, comes to what all rows are at that record, as rows in the log are absolute. Every
-//! tenant's rows then have to be complete: if one's are not, there is no snapshot, and the error names
-//! it.
+//! Otherwise a snapshot is never read from the tables, because what they lost would be lost for good.
+//! The rows are read while commits go on (a fuzzy checkpoint): each is as it was at some record up to
+//! the last durable one. Changes in the log are absolute, so replaying it over them, from the damaged
+//! snapshot to any later record, gives the rows as of that record. Then the rows of every tenant have
+//! to be complete; if they are not, there is no snapshot, and the error names the tenant.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -27,19 +26,18 @@ use crate::store::local::tables::view::TableView;
 use crate::store::record::Lsn;
 use crate::store::row::{Effect, Op};
 
-/// How many rows are read at once.
+/// Rows read at once.
 const PAGE: usize = 1024;
-/// The file that they lie in until the log is far enough.
+/// The file that holds them until the log has reached them.
 const FILE: &str = "tables.new";
 
-/// Every row that was in the tables, or on its way to them, in a file.
+/// The rows of the memtable and the tables, in a file.
 pub struct TableRows {
     file: TempFile,
     /// No row is newer than this record.
     pub through: Lsn,
 }
 
-/// Reads them while the store is open.
 pub struct TableReader {
     pub view: Arc<TableView>,
 }
@@ -93,8 +91,8 @@ impl TableRows {
     }
 }
 
-/// Makes sure that a snapshot that was built of them has all rows of all tenants, and that its heads are
-/// those that the log has.
+/// Checks that a snapshot that was built from them has all rows of all tenants, and the heads that the
+/// log has.
 pub fn check(
     (disk, schema): (&Arc<dyn Disk>, &Schema),
     damaged: &Snapshot,
@@ -122,7 +120,7 @@ pub fn check(
     })
 }
 
-/// The error of a row that is not what was put, for the one who has to repair it.
+/// Turns a damaged row into the tenant that has to be repaired.
 pub fn name_tenant(error: LogError) -> LogError {
     match error {
         LogError::Row(damaged) => LogError::Incomplete {

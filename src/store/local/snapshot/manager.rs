@@ -12,13 +12,12 @@ use crate::store::local::log::scan::SealedSegment;
 use crate::store::local::stopwatch;
 use crate::store::record::Lsn;
 
-/// How many snapshots stay.
+/// Snapshots to keep.
 const KEPT: usize = 2;
-/// How long after a snapshot that could not be built the next one is tried, if no segment is sealed
-/// before.
+/// The pause after a failure, unless a segment is sealed before.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// What is known of snapshots and of the log that they may take the place of.
+/// The snapshots, and the sealed segments behind them.
 pub struct SnapshotManager {
     state: Mutex<State>,
     changed: Condvar,
@@ -28,24 +27,21 @@ pub struct SnapshotManager {
 struct State {
     /// The snapshots that count, the oldest first.
     kept: Vec<Snapshot>,
-    /// Those that turned out to be damaged, the oldest first. They stay until another counts: their
-    /// fronts are all that says where the log begins.
+    /// The damaged ones, the oldest first. They stay until another counts: only their fronts say where
+    /// the log begins.
     damaged: Vec<Snapshot>,
-    /// The segments behind the newest that are written full.
+    /// The sealed segments behind the newest.
     sealed: VecDeque<SealedSegment>,
     /// The last record that the log says is in the tables.
     applied: Lsn,
-    /// The last segment that was sealed when a snapshot could not be made, and when that was.
+    /// The last sealed segment at the last failure, and its time.
     failed: Option<(u64, Instant)>,
-    /// There may be obsolete files.
-    untidy: bool,
-    /// Files are being removed.
+    has_obsolete: bool,
     removing: bool,
-    /// How many readers want all files to stay.
+    /// Readers that need all files.
     holds: usize,
 }
 
-/// What is to be done next.
 pub(super) enum Task {
     /// A snapshot up to the end of this segment.
     Build(SealedSegment),
@@ -53,7 +49,7 @@ pub(super) enum Task {
     Stop,
 }
 
-/// As long as there is one, no snapshot and no segment is removed.
+/// While one lives, no snapshot and no segment is removed.
 pub struct FileHold(Arc<SnapshotManager>);
 
 impl Drop for FileHold {
@@ -66,7 +62,6 @@ impl Drop for FileHold {
 const NO_PANIC: &str = "no holder of this lock panics";
 
 impl SnapshotManager {
-    /// With what a start found.
     pub fn new(mut kept: Vec<Snapshot>, sealed: Vec<SealedSegment>, applied: Lsn) -> Self {
         kept.drain(..kept.len().saturating_sub(KEPT));
         Self {
@@ -76,7 +71,7 @@ impl SnapshotManager {
                 sealed: sealed.into(),
                 applied,
                 failed: None,
-                untidy: true,
+                has_obsolete: true,
                 removing: false,
                 holds: 0,
             }),
@@ -85,13 +80,12 @@ impl SnapshotManager {
         }
     }
 
-    /// Nothing more is written to a segment.
     pub fn sealed(&self, sealed: SealedSegment) {
         self.lock().sealed.push_back(sealed);
         self.changed.notify_all();
     }
 
-    /// The log says that the tables hold everything up to here.
+    /// A CHECKPOINT says that the tables hold everything up to here.
     pub fn checkpointed(&self, applied: Lsn) {
         self.lock().applied = applied;
         self.changed.notify_all();
@@ -115,7 +109,7 @@ impl SnapshotManager {
         self.lock().kept.last().cloned()
     }
 
-    /// Keeps all snapshots and segments where they are, for a reader.
+    /// Keeps all snapshots and segments for a reader.
     pub fn hold_files(self: &Arc<Self>) -> FileHold {
         let removing = |state: &mut State| state.removing;
         let state = self.changed.wait_while(self.lock(), removing);
@@ -130,7 +124,7 @@ impl SnapshotManager {
         self.changed.notify_all();
     }
 
-    /// A snapshot up to `end` counts from now on.
+    /// A snapshot up to `end` was built.
     pub(super) fn made(&self, snapshot: Snapshot, end: SealedSegment) {
         let mut state = self.lock();
         state.sealed.retain(|sealed| sealed.segment > end.segment);
@@ -138,34 +132,31 @@ impl SnapshotManager {
         let surplus = state.kept.len().saturating_sub(KEPT);
         state.kept.drain(..surplus);
         state.failed = None;
-        state.untidy = true;
+        state.has_obsolete = true;
     }
 
-    /// A snapshot up to `end`, or further, could not be made.
+    /// A snapshot up to `end`, or further, could not be built.
     pub(super) fn failed(&self, end: SealedSegment) {
         let mut state = self.lock();
         let last = state.sealed.back().map_or(end.segment, |last| last.segment);
         state.failed = Some((last, stopwatch::now()));
     }
 
-    /// A snapshot turned out to be damaged, and does not count any more.
+    /// A snapshot is damaged, and no longer counts.
     pub(super) fn note_damaged(&self, snapshot: &Snapshot) {
         let mut state = self.lock();
         state.kept.retain(|kept| kept != snapshot);
         state.damaged.insert(0, snapshot.clone());
     }
 
-    /// The newest of the damaged ones.
     pub(super) fn newest_damaged(&self) -> Option<Snapshot> {
         self.lock().damaged.last().cloned()
     }
 
-    /// The damaged ones, which nothing needs any more.
     pub(super) fn take_damaged(&self) -> Vec<Snapshot> {
         std::mem::take(&mut self.lock().damaged)
     }
 
-    /// Obsolete files were removed.
     pub(super) fn removed(&self) {
         self.lock().removing = false;
         self.changed.notify_all();
@@ -175,15 +166,14 @@ impl SnapshotManager {
         self.stopped.load(Ordering::Acquire)
     }
 
-    /// Waits for something to do.
     pub(super) fn next(&self, snapshot_bytes: u64) -> Task {
         let mut state = self.lock();
         loop {
             if self.is_stopped() {
                 return Task::Stop;
             }
-            if state.untidy && state.holds == 0 {
-                state.untidy = false;
+            if state.has_obsolete && state.holds == 0 {
+                state.has_obsolete = false;
                 state.removing = true;
                 return Task::RemoveObsolete;
             }
@@ -203,7 +193,7 @@ impl State {
     /// How far a snapshot would go, if one is due.
     fn due(&self, snapshot_bytes: u64) -> Option<SealedSegment> {
         let newest = self.kept.last();
-        // So the log behind a snapshot always says from where the tables have to catch up.
+        // So the log behind a snapshot always has the CHECKPOINT from which the tables catch up.
         let in_tables = || {
             self.sealed
                 .iter()

@@ -1,8 +1,8 @@
-//! The rows that a snapshot and the log behind it come to, in order, without holding them all.
+//! A snapshot merged with the log behind it, as sorted rows (an external merge sort).
 //!
 //! The log's changes are collected until they take [`RUN_BYTES`] of memory; sorted, they are a run,
-//! and all runs but the last go to files. Snapshot and runs are then read side by side: of all
-//! effects on a row the newest counts.
+//! and all runs but the last are written to files. Snapshot and runs are then merged: of all changes of
+//! a row the newest counts.
 
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};
@@ -24,26 +24,22 @@ use crate::store::record::LogBody;
 use crate::store::row::{Effect, Op};
 use crate::store::table::TableSpec;
 
-/// How much memory the changes of one run take; little in tests, so that they make runs at all.
+/// Memory of one run; little in tests, so that there are several.
 const RUN_BYTES: usize = if cfg!(test) { 64 << 10 } else { 64 << 20 };
 
-/// A file in the making, or one that is of use to nobody else. Removed when this is dropped, unless
-/// it has another name by then.
+/// A file that is removed when this is dropped, unless it was renamed.
 pub(super) struct TempFile {
     disk: Arc<dyn Disk>,
     path: PathBuf,
 }
 
 impl TempFile {
-    /// Of this file, which need not be there yet.
     pub fn new(disk: &Arc<dyn Disk>, path: PathBuf) -> Self {
         Self {
             disk: disk.clone(),
             path,
         }
     }
-
-    /// The file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -52,7 +48,7 @@ impl TempFile {
 impl Drop for TempFile {
     fn drop(&mut self) {
         if let Err(error) = self.disk.remove(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "a file of no use stays until the next start");
+            tracing::warn!(path = %self.path.display(), %error, "a temporary file could not be removed");
         }
     }
 }
@@ -61,7 +57,7 @@ impl Drop for TempFile {
 pub struct Runs<'a> {
     disk: &'a Arc<dyn Disk>,
     schema: &'a Schema,
-    /// Where their files may lie, and what their names begin with.
+    /// Directory and prefix of their files.
     file_prefix: PathBuf,
     last: Memtable,
     files: Vec<TempFile>,
@@ -85,7 +81,7 @@ impl<'a> Runs<'a> {
         }
     }
 
-    /// Adds what the next record changes.
+    /// Adds the changes of the next record.
     pub fn add<'o>(&mut self, ops: impl IntoIterator<Item = Op<'o>>) -> Result<(), LogError> {
         self.last.absorb(ops);
         if self.last.bytes() > RUN_BYTES {
@@ -95,7 +91,7 @@ impl<'a> Runs<'a> {
         Ok(())
     }
 
-    /// Lays them over what was there before them, the oldest first.
+    /// Merges them over sources that are older, the oldest first.
     pub fn merge_onto(
         self,
         mut sources: Vec<RowSource<'a>>,
@@ -130,23 +126,20 @@ impl<'a> Runs<'a> {
     }
 }
 
-/// A snapshot and the log behind it, to be read as one.
+/// A snapshot and the log behind it.
 pub struct MergeInput<'a> {
     pub wal: &'a Wal,
     pub schema: &'a Schema,
-    /// What is there already; without it, the log from its beginning.
+    /// Without it, the log from its beginning.
     pub base: Option<&'a Snapshot>,
-    /// Where the log is left.
+    /// Where to stop in the log.
     pub end: Tail,
-    /// Which tables.
     pub part: Part,
-    /// Where runs may lie, and what their names begin with.
+    /// Directory and prefix of the runs.
     pub runs: PathBuf,
-    /// Asked again and again whether to go on.
     pub stopped: &'a (dyn Fn() -> bool + Sync),
 }
 
-/// What came out of it.
 pub struct MergeOutput<'a> {
     /// The rows, by rank, table, tenant and key.
     pub rows: MergingIterator<'a>,

@@ -270,7 +270,7 @@ impl Fixture {
             .segment_size(8 << 20)
             .mode(sled::Mode::LowSpace);
         let mut opened = None;
-        eventually("sled lets go of its lock", || {
+        eventually("sled releases its lock", || {
             opened = config.open().ok();
             opened.is_some()
         });

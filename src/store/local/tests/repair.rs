@@ -57,7 +57,7 @@ fn a_tenants_rows_are_made_anew_from_the_log_and_no_others_change() {
             let (key, _) = tree.scan_prefix(prefix).next().unwrap().unwrap();
             tree.insert(key, b"not a block".to_vec()).unwrap();
         }),
-        // A row nobody wrote.
+        // A row that was never put.
         (FACTS, |tree, prefix| {
             drop(tree.insert([prefix, b"extra"].concat(), vec![]).unwrap());
         }),
@@ -149,8 +149,8 @@ fn a_repair_that_does_not_come_to_the_head_changes_nothing() {
     let error = repair(&f, 1).unwrap_err();
     assert!(matches!(error, RepairError::Differs { .. }), "{error}");
     assert!(error.to_string().contains("hot rows"), "{error}");
-    let nobody = repair(&f, 9).unwrap_err();
-    assert!(matches!(nobody, RepairError::NoTenant(_)), "{nobody}");
+    let unknown = repair(&f, 9).unwrap_err();
+    assert!(matches!(unknown, RepairError::NoTenant(_)), "{unknown}");
     let other_root = Repair {
         tenant: tenant(1),
         from: None,

@@ -144,7 +144,7 @@ fn a_flipped_bit_costs_the_tenants_of_its_frame_and_no_others() {
 }
 
 #[test]
-fn what_follows_a_gap_of_its_tenant_is_dropped_and_told() {
+fn what_follows_a_gap_of_its_tenant_is_dropped_and_reported() {
     let mut f = Fixture::new();
     for number in [1, 2, 1, 2, 1, 2] {
         f.write([number]);
@@ -202,7 +202,7 @@ fn long(stop: bool) -> Fixture {
 }
 
 #[test]
-fn whatever_is_damaged_what_is_left_opens_and_loses_no_more_than_is_told() {
+fn whatever_is_damaged_no_more_is_lost_than_is_reported() {
     let mut random = Random::new();
     let template = long(true);
     let log = files(&template.path("wal"));
@@ -223,7 +223,7 @@ fn whatever_is_damaged_what_is_left_opens_and_loses_no_more_than_is_told() {
         for (path, bytes) in &log {
             fs::write(f.path("wal").join(path.file_name().unwrap()), bytes).unwrap();
         }
-        // Not the last one: damage to the very end cannot be told from a write that was cut short.
+        // Not the last one: damage to the very end cannot be distinguished from a write that was cut short.
         let mut segments: Vec<_> = (1..)
             .map(|n| f.segment(n))
             .take_while(|path| path.exists())
@@ -432,7 +432,7 @@ fn harm_log(f: &Fixture) {
 
 #[test]
 fn a_salvage_goes_on_from_a_snapshot() {
-    // With both snapshots whole, and with the newest of no use where only a whole reading finds it.
+    // With both snapshots intact, and with the newest damaged behind its front.
     for newest_is_harmed in [false, true] {
         let mut f = aged();
         harm_log(&f);

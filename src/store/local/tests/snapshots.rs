@@ -1,5 +1,5 @@
-//! Snapshots: that they are what the log comes to, that the log may go for them, and what a start
-//! makes of them, whole or damaged.
+//! Snapshots: they have the rows that the log says, the log before them is removed, and what a start
+//! makes of intact and damaged ones.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -265,7 +265,7 @@ fn a_damaged_snapshot_makes_way_for_the_older_one() {
         f.open();
         f.check();
         f.kill();
-        // The start set it aside, or did not notice: here it is again.
+        // The start moved it to the quarantine, or did not notice: put it back.
         drop(fs::remove_file(newest));
         fs::write(newest, whole).unwrap();
         assert_eq!(snapshots(&f).len(), 2, "{name:?} is back");

@@ -104,7 +104,7 @@ fn lost_rows_are_noticed_even_if_the_tenant_went_on_after_the_checkpoint() {
 }
 
 #[test]
-fn a_changed_byte_in_the_tables_is_an_error_for_whoever_reads_it() {
+fn a_changed_byte_in_the_tables_is_an_error_when_it_is_read() {
     let mut f = Fixture::new();
     f.write([1; 3]);
     f.close();

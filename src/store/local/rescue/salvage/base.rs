@@ -1,4 +1,4 @@
-//! What a salvage has of the rows before the log: a snapshot that is whole, or the tenants that are
+//! Where a salvage takes the rows before the log from: an intact snapshot, or the tenants that are
 //! complete in a damaged one or in the tables.
 
 use std::collections::{BTreeMap, HashMap};
@@ -25,7 +25,6 @@ use crate::store::row::{Effect, Op, check_envelope};
 use crate::store::table::TableSpec;
 use crate::store::{OpenError, ReadError};
 
-/// Where the rows of the tenants come from.
 pub(super) enum Origin {
     /// The log goes back to its beginning.
     Log,
@@ -34,7 +33,7 @@ pub(super) enum Origin {
     Partial(PartialOrigin),
 }
 
-/// What can be read of the newest damaged snapshot whose front is whole, and of the tables.
+/// What is readable of the newest damaged snapshot with an intact front, and of the tables.
 #[derive(Default)]
 pub(super) struct PartialOrigin {
     pub snapshot: Option<(PathBuf, LogPrefix)>,
@@ -88,7 +87,7 @@ impl Origin {
         Ok(Self::Partial(partial))
     }
 
-    /// What the rows cover, if a snapshot says.
+    /// What of the log the rows stand for, if a snapshot says.
     pub fn prefix(&self) -> Option<LogPrefix> {
         match self {
             Self::Log => None,
@@ -145,8 +144,7 @@ impl Origin {
 }
 
 impl PartialOrigin {
-    /// Finds out which tenants are complete in a damaged snapshot; `false` if not even what it covers
-    /// can be read.
+    /// Finds the tenants that are complete in a damaged snapshot; `false` if its front is unreadable.
     fn read_snapshot(
         &mut self,
         disk: &Arc<dyn Disk>,
@@ -161,7 +159,7 @@ impl PartialOrigin {
         let mut rows = ReadableRows::new(disk, schema, path.clone());
         while let Some(op) = rows.next().transpose()? {
             progress("reading the snapshot", rows.frames.tail().offset, total);
-            // Only readable rows come.
+            // Unreadable rows were skipped.
             let _ = tenants.entry(op.tenant).or_default().add(&op);
         }
         let Some(prefix) = rows.prefix else {
@@ -178,7 +176,7 @@ impl PartialOrigin {
         Ok(true)
     }
 
-    /// Finds out which of the other tenants are complete in the tables.
+    /// Finds those of the other tenants that are complete in the tables.
     fn read_tables(&mut self, schema: &Schema, tables: &dyn Tables) {
         let known = tables_heads(tables).unwrap_or_default();
         for tenant in known.into_keys() {
@@ -287,7 +285,7 @@ impl<'a> ReadableRows<'a> {
         self.ended = frame.kind == Kind::Shutdown;
         let mut ops = Vec::new();
         for record in records(&frame, self.schema) {
-            // The frame's checksum holds: what cannot be read in it was written like that.
+            // The frame's checksum matches, so this is what was written: by a newer version.
             let record = record.map_err(|error| self.frames.newer(error.why()))?;
             match record.body {
                 LogBody::Snapshot(prefix) if self.frames.start().offset == 0 => {
@@ -421,7 +419,7 @@ mod tests {
             let known = |id| partial.in_snapshot.contains_key(id);
             assert!(heads.iter().all(known));
         }
-        // Without the beginning nothing says what it covers.
+        // Without the front nothing says what it stands for.
         let mut bytes = whole;
         bytes[70] ^= 1;
         std::fs::write(&path, bytes).unwrap();

@@ -1,5 +1,4 @@
-//! One way through a log that may be damaged anywhere: which records stay, what is lost, and what
-//! cannot be told.
+//! A log that may be damaged anywhere, read once: which records stay, what is lost, and what may be.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -15,34 +14,32 @@ use crate::store::local::schema::Schema;
 use crate::store::record::{LogBody, LogPrefix, LogRecord};
 use crate::store::row::Op;
 
-/// What takes the changes of the records that stay.
+/// Called with the changes of each record that stays.
 pub(super) type Take<'a> = &'a mut dyn FnMut(Vec<Op<'_>>) -> Result<(), OpenError>;
 
-/// What is known of a tenant so far.
 #[derive(Default)]
 pub(super) struct TenantState {
     pub last: Option<Sequence>,
     dropped: Option<(Sequence, Sequence)>,
-    /// How many gaps with losses were before its last record.
+    /// Gaps with losses before its last record.
     gaps_before: usize,
 }
 
-/// The log as it is read.
 pub(super) struct DamagedLog<'a> {
     wal: &'a Wal,
     schema: &'a Schema,
-    /// The number of the last start: its SHUTDOWN says that nothing was to follow.
+    /// The number of the last start: nothing follows its SHUTDOWN.
     last_start: u32,
-    /// Behind the last frame that could be read.
+    /// Behind the last readable frame.
     pub tail: Tail,
     last_kind: Option<Kind>,
     pub tenants: HashMap<TenantId, TenantState>,
     gaps: Vec<LogGap>,
-    /// How many of the gaps held records, or may have.
+    /// Gaps that held records, or may have.
     gaps_with_losses: usize,
     /// No frame has come since the last gap.
     in_gap: bool,
-    /// Something is missing before the first frame that can be read.
+    /// Something is missing before the first readable frame.
     misses_beginning: bool,
     kept: u64,
 }
@@ -86,7 +83,7 @@ impl<'a> DamagedLog<'a> {
         }
     }
 
-    /// Reads it all, and hands the changes of every record that stays to `take`.
+    /// Reads all of it, and passes the changes of every record that stays to `take`.
     pub fn read(&mut self, progress: Progress<'_>, take: Take<'_>) -> Result<(), OpenError> {
         let mut frames = FrameReader::all_of_log(self.wal, self.tail, Policy::SkipDamage)?;
         let numbers = self.wal.numbers();
@@ -118,7 +115,7 @@ impl<'a> DamagedLog<'a> {
         self.tail = frames.tail();
         self.last_kind = Some(frame.kind);
         for record in records(&frame, self.schema) {
-            // The frame's checksum holds: what cannot be read in it was written like that.
+            // The frame's checksum matches, so this is what was written: by a newer version.
             let newer = |why| OpenError::from(frames.newer(why));
             let record = record.map_err(|error| newer(error.why()))?;
             if self.stays(&record).map_err(newer)?
@@ -143,17 +140,16 @@ impl<'a> DamagedLog<'a> {
         }
     }
 
-    /// The gap held so many records; `None` if nothing says.
+    /// Ends a gap of so many records; `None` if that is not known.
     fn end_gap(&mut self, records: Option<u64>) {
         self.in_gap = false;
         if let Some(gap) = self.gaps.last_mut() {
             gap.records = records;
         }
-        if records == Some(0) {
-        } else if self.last_kind.is_none() {
-            self.misses_beginning = true;
-        } else {
-            self.gaps_with_losses += 1;
+        match (records, self.last_kind) {
+            (Some(0), _) => {}
+            (_, None) => self.misses_beginning = true,
+            (_, Some(_)) => self.gaps_with_losses += 1,
         }
     }
 
@@ -161,14 +157,14 @@ impl<'a> DamagedLog<'a> {
         if !self.in_gap {
             return;
         }
-        // A crash may cut the last write short, which was not acknowledged; and behind an orderly stop
-        // nothing was written.
+        // A single damaged write at the end was not acknowledged; and nothing was written behind a clean
+        // stop.
         let one = self.gaps.last().is_some_and(|gap| gap.places.len() == 1);
         let stopped = self.last_kind == Some(Kind::Shutdown) && self.tail.epoch == self.last_start;
         self.end_gap((one || stopped).then_some(0));
     }
 
-    /// The tables know more than the log, and nothing in it says where that was.
+    /// The tables know more than the log, and no gap in it explains that.
     pub fn note_lost_end(&mut self) {
         if self.gaps.is_empty() {
             self.gaps.push(LogGap::default());
@@ -193,7 +189,7 @@ impl<'a> DamagedLog<'a> {
         let state = self.tenants.entry(record.tenant).or_default();
         let expected = match state.last {
             Some(last) => last.next(),
-            // What begins a later log of a tenant is not its beginning.
+            // A restore begins another log in the middle of a tenant's sequence.
             None if self.misses_beginning || self.gaps_with_losses > 0 => Sequence::FIRST,
             None => head.log_base,
         };
@@ -201,7 +197,7 @@ impl<'a> DamagedLog<'a> {
             let (from, _) = state.dropped.unwrap_or((sequence, sequence));
             state.dropped = Some((from, sequence));
         }
-        // What is below it came with the tables.
+        // What is below it came from the tables.
         if sequence != expected {
             return Ok(false);
         }
@@ -210,7 +206,7 @@ impl<'a> DamagedLog<'a> {
         Ok(true)
     }
 
-    /// `tables`: what the tables know that the log does not. `incomplete`: the tenants that lost rows
+    /// `tables`: the last sequences that only the tables know. `incomplete`: the tenants that lost rows
     /// with a snapshot.
     pub fn report(
         &self,

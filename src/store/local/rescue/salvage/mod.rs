@@ -1,9 +1,9 @@
-//! What can still be read of a data directory that a start refuses, written as a backup: everything
-//! before the damage, and behind it every record whose tenant has no gap.
+//! What is readable of a data directory that a start refuses, written as a backup: everything before
+//! the damage, and behind it every record whose tenant has no gap.
 //!
-//! The damaged directory is never changed. The backup is an ordinary one, a snapshot and a log that
-//! only ends, and a restore installs it: that gives every tenant a new audit log, so no number is
-//! signed twice. What is lost is planned first and lies beside it, in `salvage.json`.
+//! The damaged directory is never changed. The backup is an ordinary one, with one snapshot and an empty
+//! log, and a restore installs it: every tenant gets a new audit log, so no number is signed twice.
+//! `salvage.json` in it says what is lost.
 
 mod base;
 mod log;
@@ -34,17 +34,16 @@ use crate::store::record::{LogPrefix, Lsn, Record};
 use crate::store::{OpenError, StoreConfig, TableSpec};
 use crate::time::Timestamp;
 
-/// Where the tables are copied to, below the caller's scratch directory.
+/// The copy of the tables, below the scratch directory.
 const TABLES_COPY: &str = "tables";
-/// What the names of runs begin with.
+/// The prefix of the runs' names.
 const RUNS: &str = "run";
 
 /// What lies between two frames that can be read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogGap {
-    /// Where.
     pub places: Vec<DamagedRange>,
-    /// How many records were there; `None` if nothing says.
+    /// How many records were there, if that is known.
     pub records: Option<u64>,
 }
 
@@ -54,21 +53,19 @@ pub struct TenantLoss {
     pub tenant: TenantId,
     /// The last sequence that stays; `None` if nothing of it does.
     pub last_kept: Option<Sequence>,
-    /// What is readable and has to go, because something before it is missing: from, and through.
+    /// What is readable and dropped, because something before it is missing: first and last.
     pub dropped: Option<(Sequence, Sequence)>,
     /// The last sequence that the tables knew, where that is more than the log does.
     pub tables_knew: Option<Sequence>,
 }
 
 impl TenantLoss {
-    /// Whether something is lost for sure; else it may be, as nothing of the tenant is behind the
-    /// damage.
+    /// Otherwise something may be lost, as no record of the tenant is behind the damage.
     pub fn certain(&self) -> bool {
         self.last_kept.is_none() || self.dropped.is_some() || self.tables_knew.is_some()
     }
 }
 
-/// What a salvage finds and keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SalvageReport {
     /// Why a start refuses.
@@ -77,7 +74,6 @@ pub struct SalvageReport {
     pub gaps: Vec<LogGap>,
     /// How many records of the log stay.
     pub kept: u64,
-    /// How many tenants lose nothing.
     pub unharmed: u64,
     /// How many tenants' rows come from the tables, because no snapshot has them.
     pub from_tables: u64,
@@ -85,22 +81,21 @@ pub struct SalvageReport {
     pub losses: Vec<TenantLoss>,
 }
 
-/// A salvage that was planned. As long as it lives, no start takes the directory.
+/// A planned salvage; while it lives, no start can take the directory.
 pub struct Salvage {
     dir: DataDir,
     schema: Schema,
     wal: Wal,
     origin: Origin,
     tables: Option<Box<dyn Tables>>,
-    /// The number of the last start.
     last_start: u32,
     report: SalvageReport,
     _lock: Option<File>,
 }
 
 impl Salvage {
-    /// Reads the data directory; `None` if a start would take it as it is. Changes nothing: the tables
-    /// are read in a copy below `scratch`, which the caller removes afterwards.
+    /// Reads the data directory; `None` if a start takes it as it is. The tables are read in a copy below
+    /// `scratch`, which the caller removes afterwards.
     ///
     /// # Panics
     /// If two tables of the schema share an id or a name.
@@ -171,7 +166,6 @@ impl Salvage {
         Ok(Some(salvage))
     }
 
-    /// What it keeps and what is lost.
     pub fn report(&self) -> &SalvageReport {
         &self.report
     }
@@ -230,7 +224,7 @@ impl Salvage {
         }
         backup.add(&name)?;
 
-        // A log that says that the tables held what the snapshot covers, as a start wants it.
+        // A start requires the log to say that the tables held what the snapshot stands for.
         let mut tail = prefix.tail();
         let (segment, mut frame) = (tail.segment, vec![0; HEADER]);
         Record::checkpoint(prefix.lsn, prefix.chain).encode(&mut frame);
@@ -282,8 +276,8 @@ impl std::fmt::Debug for Salvage {
     }
 }
 
-/// Opens a copy of the tables, as sled writes to what it opens; `None` if a start would not use them,
-/// or they cannot be opened.
+/// Opens a copy of the tables, because sled writes to what it opens; `None` if a start would not use
+/// them or they cannot be opened.
 fn open_copy_of_tables(
     data: &DataDir,
     schema: &Schema,
