@@ -219,7 +219,7 @@ fn a_backup_makes_up_for_snapshots_that_are_damaged() {
 
     // A start could not build them.
     fs::remove_dir_all(server.data().join("tables")).unwrap();
-    repair(&server, &from).says_in_one_line(65, &["no tables"]);
+    repair(&server, &from).says_in_one_line(65, &["no usable tables"]);
 }
 
 /// Flips a bit in a row of the tenant, in the tables.
