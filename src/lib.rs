@@ -1,59 +1,77 @@
-//! The ARF Control Plane: the decision point between agents and infrastructure.
+//! The ARF Control Plane: the decision point between AI agents and infrastructure.
 //!
 //! Agents, pipelines and people ask "may I do this?"; the answer is approve, deny or escalate, with
 //! every number it rests on, and it is given only once it is durable and signed.
 //!
 //! # The way of one decision
 //!
-//! 1. [`http`] says who asks and reads the body: `http/intents.rs`, `evaluate`.
+//! 1. [`http`] authenticates the caller and reads the body: `http/intents.rs`, `evaluate`.
 //! 2. [`api::intent::parse`] parses it, once, into types that cannot hold a bad value.
-//! 3. [`engine::Engine::execute`] takes a place for it, or refuses it at the door, and finds the
-//!    tenant's actor.
-//! 4. The actor gives it a [`stamp::Stamp`]: its number, its time, its randomness.
+//! 3. [`engine::Engine::execute`] takes a [`Slot`](engine::admission::Slot), or rejects the request, and
+//!    finds or loads the tenant's actor.
+//! 4. The actor stamps the command: a [`Stamp`](stamp::Stamp) is its sequence, its time and its
+//!    randomness.
 //! 5. [`tenant::evaluate::Evaluate`] gathers the evidence and plans a
 //!    [`Change`](tenant::command::Change): rows, a fact, a reply.
 //! 6. [`decide::decide`] decides: a function of values.
-//! 7. [`audit::Log::append`] makes the fact an entry: numbered, committed to, signed, in the tree.
+//! 7. [`audit::Log::append`] turns the fact into an entry: numbered, committed to, signed, in the tree.
 //! 8. [`store::Store::append`] writes rows, entry and opening as one record; many records share one
 //!    `fdatasync`. The sled tables follow behind.
-//! 9. [`api::decision::View`] renders the answer, the same way for a decision just made and for one
-//!    that is asked for again.
+//! 9. [`api::decision::View`] renders the answer, for a new decision and for a replay alike.
 //!
 //! # Borders
 //!
-//! `tests/borders.rs` reads the sources and holds them to this.
+//! `tests/borders.rs` reads the sources and checks them, and that no more than three files import each
+//! other in a circle (but for the tables of [`tenant::schema`] and the tenant that they make up).
 //!
 //! | folder | does | never |
 //! | --- | --- | --- |
 //! | [`decide`] | the decision | sees a tenant, a row, a clock |
 //! | [`tenant`] | a tenant's state and every command | clock, randomness, async, I/O, logging |
 //! | [`audit`] | the log: entries, commitments, tree | names a type of `decide` or `tenant` |
-//! | [`store`] | bytes that stay; names sled and bincode, alone | knows what a row means |
-//! | [`engine`] | actors, admission, the three doors | grows with features |
-//! | [`query`] | reads over state and store | changes anything |
+//! | [`store`] | durable bytes; the only one that names sled and bincode | knows what a row means |
+//! | [`engine`] | actors, admission, the three entry points | grows with features |
+//! | [`query`] | reads of state and store | changes anything |
 //! | [`api`] | JSON in and out, problems | knows actix |
-//! | [`jobs`] | what the node does by itself | goes round the engine |
-//! | [`http`] | routes, limits, auth; names actix-web, alone | knows what a decision is made of |
-//! | [`terraform`] | a plan as intents | lets an attribute's value out |
+//! | [`jobs`] | background work | bypasses the engine |
+//! | [`http`] | routes, limits, authentication; the only one that names actix-web | knows what a decision is made of |
+//! | [`terraform`] | a plan as intents | reveals the value of an attribute |
 //! | [`transfer`] | rows as NDJSON and SQL | knows where they come from or go to |
 //! | [`cli`] | one file for each command | |
 //!
 //! # Invariants by absence
 //!
-//! - [`decide`], [`tenant`] and [`audit`] cannot tell the time or make randomness: both come in a
-//!   [`stamp::Stamp`], from [`engine::clock`], so a decision can be made again by anyone.
-//! - No answer tells of what is not durable: [`engine::Committed`] needs a mark that only the store
-//!   can make.
+//! - [`decide`], [`tenant`] and [`audit`] have no clock and no randomness: both come in a
+//!   [`Stamp`](stamp::Stamp), from [`engine::clock`], so anyone can recompute a decision.
+//! - No answer shows what is not durable: [`engine::Committed`] needs a [`Mark`](store::Mark), which only
+//!   the store can make.
 //! - No state changes but by [`tenant::Tenant::absorb`]: what a row does live is what it does after a
 //!   crash.
-//! - Of an API key the tables and the log keep SHA-256 only (the first three stand in
-//!   `credentials.json`, 0600); callers' texts are HMAC names there, and stand in openings, which can
-//!   be erased.
-//! - No status is chosen twice: [`api::problem::Code::status`] is the one match.
+//! - Tables and log have only the SHA-256 of an API key (the first three keys are in
+//!   `credentials.json`, 0600). Callers' texts are pseudonyms (HMAC) there, and plain only in openings,
+//!   which can be erased.
+//! - No status is chosen twice: [`api::problem::Code::status`] is the only match.
 //!
-//! To add a command, write `tenant/<feature>.rs` and call it from an edge. A table is a row struct in
-//! its feature's file and one line in [`tenant::schema`]. A route is `http/<resource>.rs` and
-//! `api/<resource>.rs`. A command of the command line is `cli/<name>.rs` and a variant in `cli/mod.rs`.
+//! # To add
+//!
+//! - **A command**: a struct with `impl` [`Command`](tenant::command::Command) in
+//!   `tenant/<feature>.rs`, called by an edge through [`engine::Engine::execute`].
+//! - **A kind of entry**: a value of [`EntryType`](tenant::facts::EntryType), and a constant for each new
+//!   field and part, in `tenant/facts.rs`; the command writes them, `api`, `query` and `transfer` read
+//!   them.
+//! - **A table**: the row struct with `impl` [`TableRow`](tenant::schema::TableRow) in its feature's file,
+//!   a line in [`tenant::schema`], a sample in `tenant/tests/sample.rs`, and if it is hot its part of the
+//!   state in [`tenant::Tenant`]. If it is exported, its fields in `transfer/ndjson.rs`. Tests name what
+//!   is missing in the guides `rules.md` and `export.md`.
+//! - **A route**: a handler in `http/<resource>.rs`, its JSON in `api/<resource>.rs`, a line in the table
+//!   of `http/mod.rs`. A test names what is missing in README.
+//! - **A filter of a list**: a field of the list's `Filter` and its comparison in `query/<resource>.rs`, and
+//!   its query parameter in `Filter::read` in `api/<resource>.rs`.
+//! - **A setting of a tenant**: a field in `decide/settings.rs`, its range in
+//!   [`Settings::check`](decide::Settings::check), its value and source in
+//!   `data/defaults/settings.toml`. A setting of the node: a field of [`config::Config`].
+//! - **A command of the command line**: `cli/<name>.rs` and a variant in `cli/mod.rs`.
+//! - **A background job**: `jobs/<name>.rs`, spawned in `server.rs`.
 
 pub mod api;
 pub mod audit;

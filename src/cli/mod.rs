@@ -1,6 +1,6 @@
 //! The command line: one file for each command, which has its arguments and runs.
 //!
-//! Results go to standard output, errors to standard error in one line, and the exit code ([`Exit`]) is
+//! Results go to standard output, errors to standard error in one line, and the exit code (`exit.rs`) is
 //! one that scripts can rely on.
 
 mod backup;
