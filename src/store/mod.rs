@@ -39,8 +39,6 @@
 pub mod codec;
 mod compress;
 mod config;
-#[cfg(test)]
-mod contract;
 mod cursor;
 mod durable;
 mod error;
@@ -54,6 +52,8 @@ mod record;
 mod row;
 mod stats;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::path::Path;
@@ -67,9 +67,10 @@ pub use ledger::Ledger;
 #[cfg(fuzzing)]
 pub use local::fuzz;
 pub use local::{
-    Backup, BackupError, BackupFile, DamagedRange, DirectoryInfo, DirectorySummary, FORMAT, LogGap,
-    PendingRestore, Progress, ReadOnly, Repair, RepairError, RepairReport, Salvage, SalvageReport,
-    TableError, TablesState, TenantLoss, Visit, backups_in, remove_old_backups,
+    Backup, BackupError, BackupFile, DamagedRange, DirectoryInfo, DirectorySummary, FORMAT,
+    HotRowVisitor, LogGap, PendingRestore, Progress, ReadOnly, Repair, RepairError, RepairReport,
+    Salvage, SalvageReport, TableError, TablesState, TenantLoss, Visit, backups_in,
+    remove_old_backups,
 };
 pub use owner::Owner;
 pub use reader::{Reader, ScanVisitor, TenantRows};
@@ -91,9 +92,6 @@ pub struct Claim {
     /// Count and hash of the hot rows.
     pub ledger: Ledger,
 }
-
-/// Called with table, key without the tenant, and whole envelope (checked).
-pub type HotRowVisitor<'a> = &'a mut dyn FnMut(&'static TableSpec, &[u8], &[u8]);
 
 /// The open store. Clones are the same store. When the last one is dropped without
 /// [`Store::close`], it ends as in a crash: records not yet acknowledged are lost, all others are

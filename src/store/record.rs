@@ -490,7 +490,7 @@ fn next_op<'a>(
 fn the_only_put<'a>(ops: &[Op<'a>], table: &TableSpec) -> Option<&'a [u8]> {
     let mut puts = ops.iter().filter_map(|op| match op.effect {
         Effect::Put(Cow::Borrowed(envelope)) if op.table.id == table.id => Some(envelope),
-        _ => None,
+        Effect::Put(_) | Effect::Delete | Effect::DeleteTo(_) => None,
     });
     let only = puts.next()?;
     puts.next().is_none().then_some(only)

@@ -85,7 +85,7 @@ pub use rescue::{
     TenantLoss, Visit, backups_in, remove_old_backups,
 };
 pub use tables::TableError;
-pub use tables::view::TableView;
+pub use tables::view::{HotRowVisitor, TableView};
 
 /// The open store of one node.
 pub struct LocalStore {

@@ -202,13 +202,11 @@ fn refuse_unfinished_restore(data: &DataDir) -> Result<(), OpenError> {
 
 /// Adds to an error which version wrote what this one does not know.
 pub(super) fn name_writer(data: &DataDir) -> impl Fn(OpenError) -> OpenError {
-    |error| match error {
-        OpenError::Newer { file, what, .. } => OpenError::Newer {
-            file,
-            what,
-            writer: Manifest::newer_writer(data).map(|writer| writer.to_string()),
-        },
-        other => other,
+    |mut error| {
+        if let OpenError::Newer { writer, .. } = &mut error {
+            *writer = Manifest::newer_writer(data).map(|newest| newest.to_string());
+        }
+        error
     }
 }
 

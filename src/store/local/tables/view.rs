@@ -28,6 +28,9 @@ const SCAN_ROWS: usize = 1_024;
 /// A row of any tenant: tenant, key without the tenant, and the row unless it is damaged.
 pub type ScannedRow = (TenantId, Vec<u8>, Result<StoredRow, EnvelopeError>);
 
+/// Called with table, key without the tenant, and whole envelope (checked).
+pub type HotRowVisitor<'a> = &'a mut dyn FnMut(&'static TableSpec, &[u8], &[u8]);
+
 /// The memtable and the tables behind it.
 pub struct TableView {
     pub memtable: MemtableQueue,
@@ -144,13 +147,12 @@ impl TableView {
         })
     }
 
-    /// A tenant's head and hot rows, checked against each other: each row is passed to `visit` with
-    /// table, key without the tenant and envelope. Read in pages, so that no more than one of them is
-    /// in memory.
+    /// A tenant's head and hot rows, checked against each other. Read in pages, so that no more than one
+    /// of them is in memory.
     pub fn load(
         &self,
         tenant: TenantId,
-        visit: &mut dyn FnMut(&'static TableSpec, &[u8], &[u8]),
+        visit: HotRowVisitor<'_>,
     ) -> Result<Option<(Head, Ledger)>, ReadError> {
         let damaged = |why| EnvelopeError {
             table: HEADS.name,

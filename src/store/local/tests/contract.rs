@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::store::contract::{Backend, TABLES, contract};
+use crate::store::tests::contract::{Backend, TABLES, contract};
 use crate::store::{Durable, Head, Op, Owner, Record, Store, StoreConfig};
 
 struct Local;

@@ -1,15 +1,16 @@
 //! What every store promises, wherever it keeps its bytes: order, durability, ownership, ranges.
 //!
-//! A backend implements [`Backend`] and calls [`contract!`](crate::store::contract::contract). The tests name
+//! A backend implements [`Backend`] and calls [`contract!`](crate::store::tests::contract::contract). The tests name
 //! tenants, rows and entries; how these become one unit of the backend is its own affair.
 
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use super::{
-    Claim, Durable, Head, KeyKind, Ledger, Load, Lost, Op, Owner, ReadError, Store, TableSpec,
-};
 use crate::id::{Sequence, TenantId};
+use crate::store::{
+    Claim, Durable, Head, KeyKind, Ledger, Load, Lost, Op, Owner, ReadError, Store, TableSpec,
+    open_envelope,
+};
 use crate::time::Timestamp;
 
 /// How a kind of store is opened and appended to.
@@ -74,7 +75,7 @@ impl Actor {
     fn claim(store: &Store, tenant: TenantId) -> (Self, Facts) {
         let mut rows = Vec::new();
         let claimed = store.claim(tenant, &mut |table, key, envelope| {
-            let stored = super::open_envelope(tenant, table, key, envelope).unwrap();
+            let stored = open_envelope(tenant, table, key, envelope).unwrap();
             rows.push((key.to_vec(), stored.payload));
         });
         let Claim {
@@ -344,11 +345,11 @@ macro_rules! contract {
     ($backend:ty: $($test:ident)+) => {
         $(#[test]
         fn $test() {
-            $crate::store::contract::$test::<$backend>();
+            $crate::store::tests::contract::$test::<$backend>();
         })+
     };
     ($backend:ty) => {
-        $crate::store::contract::contract! { $backend:
+        $crate::store::tests::contract::contract! { $backend:
             what_is_durable_is_read_at_once
             a_tenants_steps_have_an_order
             a_step_is_there_whole_or_not_at_all
