@@ -418,7 +418,7 @@ fn a_server_makes_backups_in_its_directory_and_nowhere_else() {
     assert_eq!(ran.code, 0, "with the key in credentials.json: {ran:#?}");
     let nobody = ["--server", "http://127.0.0.1:1"];
     let ran = Ran::to_end(arf(&arguments).args(nobody));
-    ran.says_in_one_line(75, &["in use", "does not answer"]);
+    ran.says_in_one_line(75, &["in use", "cannot reach"]);
 }
 
 #[test]
