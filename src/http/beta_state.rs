@@ -1,25 +1,21 @@
 //! What a tenant has learned.
 
+use actix_web::HttpRequest;
 use actix_web::web::Data;
-use actix_web::{HttpRequest, HttpResponse};
 
-use super::reply::{json, respond};
+use super::reply::{Reply, json};
 use super::{AppState, auth, parameters};
 use crate::api::beta_state;
 use crate::api::page::List;
 use crate::tenant::key::Scope;
 
 /// `GET /api/v1/beta-state`
-pub async fn list(state: Data<AppState>, http: HttpRequest) -> HttpResponse {
-    respond(&http, async {
-        let principal = auth::authorize(&state, &http, Scope::Read)?;
-        parameters::none(&http)?;
-        let states = |tenant: &_, _: &_| Ok(beta_state::list(tenant));
-        let states =
-            state
-                .engine
-                .inspect(principal.tenant, principal.caller(), Scope::Read, states);
-        json(&List::whole(states.await?))
-    })
-    .await
+pub async fn list(state: Data<AppState>, http: HttpRequest) -> Reply {
+    let principal = auth::authorize(&state, &http, Scope::Read)?;
+    parameters::none(&http)?;
+    let states = |tenant: &_, _: &_| Ok(beta_state::list(tenant));
+    let states = state
+        .engine
+        .inspect(principal.tenant, principal.caller(), Scope::Read, states);
+    json(&List::whole(states.await?))
 }

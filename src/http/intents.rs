@@ -1,10 +1,10 @@
 //! Intents: evaluate, get, list.
 
+use actix_web::HttpRequest;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::web::{Data, Path, Payload};
-use actix_web::{HttpRequest, HttpResponse};
 
-use super::reply::{Failure, Reply, json, respond};
+use super::reply::{Failure, Reply, json};
 use super::state::AppState;
 use super::{auth, body, header, parameters, trace};
 use crate::api::decision::View;
@@ -32,35 +32,30 @@ enum Representation {
 }
 
 /// `POST /api/v1/intents/evaluate`
-pub async fn evaluate(state: Data<AppState>, http: HttpRequest, payload: Payload) -> HttpResponse {
+pub async fn evaluate(state: Data<AppState>, http: HttpRequest, payload: Payload) -> Reply {
     let watch = clock::stopwatch();
     let meta = RequestMeta {
         at: clock::now(),
         trace_id: trace::trace_id(&http),
         endpoint: "POST /api/v1/intents/evaluate",
     };
-    let handler = async {
-        let principal = auth::authorize(&state, &http, Scope::Decide)?;
-        let dry_run = parameters::read(&http, |parameters| parameters.flag("dry_run"))?;
-        let request = body::read(&http, payload).await?;
-        let key = header::text(&http, "idempotency-key")?;
-        let ParsedIntent { intent, id } = intent::parse(&request, key)?;
-        let ask = Evaluate::new(intent, id, request, meta);
-        let representation = match header::prefers_minimal(&http) {
-            true => Representation::Minimal,
-            false => Representation::Full,
-        };
-        if dry_run {
-            self::dry_run(&state, principal, ask, representation).await
-        } else {
-            decide(&state, principal, ask, representation).await
-        }
+    let principal = auth::authorize(&state, &http, Scope::Decide)?;
+    let is_dry_run = parameters::read(&http, |parameters| parameters.flag("dry_run"))?;
+    let request = body::read(&http, payload).await?;
+    let key = header::text(&http, "idempotency-key")?;
+    let ParsedIntent { intent, id } = intent::parse(&request, key)?;
+    let ask = Evaluate::new(intent, id, request, meta);
+    let representation = match header::prefers_minimal(&http) {
+        true => Representation::Minimal,
+        false => Representation::Full,
     };
-    let response = respond(&http, handler).await;
-    if response.status().is_success() {
-        state.metrics.record_response(watch.elapsed());
-    }
-    response
+    let response = if is_dry_run {
+        dry_run(&state, principal, ask, representation).await?
+    } else {
+        decide(&state, principal, ask, representation).await?
+    };
+    state.metrics.record_response(watch.elapsed());
+    Ok(response)
 }
 
 async fn decide(
@@ -154,60 +149,54 @@ fn damaged(tenant: TenantId, sequence: Sequence, error: PartError) -> Failure {
 }
 
 /// `GET /api/v1/intents/{deterministic_id}`
-pub async fn get(state: Data<AppState>, http: HttpRequest, path: Path<String>) -> HttpResponse {
-    respond(&http, async {
-        let principal = auth::authorize(&state, &http, Scope::Read)?;
-        parameters::none(&http)?;
-        let not_found = || Problem::not_found("intent");
-        let id = IntentId::parse(&path).map_err(|_| not_found())?;
-        let tenant = principal.tenant;
-        let intent = move |tenant: &Tenant, stamp: &Stamp| Ok(query::get(tenant, &id, stamp.at));
-        let intent = state
-            .engine
-            .inspect(tenant, principal.caller(), Scope::Read, intent);
-        let intent = intent.await?.ok_or_else(not_found)?;
-        let read = state.engine.read(move |reader| {
-            let decision = audit::get(reader, tenant, intent.sequence)?;
-            let outcome = intent
-                .outcome
-                .map(|(at, _)| query::opening(reader, tenant, at));
-            Ok::<_, QueryError>((decision, outcome.transpose()?.flatten()))
-        });
-        let (decision, outcome) = read.await?;
-        let decision = decision.ok_or(Unavailable::TenantCorrupt)?;
-        let opening = decision.opening.as_ref().ok_or_else(lost)?;
-        let damaged = |error| damaged(tenant, intent.sequence, error);
-        let view = View::stored(&decision, opening).map_err(damaged)?;
-        let outcome = OutcomeView::new(&intent, outcome.as_ref());
-        json(&IntentDetail::new(&view, &intent, opening, outcome).map_err(damaged)?)
-    })
-    .await
+pub async fn get(state: Data<AppState>, http: HttpRequest, path: Path<String>) -> Reply {
+    let principal = auth::authorize(&state, &http, Scope::Read)?;
+    parameters::none(&http)?;
+    let not_found = || Problem::not_found("intent");
+    let id = IntentId::parse(&path).map_err(|_| not_found())?;
+    let tenant = principal.tenant;
+    let intent = move |tenant: &Tenant, stamp: &Stamp| Ok(query::get(tenant, &id, stamp.at));
+    let intent = state
+        .engine
+        .inspect(tenant, principal.caller(), Scope::Read, intent);
+    let intent = intent.await?.ok_or_else(not_found)?;
+    let read = state.engine.read(move |reader| {
+        let decision = audit::get(reader, tenant, intent.sequence)?;
+        let outcome = intent
+            .outcome
+            .map(|(at, _)| query::opening(reader, tenant, at));
+        Ok::<_, QueryError>((decision, outcome.transpose()?.flatten()))
+    });
+    let (decision, outcome) = read.await?;
+    let decision = decision.ok_or(Unavailable::TenantCorrupt)?;
+    let opening = decision.opening.as_ref().ok_or_else(lost)?;
+    let damaged = |error| damaged(tenant, intent.sequence, error);
+    let view = View::stored(&decision, opening).map_err(damaged)?;
+    let outcome = OutcomeView::new(&intent, outcome.as_ref());
+    json(&IntentDetail::new(&view, &intent, opening, outcome).map_err(damaged)?)
 }
 
 /// `GET /api/v1/intents`
-pub async fn list(state: Data<AppState>, http: HttpRequest) -> HttpResponse {
-    respond(&http, async {
-        let principal = auth::authorize(&state, &http, Scope::Read)?;
-        let (Page { from, limit }, filter) = parameters::read(&http, |parameters| {
-            Ok((parameters.page()?, Filter::read(parameters)?))
-        })?;
-        let tenant = principal.tenant;
-        let page = move |tenant: &Tenant, stamp: &Stamp| {
-            Ok(query::list(tenant, &filter, from, limit, stamp.at))
+pub async fn list(state: Data<AppState>, http: HttpRequest) -> Reply {
+    let principal = auth::authorize(&state, &http, Scope::Read)?;
+    let (Page { from, limit }, filter) = parameters::read(&http, |parameters| {
+        Ok((parameters.page()?, Filter::read(parameters)?))
+    })?;
+    let tenant = principal.tenant;
+    let page = move |tenant: &Tenant, stamp: &Stamp| {
+        Ok(query::list(tenant, &filter, from, limit, stamp.at))
+    };
+    let page = state
+        .engine
+        .inspect(tenant, principal.caller(), Scope::Read, page);
+    let (intents, next) = page.await?;
+    let items = state.engine.read(move |reader| {
+        let item = |intent: &IntentState| {
+            let opening = query::opening(reader, tenant, intent.sequence)?;
+            Ok(IntentSummary::new(intent, opening.as_ref()))
         };
-        let page = state
-            .engine
-            .inspect(tenant, principal.caller(), Scope::Read, page);
-        let (intents, next) = page.await?;
-        let items = state.engine.read(move |reader| {
-            let item = |intent: &IntentState| {
-                let opening = query::opening(reader, tenant, intent.sequence)?;
-                Ok(IntentSummary::new(intent, opening.as_ref()))
-            };
-            let items = intents.iter().map(item);
-            items.collect::<Result<Vec<_>, QueryError>>()
-        });
-        json(&List::new(items.await?, next))
-    })
-    .await
+        let items = intents.iter().map(item);
+        items.collect::<Result<Vec<_>, QueryError>>()
+    });
+    json(&List::new(items.await?, next))
 }

@@ -29,7 +29,7 @@ use actix_web::web::{Bytes, Data};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::sync::watch;
 
-use super::reply::error;
+use super::reply::{error, with_problem};
 use super::state::AppState;
 use crate::api::problem::{Code, Problem};
 use crate::engine::clock::{self, Stopwatch};
@@ -343,7 +343,7 @@ pub async fn admit(
             let response = error(request.request(), &problem);
             request.into_response(response)
         }
-        None => next.call(request).await?,
+        None => with_problem(next.call(request).await?),
     };
     // The reserve answers one request per connection; at shutdown every connection is closed.
     if reserve || state.is_some_and(|state| state.engine.is_stopping()) {

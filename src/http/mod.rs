@@ -33,11 +33,12 @@ use actix_web::middleware::from_fn;
 use actix_web::rt::net::TcpStream;
 use actix_web::rt::task::JoinHandle;
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{App, HttpRequest, HttpResponse};
+use actix_web::{App, HttpRequest};
 
 use crate::api::problem::Problem;
 use crate::tenant::key::Scope;
 use limits::Limits;
+use reply::Reply;
 
 pub use state::AppState;
 
@@ -137,15 +138,12 @@ pub fn serve(
 }
 
 /// There is no such path, or not with this method. Below `/api` the caller needs a key to learn that.
-async fn not_found(state: web::Data<AppState>, http: HttpRequest) -> HttpResponse {
-    reply::respond(&http, async {
-        if http.path().starts_with("/api/") {
-            auth::authorize(&state, &http, Scope::Read)?;
-        }
-        let what = format!("{} {}", http.method(), http.path());
-        Err(Problem::not_found(&what).into())
-    })
-    .await
+async fn not_found(state: web::Data<AppState>, http: HttpRequest) -> Reply {
+    if http.path().starts_with("/api/") {
+        auth::authorize(&state, &http, Scope::Read)?;
+    }
+    let what = format!("{} {}", http.method(), http.path());
+    Err(Problem::not_found(&what).into())
 }
 
 /// Declares the routes, in the order of the contract. One path may have several methods; the first

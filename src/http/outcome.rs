@@ -1,27 +1,23 @@
 //! Outcomes: report how an intent turned out.
 
+use actix_web::HttpRequest;
 use actix_web::web::{Data, Payload};
-use actix_web::{HttpRequest, HttpResponse};
 
-use super::reply::{json, respond};
+use super::reply::{Reply, json};
 use super::state::AppState;
 use super::{auth, body, header, parameters};
 use crate::api::outcome;
 use crate::tenant::key::Scope;
 
 /// `POST /api/v1/intents/outcome`
-pub async fn record(state: Data<AppState>, http: HttpRequest, payload: Payload) -> HttpResponse {
-    respond(&http, async {
-        let principal = auth::authorize(&state, &http, Scope::Outcome)?;
-        parameters::none(&http)?;
-        let body = body::read(&http, payload).await?;
-        let report = outcome::parse(&body, header::text(&http, "idempotency-key")?)?;
-        let id = report.id.clone();
-        let recorded =
-            state
-                .engine
-                .execute(principal.tenant, principal.caller(), report, body.len());
-        json(&outcome::Answer::new(id, &recorded.await?.reply))
-    })
-    .await
+pub async fn record(state: Data<AppState>, http: HttpRequest, payload: Payload) -> Reply {
+    let principal = auth::authorize(&state, &http, Scope::Outcome)?;
+    parameters::none(&http)?;
+    let body = body::read(&http, payload).await?;
+    let report = outcome::parse(&body, header::text(&http, "idempotency-key")?)?;
+    let id = report.id.clone();
+    let recorded = state
+        .engine
+        .execute(principal.tenant, principal.caller(), report, body.len());
+    json(&outcome::Answer::new(id, &recorded.await?.reply))
 }

@@ -1,8 +1,9 @@
 //! Responses: JSON, or a problem document.
 
+use actix_web::dev::ServiceResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ContentType, RETRY_AFTER};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde::Serialize;
 
 use super::trace::request_id;
@@ -10,9 +11,16 @@ use crate::api::engine_error;
 use crate::api::problem::{Code, MEDIA_TYPE, Problem};
 use crate::engine::{EngineError, Unavailable, clock};
 
-/// The problem that a handler fails with.
-#[derive(Debug)]
+/// The problem that a handler fails with. [`with_problem`] renders it: the document has the request's id.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
 pub struct Failure(Problem);
+
+impl ResponseError for Failure {
+    fn status_code(&self) -> StatusCode {
+        status(&self.0)
+    }
+}
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
@@ -34,11 +42,13 @@ impl From<Unavailable> for Failure {
 
 pub type Reply = Result<HttpResponse, Failure>;
 
-/// Runs a handler; its error becomes a problem document.
-pub async fn respond(http: &HttpRequest, handler: impl Future<Output = Reply>) -> HttpResponse {
-    match handler.await {
-        Ok(response) => response,
-        Err(Failure(problem)) => error(http, &problem),
+/// Gives the response of a failed handler its problem document.
+pub fn with_problem(response: ServiceResponse) -> ServiceResponse {
+    let failure = response.response().error();
+    let failure = failure.and_then(|error| error.as_error::<Failure>());
+    match failure.map(|Failure(problem)| error(response.request(), problem)) {
+        Some(error) => response.into_response(error),
+        None => response,
     }
 }
 
@@ -61,9 +71,7 @@ fn body<T: Serialize>(status: StatusCode, value: &T) -> HttpResponse {
 
 /// The problem document that answers this request.
 pub fn error(http: &HttpRequest, problem: &Problem) -> HttpResponse {
-    let status =
-        StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = HttpResponse::build(status);
+    let mut response = HttpResponse::build(status(problem));
     response.content_type(MEDIA_TYPE);
     if let Some(seconds) = problem.retry_after_s {
         response.insert_header((RETRY_AFTER, seconds));
@@ -77,4 +85,8 @@ pub fn error(http: &HttpRequest, problem: &Problem) -> HttpResponse {
         response.force_close();
     }
     response.body(problem.to_json(&request_id(http)))
+}
+
+fn status(problem: &Problem) -> StatusCode {
+    StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }

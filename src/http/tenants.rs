@@ -1,9 +1,9 @@
 //! Tenants, for operators.
 
+use actix_web::HttpRequest;
 use actix_web::web::{Data, Path, Payload};
-use actix_web::{HttpRequest, HttpResponse};
 
-use super::reply::{Failure, created, json, respond};
+use super::reply::{Failure, Reply, created, json};
 use super::state::AppState;
 use super::{auth, body, parameters};
 use crate::api::page::{List, Page};
@@ -16,60 +16,51 @@ use crate::tenant::key::Scope;
 use crate::tenant::lifecycle::FoundTenant;
 
 /// `POST /api/v1/admin/tenants`
-pub async fn create(state: Data<AppState>, http: HttpRequest, payload: Payload) -> HttpResponse {
-    respond(&http, async {
-        let principal = auth::authorize(&state, &http, Scope::Admin)?;
-        parameters::none(&http)?;
-        let body = body::read(&http, payload).await?;
-        let new = tenant::parse(&body)?;
-        let id = TenantId::random(clock::random());
-        let command = FoundTenant {
-            keys: new.keys(),
-            name: new.name,
-            tier: new.tier,
-            retention_days: None,
-            created_by: new.created_by,
-            service: state.service.clone(),
-            public_key: state.engine.signer().public_key().to_string(),
-        };
-        let created_tenant = state
-            .engine
-            .execute(id, principal.caller(), command, body.len());
-        created(&CreatedTenant::new(id, &created_tenant.await?.reply))
-    })
-    .await
+pub async fn create(state: Data<AppState>, http: HttpRequest, payload: Payload) -> Reply {
+    let principal = auth::authorize(&state, &http, Scope::Admin)?;
+    parameters::none(&http)?;
+    let body = body::read(&http, payload).await?;
+    let new = tenant::parse(&body)?;
+    let id = TenantId::random(clock::random());
+    let command = FoundTenant {
+        keys: new.keys(),
+        name: new.name,
+        tier: new.tier,
+        retention_days: None,
+        created_by: new.created_by,
+        service: state.service.clone(),
+        public_key: state.engine.signer().public_key().to_string(),
+    };
+    let created_tenant = state
+        .engine
+        .execute(id, principal.caller(), command, body.len());
+    created(&CreatedTenant::new(id, &created_tenant.await?.reply))
 }
 
 /// `GET /api/v1/admin/tenants`
-pub async fn list(state: Data<AppState>, http: HttpRequest) -> HttpResponse {
-    respond(&http, async {
-        auth::authorize(&state, &http, Scope::Admin)?;
-        let Page { from, limit } = parameters::read(&http, |parameters| parameters.page())?;
-        let read = state
-            .engine
-            .read(move |reader| query::list(reader, from, limit));
-        let (tenants, next) = read.await?;
-        let items = tenants
-            .iter()
-            .map(|(id, account)| TenantSummary::new(*id, account));
-        json(&List::new(items.collect(), next))
-    })
-    .await
+pub async fn list(state: Data<AppState>, http: HttpRequest) -> Reply {
+    auth::authorize(&state, &http, Scope::Admin)?;
+    let Page { from, limit } = parameters::read(&http, |parameters| parameters.page())?;
+    let read = state
+        .engine
+        .read(move |reader| query::list(reader, from, limit));
+    let (tenants, next) = read.await?;
+    let items = tenants
+        .iter()
+        .map(|(id, account)| TenantSummary::new(*id, account));
+    json(&List::new(items.collect(), next))
 }
 
 /// `GET /api/v1/admin/tenants/{tenant_id}`
-pub async fn get(state: Data<AppState>, http: HttpRequest, path: Path<String>) -> HttpResponse {
-    respond(&http, async {
-        auth::authorize(&state, &http, Scope::Admin)?;
-        parameters::none(&http)?;
-        let id = id(&path)?;
-        let account = state
-            .engine
-            .read(move |reader| query::get(reader, id))
-            .await?;
-        json(&TenantSummary::new(id, &account.ok_or_else(not_found)?))
-    })
-    .await
+pub async fn get(state: Data<AppState>, http: HttpRequest, path: Path<String>) -> Reply {
+    auth::authorize(&state, &http, Scope::Admin)?;
+    parameters::none(&http)?;
+    let id = id(&path)?;
+    let account = state
+        .engine
+        .read(move |reader| query::get(reader, id))
+        .await?;
+    json(&TenantSummary::new(id, &account.ok_or_else(not_found)?))
 }
 
 pub fn id(text: &str) -> Result<TenantId, Failure> {
