@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Tenant;
 use super::intents::IntentRow;
-use super::schema::{Mutation, Row, RowId, TableRow};
+use super::schema::{Eviction, Mutation, Row, RowId, TableRow};
+use crate::bounded::BoundedString;
 use crate::decide::intent::ChangeSet;
 use crate::decide::{ChangeSetTotals, PerCategory};
 use crate::id::{Pseudonym, Pseudonymizer, Sequence};
@@ -20,12 +21,12 @@ pub struct Tally {
     pub self_reported: u32,
 }
 
-/// The row of `change_sets`, keyed by the pseudonym of id and revision; deleted with its last intent.
+/// Keyed by the pseudonym of id and revision; deleted with its last intent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeSetRow {
-    /// Pseudonym of the id alone: revisions of one plan share it.
+    /// Of the id alone: revisions of one plan share it.
     pub id: Pseudonym,
-    /// When the last item was added.
+    /// The sequence at which the last item was added.
     pub last: Sequence,
     /// Intents in the set.
     pub items: u32,
@@ -39,12 +40,9 @@ pub struct ChangeSets {
     pub(super) rows: HashMap<Pseudonym, ChangeSetRow>,
 }
 
-/// The pseudonym of a set: id and revision, `""` where there is none.
+/// No revision is the empty revision.
 pub fn pseudonym(pseudonymizer: &Pseudonymizer, set: &ChangeSet) -> Pseudonym {
-    let revision = set
-        .revision
-        .as_ref()
-        .map_or("", |revision| revision.as_str());
+    let revision = set.revision.as_ref().map_or("", BoundedString::as_str);
     pseudonymizer.pseudonym(&["change_set", set.id.as_str(), revision])
 }
 
@@ -58,14 +56,14 @@ impl ChangeSets {
     }
 
     pub fn totals(&self, set: Pseudonym) -> ChangeSetTotals {
-        self.get(set)
-            .map_or_else(ChangeSetTotals::default, |row| ChangeSetTotals {
-                intents: row.items,
-                deletes: row.deletes,
-            })
+        let totals = self.get(set).map(|row| ChangeSetTotals {
+            intents: row.items,
+            deletes: row.deletes,
+        });
+        totals.unwrap_or_default()
     }
 
-    /// Adds an item at `sequence`, and takes out the evicted one if it was in this set.
+    /// Removes `evicted` if it was in this set.
     pub fn add_item(
         &self,
         pseudonymizer: &Pseudonymizer,
@@ -91,7 +89,7 @@ impl ChangeSets {
         Row::ChangeSetRow(key, row)
     }
 
-    /// Takes `intent` out of its set; an empty set is deleted.
+    /// Deletes a set that is empty without the intent.
     pub fn remove_item(&self, intent: &IntentRow) -> Option<Mutation> {
         let key = intent.change_set?;
         let mut row = *self.get(key)?;
@@ -115,6 +113,9 @@ impl TableRow for ChangeSetRow {
     type Key = Pseudonym;
     const LOAD: Load = Load::Hot;
     const EXPORT: Option<&'static str> = Some("change_sets.ndjson");
+    const WEIGHT: usize = 160;
+    const EVICTION: Option<Eviction> =
+        Some(|_, intent, tenant| tenant.change_sets.remove_item(intent).into_iter().collect());
 
     fn absorb(&self, key: &Pseudonym, tenant: &mut Tenant) -> Option<Self> {
         tenant.change_sets.rows.insert(*key, *self)
@@ -122,13 +123,5 @@ impl TableRow for ChangeSetRow {
 
     fn forget(key: &Pseudonym, tenant: &mut Tenant) -> Option<Self> {
         tenant.change_sets.rows.remove(key)
-    }
-
-    fn weight(&self) -> usize {
-        160
-    }
-
-    fn evict(_: Sequence, intent: &IntentRow, tenant: &Tenant) -> Vec<Mutation> {
-        tenant.change_sets.remove_item(intent).into_iter().collect()
     }
 }

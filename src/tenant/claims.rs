@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use super::Tenant;
 use super::command::Refusal;
 use super::intents::IntentRow;
-use super::schema::{Mutation, TableRow};
+use super::schema::{Eviction, TableRow};
 use crate::decide::Intent;
 use crate::decide::intent::{Environment, IntentType};
-use crate::id::{KeyId, Sequence};
+use crate::id::KeyId;
 use crate::store::Load;
 
-/// The row of `key_claims`, keyed by the key. A list without items claims nothing.
+/// What a key may be used for. An empty list allows all.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Claims {
     pub environments: Vec<Environment>,
@@ -41,8 +41,8 @@ impl Claims {
         Ok(())
     }
 
-    /// Refuses `key` the outcome of an intent outside them. Rows do not hold the requester, but an
-    /// intent that the key asked for itself was checked then.
+    /// Rows do not hold the requester; the requester of an intent that `key` itself asked for was
+    /// checked then.
     pub fn check_outcome(&self, key: KeyId, intent: &IntentRow) -> Result<(), Refusal> {
         self.check_kind(intent.environment, intent.target, intent.intent_type)?;
         if self.requesters.is_empty() || intent.caller == key {
@@ -66,9 +66,8 @@ impl Claims {
             }
         }
         if !self.intent_types.is_empty() && !self.intent_types.contains(&kind) {
-            return Err(Refusal::ClaimNotAllowed(format!(
-                "the intent type `{kind}`"
-            )));
+            let what = format!("the intent type `{kind}`");
+            return Err(Refusal::ClaimNotAllowed(what));
         }
         Ok(())
     }
@@ -96,8 +95,10 @@ fn glob_match(pattern: &str, text: &str) -> bool {
 impl TableRow for Claims {
     type Key = KeyId;
     const LOAD: Load = Load::Hot;
-    /// `api_keys.ndjson` has them with their keys.
+    /// They are in `api_keys.ndjson`.
     const EXPORT: Option<&'static str> = None;
+    const WEIGHT: usize = 200;
+    const EVICTION: Option<Eviction> = None;
 
     fn absorb(&self, key: &KeyId, tenant: &mut Tenant) -> Option<Self> {
         tenant.keys.claims.insert(*key, self.clone())
@@ -108,15 +109,8 @@ impl TableRow for Claims {
     }
 
     fn weight(&self) -> usize {
-        200 + self
-            .requesters
-            .iter()
-            .map(|pattern| 24 + pattern.len())
-            .sum::<usize>()
-    }
-
-    fn evict(_: Sequence, _: &IntentRow, _: &Tenant) -> Vec<Mutation> {
-        Vec::new()
+        let requesters = self.requesters.iter();
+        Self::WEIGHT + requesters.map(|pattern| 24 + pattern.len()).sum::<usize>()
     }
 }
 

@@ -16,21 +16,20 @@ pub trait Command: Send + 'static {
 
     const SCOPE: Scope;
 
-    /// True for the only command that runs where the tenant has no account yet.
+    /// True for the only command of a tenant without an account.
     const FOUNDS: bool = false;
 
-    /// Plans the change, or says why there is none.
     fn apply(self, tenant: &Tenant, stamp: &Stamp) -> Plan<Self::Reply>;
 }
 
 pub type Plan<R> = Result<Change<R>, NoChange<R>>;
 
-/// A change of one tenant: one record, one signed entry, one number.
+/// One record, one signed entry, one sequence.
 #[derive(Debug)]
 pub struct Change<R> {
     pub rows: Vec<Mutation>,
     pub fact: Fact,
-    /// What the caller gets once it is durable.
+    /// Sent once the change is durable.
     pub reply: R,
 }
 
@@ -73,11 +72,16 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    pub fn invalid(pointer: &'static str, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self::Invalid { pointer, message }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caller {
-    /// The node itself.
     Node,
-    /// The holder of a key.
     Key {
         /// Tenant zero for operators.
         tenant: TenantId,
@@ -93,33 +97,23 @@ impl Caller {
         }
     }
 
-    /// Checks that this caller has `scope` in `tenant`, at `at`.
-    ///
     /// A tenant's own key is checked against the tenant's own rows, so a revocation holds for every
     /// command ordered after it. Operators' keys belong to tenant zero and were checked at admission;
     /// they may only administer.
     pub fn authorize(&self, tenant: &Tenant, scope: Scope, at: Timestamp) -> Result<(), Refusal> {
-        match *self {
-            Self::Node => Ok(()),
+        let allowed = match *self {
+            Self::Node => true,
             Self::Key { tenant: home, key } if home == tenant.id => {
-                let key = tenant
-                    .keys
-                    .active(key, at)
-                    .ok_or(Refusal::Unauthenticated)?;
-                if key.scopes.allow(scope) {
-                    Ok(())
-                } else {
-                    Err(Refusal::Forbidden(scope))
-                }
+                let key = tenant.keys.active(key, at);
+                key.ok_or(Refusal::Unauthenticated)?.scopes.allow(scope)
             }
-            Self::Key { tenant: home, .. } if home == TenantId::ZERO => {
-                if scope == Scope::Admin {
-                    Ok(())
-                } else {
-                    Err(Refusal::Forbidden(scope))
-                }
-            }
-            Self::Key { .. } => Err(Refusal::NotFound("tenant")),
+            Self::Key { tenant: home, .. } if home == TenantId::ZERO => scope == Scope::Admin,
+            Self::Key { .. } => return Err(Refusal::NotFound("tenant")),
+        };
+        if allowed {
+            Ok(())
+        } else {
+            Err(Refusal::Forbidden(scope))
         }
     }
 }

@@ -1,22 +1,21 @@
-//! The smoothed risk of each component (rules.md 6), for the 4,096 that were touched last.
+//! The smoothed risk of the 4,096 most recently used components (rules.md 6).
 
 use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
 use super::Tenant;
-use super::intents::IntentRow;
-use super::schema::{Mutation, Row, RowId, TableRow};
+use super::schema::{Eviction, Mutation, Row, RowId, TableRow};
 use crate::id::{Pseudonym, Sequence};
 use crate::number::Probability;
 use crate::store::Load;
 
 pub const COMPONENTS_MAX: usize = 4_096;
 
-/// The row of `components`, keyed by the pseudonym of kind and name.
+/// Keyed by the pseudonym of kind and name.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ComponentRow {
-    /// S: the smoothed risk after its last decision.
+    /// S, after its last decision.
     pub smoothed: Probability,
     pub last: Sequence,
 }
@@ -37,22 +36,18 @@ impl Components {
         self.rows.get(&component).map(|row| row.smoothed)
     }
 
-    /// The component after a decision. A new one evicts the least recently used.
+    /// A new component evicts the least recently used one.
     pub fn update(
         &self,
         component: Pseudonym,
         smoothed: Probability,
         at: Sequence,
     ) -> Vec<Mutation> {
-        let mut rows =
-            vec![Row::ComponentRow(component, ComponentRow { smoothed, last: at }).into()];
+        let row = ComponentRow { smoothed, last: at };
+        let mut rows = vec![Row::ComponentRow(component, row).into()];
         if !self.rows.contains_key(&component) && self.rows.len() >= COMPONENTS_MAX {
-            rows.extend(
-                self.by_last
-                    .values()
-                    .next()
-                    .map(|&oldest| RowId::ComponentRow(oldest).into()),
-            );
+            let oldest = self.by_last.values().next();
+            rows.extend(oldest.map(|&oldest| RowId::ComponentRow(oldest).into()));
         }
         rows
     }
@@ -62,6 +57,9 @@ impl TableRow for ComponentRow {
     type Key = Pseudonym;
     const LOAD: Load = Load::Hot;
     const EXPORT: Option<&'static str> = Some("components.ndjson");
+    const WEIGHT: usize = 120;
+    /// Components are evicted by their own limit.
+    const EVICTION: Option<Eviction> = None;
 
     fn absorb(&self, key: &Pseudonym, tenant: &mut Tenant) -> Option<Self> {
         let replaced = Self::forget(key, tenant);
@@ -74,14 +72,5 @@ impl TableRow for ComponentRow {
         let row = tenant.components.rows.remove(key)?;
         tenant.components.by_last.remove(&row.last);
         Some(row)
-    }
-
-    fn weight(&self) -> usize {
-        120
-    }
-
-    /// Components are evicted by their own limit.
-    fn evict(_: Sequence, _: &IntentRow, _: &Tenant) -> Vec<Mutation> {
-        Vec::new()
     }
 }

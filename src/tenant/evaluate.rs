@@ -1,4 +1,4 @@
-//! The main command: have an intent evaluated.
+//! The main command: evaluates an intent.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,8 +14,9 @@ use super::schema::{Mutation, Row};
 use super::standing::{self, Standing};
 use super::usage::UsageLogRow;
 use crate::audit::Fact;
+use crate::bounded::BoundedString;
 use crate::decide::intent::{ChangeSet, Intent};
-use crate::decide::{self, ChangeSetTotals, Counterfactual, Decision, Evidence};
+use crate::decide::{self, Counterfactual, Decision, Evidence};
 use crate::id::{IntentId, Pseudonym, Pseudonymizer, Sequence};
 use crate::number::Probability;
 use crate::stamp::Stamp;
@@ -25,9 +26,9 @@ use crate::time::Timestamp;
 #[derive(Debug, Clone)]
 pub struct Evaluate {
     intent: Intent,
-    /// The caller's id; `None` to generate one.
+    /// `None` to generate one.
     id: Option<IntentId>,
-    /// INVARIANT: the intent's canonical form. Computed at the edge, outside of the tenant's order.
+    /// INVARIANT: the intent's canonical form. Computed before the command waits for its tenant.
     canonical: Vec<u8>,
     /// The request as sent, to the byte.
     request: Vec<u8>,
@@ -66,7 +67,7 @@ impl Evaluate {
 #[derive(Debug, Clone)]
 pub enum Evaluation {
     Decided(Box<DecidedIntent>),
-    /// The decision was made before: it is in the opening of that entry.
+    /// The decision is in the opening of that entry.
     Replayed {
         decided: Sequence,
         standing: Standing,
@@ -107,10 +108,11 @@ impl Command for Evaluate {
         // A risk that is not a number never reaches a row: the decision stored 1 and escalated.
         let smoothed = Probability::new(decision.contributions.smoothed_risk);
         if let Ok(smoothed) = smoothed {
+            let component = pseudonyms.component;
             rows.extend(
                 tenant
                     .components
-                    .update(pseudonyms.component, smoothed, stamp.sequence),
+                    .update(component, smoothed, stamp.sequence),
             );
         }
         let (evicted, mutations) = evict_oldest_intent(tenant).unzip();
@@ -146,7 +148,7 @@ impl Command for Evaluate {
     }
 }
 
-/// The decision that `ask` would get: nothing is written or learned, no quota is used.
+/// The decision that `ask` would get, without any change and without use of the quota.
 pub fn dry_run(ask: Evaluate, tenant: &Tenant, stamp: &Stamp) -> Result<DecidedIntent, Refusal> {
     let key = authorize_key(tenant, stamp, &ask.intent)?;
     let pseudonyms = Pseudonyms::of(&ask, tenant.pseudonymizer(), stamp);
@@ -176,9 +178,8 @@ fn authorize_key<'a>(
     stamp: &Stamp,
     intent: &Intent,
 ) -> Result<&'a KeyRow, Refusal> {
-    let key = stamp
-        .caller
-        .and_then(|key| tenant.keys.active(key, stamp.at));
+    let key = stamp.caller.ok_or(Refusal::Unauthenticated)?;
+    let key = tenant.keys.active(key, stamp.at);
     let key = key.ok_or(Refusal::Unauthenticated)?;
     if let Some(claims) = tenant.keys.claims(key.key_id) {
         claims.check(intent)?;
@@ -186,29 +187,25 @@ fn authorize_key<'a>(
     Ok(key)
 }
 
-/// Gathers the evidence and decides.
 fn decide(
     intent: &Intent,
     pseudonyms: &Pseudonyms,
     tenant: &Tenant,
     at: Timestamp,
 ) -> (Evidence, Decision, Option<Counterfactual>) {
+    let set = pseudonyms.change_set;
+    let totals = set.map(|set| tenant.change_sets.totals(set));
     let evidence = Evidence {
         counts: tenant.learning.all_counts(),
         smoothed: tenant.components.smoothed(pseudonyms.component),
-        memory: Default::default(),
-        change_set: pseudonyms
-            .change_set
-            .map_or_else(ChangeSetTotals::default, |set| {
-                tenant.change_sets.totals(set)
-            }),
+        change_set: totals.unwrap_or_default(),
+        ..Evidence::default()
     };
     let decision = decide::decide(intent, &evidence, tenant.rules(), at);
     let counterfactual = decide::counterfactual(intent, &evidence, tenant.rules(), at, &decision);
     (evidence, decision, counterfactual)
 }
 
-/// Moves an intent to the change set of its last request.
 fn move_to_set(
     sequence: Sequence,
     row: &IntentRow,
@@ -229,8 +226,7 @@ fn move_to_set(
 }
 
 impl Evaluate {
-    /// The id is known: the stored decision. An intent without an outcome moves to the change set of
-    /// this request.
+    /// The stored decision. An intent without an outcome moves to the change set of this request.
     fn replay(
         &self,
         sequence: Sequence,
@@ -275,7 +271,7 @@ impl Evaluate {
         }
     }
 
-    /// What the audit log says of the decision (rules.md 15).
+    /// rules.md 15.
     fn fact(
         &self,
         pseudonyms: &Pseudonyms,
@@ -343,6 +339,7 @@ impl Pseudonyms {
         });
         let (kind, component) = intent.component();
         let requester = intent.requester.as_str();
+        let set = intent.change_set.as_ref();
         let mut memory = vec![
             "memory",
             intent.intent_type().as_str(),
@@ -353,20 +350,12 @@ impl Pseudonyms {
             component,
             requester,
         ];
-        memory.extend(
-            intent
-                .changed_fields
-                .as_slice()
-                .iter()
-                .map(|field| field.as_str()),
-        );
+        let fields = intent.changed_fields.as_slice().iter();
+        memory.extend(fields.map(BoundedString::as_str));
         Self {
             intent_id: pseudonymizer.pseudonym(&["intent", id.as_str()]),
             digest: pseudonymizer.digest(&ask.canonical),
-            change_set: intent
-                .change_set
-                .as_ref()
-                .map(|set| change_set::pseudonym(pseudonymizer, set)),
+            change_set: set.map(|set| change_set::pseudonym(pseudonymizer, set)),
             component: pseudonymizer.pseudonym(&["component", kind, component]),
             requester: pseudonymizer.pseudonym(&["requester", requester]),
             memory: pseudonymizer.pseudonym(&memory),

@@ -1,11 +1,11 @@
-//! Eviction: a tenant keeps so many intents and no more (rules.md 2); a new one takes the place of the
-//! oldest. What goes with an intent is said by each table ([`TableRow::evict`](super::schema::TableRow)).
+//! Eviction of the oldest intent when a tenant has its maximum (rules.md 2). Each table says what goes
+//! with it ([`TableRow::EVICTION`](super::schema::TableRow::EVICTION)).
 
 use super::Tenant;
 use super::intents::IntentRow;
 use super::schema::{self, Mutation};
 
-/// Evicts the oldest intent if there is no room for another, with all that belongs to it.
+/// The oldest intent and the mutations that evict it, if there is no room for another.
 pub fn evict_oldest_intent(tenant: &Tenant) -> Option<(&IntentRow, Vec<Mutation>)> {
     let max = usize::try_from(tenant.rules.settings.intents.max).unwrap_or(usize::MAX);
     if tenant.intents.count() < max {

@@ -1,8 +1,8 @@
 //! The vocabulary of the audit log: every type of entry, field of an entry and part of an opening, each
 //! spelled once, with the type that is written and read back.
 //!
-//! Commands write with [`Fact::with`], [`Fact::text`] and [`Fact::json`]; every reader uses the same
-//! constants. Only the verifier has its own spelling of what it checks: it is the second opinion.
+//! Commands and readers use the same constants. Only the verifier spells what it checks itself, to be
+//! independent of them.
 
 use std::marker::PhantomData;
 
@@ -28,7 +28,7 @@ string_enum!(
     EntryType {
         Genesis = "genesis",
         Decision = "decision",
-        /// A decided intent was asked about again as a part of another change set.
+        /// A decided intent moved to another change set.
         Move = "move",
         Outcome = "outcome",
         ApiKey = "api_key",
@@ -115,7 +115,6 @@ string_enum!(
     }
 );
 
-/// A key that a log begins with.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct GenesisKey {
     pub key_id: KeyId,
@@ -124,13 +123,12 @@ pub struct GenesisKey {
 }
 
 impl GenesisKey {
-    pub fn list<'k>(keys: impl Iterator<Item = &'k KeyRow>) -> Vec<Self> {
-        let key = |key: &KeyRow| Self {
+    pub fn new(key: &KeyRow) -> Self {
+        Self {
             key_id: key.key_id,
             tier: key.tier,
             scopes: key.scopes,
-        };
-        keys.map(key).collect()
+        }
     }
 }
 
@@ -143,7 +141,7 @@ pub struct PriorLog {
     pub root: String,
 }
 
-/// The canonical intent with its id and change set: a valid request again.
+/// A valid request.
 #[derive(Debug, Serialize)]
 pub struct IdentifiedIntent<'a> {
     pub deterministic_id: &'a IntentId,
@@ -188,7 +186,6 @@ pub struct Part<T> {
 /// A part that is the JSON of a `T`.
 pub struct Json<T>(PhantomData<fn() -> T>);
 
-/// A part of an opening cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum PartError {
     #[error("part `{0}` is missing")]
@@ -248,23 +245,20 @@ impl<T> Part<Json<T>> {
 }
 
 impl Fact {
-    /// Sets a field. Give a float only where it is finite: every other becomes null.
+    /// A float that is not finite becomes null.
     pub fn with<T: Serialize>(self, field: Field<T>, value: impl Into<Option<T>>) -> Self {
         let value = serde_json::to_value(value.into()).expect("a field is JSON");
         self.field(field.name, value)
     }
 
-    /// Adds a part as it is.
     pub fn bytes<T>(self, part: Part<T>, bytes: &[u8]) -> Self {
         self.private(part.name, bytes)
     }
 
-    /// Adds a part that is text, if there is one.
     pub fn text<'t>(self, part: Part<String>, text: impl Into<Option<&'t str>>) -> Self {
         self.private_opt(part.name, text.into().map(str::as_bytes))
     }
 
-    /// Adds a part that is JSON, if there is one.
     pub fn json<'t, T: Serialize + 't>(
         self,
         part: Part<Json<T>>,

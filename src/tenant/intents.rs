@@ -1,11 +1,11 @@
-//! A tenant's intents as it remembers them: narrow rows without the caller's texts.
+//! Decided intents: narrow rows without the caller's texts.
 
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::Tenant;
-use super::schema::{Mutation, RowId, TableRow};
+use super::schema::{Eviction, RowId, TableRow};
 use super::sequence_map::SequenceMap;
 use crate::decide::intent::{Environment, IntentType, Operation};
 use crate::decide::{Action, Category};
@@ -21,7 +21,6 @@ string_enum!(
     }
 );
 
-/// A reviewer's answer to an escalated intent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Review {
     pub verdict: Verdict,
@@ -37,35 +36,31 @@ pub struct OutcomeMark {
     pub learned: bool,
 }
 
-/// The row of `intents`, keyed by the sequence of its evaluation. At most 200 bytes.
+/// Keyed by the sequence of its evaluation. At most 200 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct IntentRow {
     pub id: Pseudonym,
-    /// Digest of the canonical intent.
+    /// Of the canonical intent.
     pub digest: Pseudonym,
-    /// Pseudonym of the change set (id and revision) of the last request.
+    /// Id and revision, of the last request.
     pub change_set: Option<Pseudonym>,
     pub component: Pseudonym,
     pub requester: Pseudonym,
-    /// Pseudonym of its memory group: intents that memory does not tell apart.
+    /// Equal for intents that memory does not distinguish.
     pub memory: Pseudonym,
     pub caller: KeyId,
     pub intent_type: IntentType,
-    /// Where its outcome counts.
     pub category: Category,
     pub action: Action,
-    /// Where the caller says it takes effect.
     pub environment: Environment,
-    /// Of deployments.
+    /// Only of deployments.
     pub target: Option<Environment>,
     pub operation: Option<Operation>,
-    /// The risk that the decision used.
     pub risk: f64,
-    /// The blend before kappa: what calibration compares with outcomes.
+    /// Before kappa: what calibration compares with outcomes.
     pub blend: f64,
     pub created_at: Timestamp,
-    /// When the approval, or the wait for a review, ends: by the settings of the time at which it began.
-    /// `None` for denials.
+    /// The end of the approval or of the wait for a review. `None` for denials.
     pub expires_at: Option<Timestamp>,
     pub review: Option<Review>,
     pub outcome: Option<OutcomeMark>,
@@ -110,6 +105,11 @@ impl TableRow for IntentRow {
     type Key = Sequence;
     const LOAD: Load = Load::Hot;
     const EXPORT: Option<&'static str> = Some("intents.ndjson");
+    /// As measured by `cargo bench --bench scale`.
+    /// As measured by `cargo bench --bench scale`.
+    const WEIGHT: usize = 296;
+    const EVICTION: Option<Eviction> =
+        Some(|sequence, _, _| vec![RowId::IntentRow(sequence).into()]);
 
     fn absorb(&self, sequence: &Sequence, tenant: &mut Tenant) -> Option<Self> {
         tenant.intents.by_id.insert(self.id, *sequence);
@@ -120,15 +120,6 @@ impl TableRow for IntentRow {
         let row = tenant.intents.rows.remove(*sequence)?;
         tenant.intents.by_id.remove(&row.id);
         Some(row)
-    }
-
-    /// As measured by `cargo bench --bench scale`.
-    fn weight(&self) -> usize {
-        296
-    }
-
-    fn evict(sequence: Sequence, _: &IntentRow, _: &Tenant) -> Vec<Mutation> {
-        vec![RowId::IntentRow(sequence).into()]
     }
 }
 

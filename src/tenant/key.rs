@@ -13,12 +13,11 @@ use super::Tenant;
 use super::claims::Claims;
 use super::command::{Change, Command, NoChange, Plan, Refusal};
 use super::facts::{self, EntryType, KeyChange};
-use super::intents::IntentRow;
-use super::schema::{Mutation, Row, RowId, RowKey, TableRow};
+use super::schema::{Eviction, Mutation, Row, RowId, RowKey, TableRow};
 use super::usage::Tier;
 use crate::audit::Fact;
 use crate::bounded::BoundedString;
-use crate::id::{KeyId, Sequence, TenantId};
+use crate::id::{KeyId, TenantId};
 use crate::stamp::Stamp;
 use crate::store::Load;
 use crate::string_enum;
@@ -35,25 +34,19 @@ string_enum!(
         Admin = 6 "admin",
         /// Pass a gate in an emergency.
         BreakGlass = 7 "break_glass",
-        /// Read what the tenant's own keys asked and learned; every key has it.
+        /// Read intents, outcomes and counts; every key has it.
         Read = 8 "read",
     }
 );
 
 string_enum!(
-    /// A usual bundle of scopes.
+    /// A usual set of scopes.
     Role {
-        /// decide, audit:read.
         Agent = 1 "agent",
-        /// decide, outcome, audit:read; what upstream's callers need.
         Ci = 2 "ci",
-        /// review, audit:read.
         Reviewer = 3 "reviewer",
-        /// audit:read.
         Auditor = 4 "auditor",
-        /// policy, audit:read.
         Policy = 5 "policy",
-        /// admin; tenant zero only.
         Operator = 6 "operator",
     }
 );
@@ -84,7 +77,7 @@ impl Scopes {
         )
     }
 
-    /// Every set allows reading.
+    /// [`Scope::Read`] is in every set.
     pub fn allow(self, scope: Scope) -> bool {
         scope == Scope::Read || self.0 & 1 << scope.code() != 0
     }
@@ -93,7 +86,6 @@ impl Scopes {
         self.0 == 0
     }
 
-    /// Sorted.
     pub fn names(self) -> Vec<&'static str> {
         let held = Scope::ALL
             .iter()
@@ -153,7 +145,6 @@ impl Secret {
         Self(format!("arf_{tier}_{}", URL_SAFE_NO_PAD.encode(random)))
     }
 
-    /// A secret read from a header or a file.
     pub fn from_text(text: impl Into<String>) -> Self {
         Self(text.into())
     }
@@ -162,7 +153,7 @@ impl Secret {
         KeyHash::of(&self.0)
     }
 
-    /// The text, for the one answer or file that may show it.
+    /// Only for the answer or file that shows a new key once, and for requests.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -174,20 +165,17 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The row of `api_keys`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRow {
-    /// Stays when the secret is rotated.
+    /// Unchanged by a rotation of the secret.
     pub key_id: KeyId,
     pub tier: Tier,
-    /// The role it was issued with; `None` if with scopes.
+    /// `None` for a key that was issued with scopes.
     pub role: Option<Role>,
     pub scopes: Scopes,
     pub created_at: Timestamp,
-    /// False once revoked.
     pub is_active: bool,
     pub expires_at: Option<Timestamp>,
-    /// Given by its tenant.
     pub name: Option<String>,
     pub owner: Option<String>,
 }
@@ -200,7 +188,7 @@ impl KeyRow {
 
 #[derive(Debug, Default)]
 pub struct Keys {
-    /// Sorted by id. Most tenants have a few, and seldom change them.
+    /// Sorted by id. Most tenants have few keys and rarely change them.
     rows: Vec<(KeyHash, KeyRow)>,
     pub(super) claims: HashMap<KeyId, Claims>,
 }
@@ -212,7 +200,7 @@ impl Keys {
         Some((*hash, row))
     }
 
-    /// Where the key is, or is to be inserted.
+    /// As [`slice::binary_search`] returns it.
     fn position(&self, key: KeyId) -> Result<usize, usize> {
         self.rows.binary_search_by_key(&key, |(_, row)| row.key_id)
     }
@@ -223,7 +211,7 @@ impl Keys {
             .filter(|row| row.is_valid(at))
     }
 
-    /// `None` if the key is for every intent.
+    /// `None` if the key may be used for every intent.
     pub fn claims(&self, key: KeyId) -> Option<&Claims> {
         self.claims.get(&key)
     }
@@ -245,6 +233,8 @@ impl TableRow for KeyRow {
     type Key = KeyHash;
     const LOAD: Load = Load::Hot;
     const EXPORT: Option<&'static str> = Some("api_keys.ndjson");
+    const WEIGHT: usize = 190;
+    const EVICTION: Option<Eviction> = None;
 
     fn absorb(&self, hash: &KeyHash, tenant: &mut Tenant) -> Option<Self> {
         let keys = &mut tenant.keys;
@@ -260,18 +250,10 @@ impl TableRow for KeyRow {
     }
 
     fn forget(hash: &KeyHash, tenant: &mut Tenant) -> Option<Self> {
-        // The new row of a rotated key has taken the place of this one already.
+        // By hash and not by id: a rotation has put the key's new row in this one's place already.
         let rows = &mut tenant.keys.rows;
         let at = rows.iter().position(|(other, _)| other == hash)?;
         Some(rows.remove(at).1)
-    }
-
-    fn weight(&self) -> usize {
-        190
-    }
-
-    fn evict(_: Sequence, _: &IntentRow, _: &Tenant) -> Vec<Mutation> {
-        Vec::new()
     }
 }
 
@@ -279,12 +261,11 @@ impl TableRow for KeyRow {
 pub struct KeySpec {
     pub tier: Tier,
     pub rights: Rights,
-    /// Given by its tenant.
     pub name: Option<BoundedString<1, 128>>,
     pub owner: Option<BoundedString<1, 128>>,
     pub expires_at: Option<Timestamp>,
     pub claims: Claims,
-    /// A key generated before there was a log, at a first start.
+    /// A key generated at a first start, before there is a log.
     pub preset: Option<(KeyId, Secret)>,
 }
 
@@ -294,7 +275,7 @@ pub enum Rights {
     Scopes(Scopes),
 }
 
-/// A new key, or an old one with a new secret. Nothing else holds the secret.
+/// A new key, or a rotated one. Nothing else holds the secret.
 #[derive(Debug, Clone)]
 pub struct IssuedKey {
     pub key_id: KeyId,
@@ -303,12 +284,22 @@ pub struct IssuedKey {
     pub secret: Secret,
 }
 
+impl IssuedKey {
+    fn new(row: &KeyRow, secret: Secret) -> Self {
+        Self {
+            key_id: row.key_id,
+            role: row.role,
+            hash: secret.hash(),
+            secret,
+        }
+    }
+}
+
 impl KeySpec {
     pub fn with_role(tier: Tier, role: Role) -> Self {
-        let rights = Rights::Role(role);
         Self {
             tier,
-            rights,
+            rights: Rights::Role(role),
             name: None,
             owner: None,
             expires_at: None,
@@ -328,24 +319,21 @@ impl KeySpec {
             Rights::Role(role) => (Some(role), role.scopes()),
             Rights::Scopes(scopes) => (None, scopes),
         };
-        let invalid = |pointer, message: &str| Refusal::Invalid {
-            pointer,
-            message: message.into(),
-        };
         if scopes.is_empty() {
-            return Err(invalid("/scopes", "must have at least one scope"));
+            return Err(Refusal::invalid("/scopes", "must have at least one scope"));
         }
         if scopes.allow(Scope::Admin) && tenant != TenantId::ZERO {
-            return Err(invalid(
-                "/role",
-                "only keys of tenant zero can carry the scope `admin`",
-            ));
+            let message = "only keys of tenant zero can carry the scope `admin`";
+            return Err(Refusal::invalid("/role", message));
         }
         if scopes.allow(Scope::Review) && self.owner.is_none() {
-            return Err(invalid("/owner", "must name who reviews with this key"));
+            return Err(Refusal::invalid(
+                "/owner",
+                "must name who reviews with this key",
+            ));
         }
         if self.expires_at.is_some_and(|end| end <= stamp.at) {
-            return Err(invalid("/expires_at", "must be in the future"));
+            return Err(Refusal::invalid("/expires_at", "must be in the future"));
         }
         let (key_id, secret) = self.preset.unwrap_or_else(|| {
             let id = stamp.uuid_v7(&format!("key id {nth}"));
@@ -363,15 +351,7 @@ impl KeySpec {
             name: self.name.map(String::from),
             owner: self.owner.map(String::from),
         };
-        Ok((
-            IssuedKey {
-                key_id,
-                role,
-                hash: secret.hash(),
-                secret,
-            },
-            row,
-        ))
+        Ok((IssuedKey::new(&row, secret), row))
     }
 }
 
@@ -409,7 +389,6 @@ impl Command for CreateKey {
     }
 }
 
-/// Revokes a key for ever.
 #[derive(Debug, Clone, Copy)]
 pub struct RevokeKey(pub KeyId);
 
@@ -426,9 +405,8 @@ impl Command for RevokeKey {
         let rows = tenant.keys.rows.iter().map(|(_, row)| row);
         let mut others = rows.filter(|key| key.key_id != self.0);
         if administers(row) && !others.any(administers) {
-            let message = "it is the last key that administers; make another first".to_owned();
-            let pointer = "";
-            return Err(Refusal::Invalid { pointer, message }.into());
+            let message = "it is the last key that administers; make another first";
+            return Err(Refusal::invalid("", message).into());
         }
         let row = KeyRow {
             is_active: false,
@@ -443,7 +421,6 @@ impl Command for RevokeKey {
     }
 }
 
-/// Replaces a key's secret; everything else about the key stays.
 #[derive(Debug, Clone, Copy)]
 pub struct RotateKey(pub KeyId);
 
@@ -454,17 +431,11 @@ impl Command for RotateKey {
     fn apply(self, tenant: &Tenant, stamp: &Stamp) -> Plan<IssuedKey> {
         let (old, row) = tenant.keys.find(self.0).ok_or(Refusal::NotFound("key"))?;
         if !row.is_valid(stamp.at) {
-            let message = "the key is revoked or expired, and stays so".to_owned();
-            let pointer = "";
-            return Err(Refusal::Invalid { pointer, message }.into());
+            let message = "the key is revoked or expired, and stays so";
+            return Err(Refusal::invalid("", message).into());
         }
         let secret = Secret::new(row.tier, &stamp.derive("key"));
-        let issued = IssuedKey {
-            key_id: row.key_id,
-            role: row.role,
-            hash: secret.hash(),
-            secret,
-        };
+        let issued = IssuedKey::new(row, secret);
         let rows = vec![
             Row::KeyRow(issued.hash, row.clone()).into(),
             RowId::KeyRow(old).into(),

@@ -1,21 +1,18 @@
-//! What a tenant has learned: counts per category, over the prior (rules.md 5).
+//! Counts of outcomes per category (rules.md 5).
 
 use serde::{Deserialize, Serialize};
 
 use super::Tenant;
 use super::change_set::Tally;
-use super::intents::IntentRow;
-use super::schema::{Mutation, TableRow};
+use super::schema::{Eviction, TableRow};
 use crate::decide::{Category, Counts, PerCategory};
-use crate::id::Sequence;
 use crate::store::Load;
 use crate::time::Timestamp;
 
-/// The row of `beta_state`. Alpha and beta are derived: prior plus failures, prior plus successes.
+/// Alpha and beta are derived: prior plus failures, prior plus successes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BetaRow {
     pub counts: Counts,
-    /// When a count last changed.
     pub updated_at: Timestamp,
 }
 
@@ -32,6 +29,10 @@ impl Learning {
             .unwrap_or_default()
     }
 
+    pub fn updated_at(&self, category: Category) -> Option<Timestamp> {
+        self.cells.of(category).map(|row| row.updated_at)
+    }
+
     pub fn all_counts(&self) -> PerCategory<Counts> {
         let mut all = PerCategory::default();
         for &category in Category::ALL {
@@ -44,17 +45,16 @@ impl Learning {
         let rows = Category::ALL.iter();
         rows.filter_map(|&category| Some((category, self.cells.of(category).as_ref()?)))
     }
-
-    /// When a count of the category last changed.
-    pub fn updated_at(&self, category: Category) -> Option<Timestamp> {
-        self.cells.of(category).map(|row| row.updated_at)
-    }
 }
 
 impl TableRow for BetaRow {
     type Key = Category;
     const LOAD: Load = Load::Hot;
     const EXPORT: Option<&'static str> = Some("beta_state.ndjson");
+    /// Rows of all categories are in the weight of an empty tenant.
+    const WEIGHT: usize = 0;
+    /// Counts outlive the intents.
+    const EVICTION: Option<Eviction> = None;
 
     fn absorb(&self, key: &Category, tenant: &mut Tenant) -> Option<Self> {
         tenant.learning.cells.of_mut(*key).replace(*self)
@@ -62,16 +62,6 @@ impl TableRow for BetaRow {
 
     fn forget(key: &Category, tenant: &mut Tenant) -> Option<Self> {
         tenant.learning.cells.of_mut(*key).take()
-    }
-
-    /// An empty tenant has the place for every category.
-    fn weight(&self) -> usize {
-        0
-    }
-
-    /// What was learned stays learned.
-    fn evict(_: Sequence, _: &IntentRow, _: &Tenant) -> Vec<Mutation> {
-        Vec::new()
     }
 }
 
@@ -84,7 +74,7 @@ pub struct Contribution {
 }
 
 impl Contribution {
-    /// Of an outcome without a change set.
+    /// For an outcome without a change set.
     pub fn of_one(success: bool, self_reported: bool) -> Self {
         Self {
             failures: u64::from(!success),
@@ -93,8 +83,8 @@ impl Contribution {
         }
     }
 
-    /// Of all outcomes of one change set in one category: together one trial once there is one,
-    /// a failure once there is one, self-reported while all of them are.
+    /// All outcomes of a change set in one category are one trial, a failure if one of them is, and
+    /// self-reported if all of them are.
     pub fn of_set(tally: Tally) -> Self {
         let any = tally.outcomes > 0;
         Self {
@@ -109,7 +99,6 @@ impl Contribution {
         (self.failures, self.trials) != (before.failures, before.trials)
     }
 
-    /// `counts` with this contribution in the place of `before`.
     pub fn replacing(self, before: Self, counts: Counts) -> Counts {
         let swap = |count: u64, old: u64, new: u64| (count + new).saturating_sub(old);
         Counts {

@@ -1,13 +1,12 @@
-//! How a tenant begins: its account, its log and its first keys, in one record.
+//! The founding of a tenant: its account, its log and its first keys, in one record.
 
 use serde::{Deserialize, Serialize};
 
 use super::Tenant;
 use super::command::{Change, Command, Plan, Refusal};
 use super::facts::{self, EntryType, GenesisKey, PriorLog};
-use super::intents::IntentRow;
 use super::key::{IssuedKey, KeyRow, KeySpec, Scope};
-use super::schema::{Mutation, Row, TableRow};
+use super::schema::{Eviction, Mutation, Row, TableRow};
 use super::usage::Tier;
 use crate::audit::{self, Fact};
 use crate::bounded::BoundedString;
@@ -16,12 +15,10 @@ use crate::stamp::Stamp;
 use crate::store::Load;
 use crate::time::Timestamp;
 
-/// The row of `tenants`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountRow {
     pub name: String,
     pub created_at: Timestamp,
-    /// Text from the operator.
     pub created_by: Option<String>,
     pub tier: Tier,
     pub retention_days: u32,
@@ -29,15 +26,13 @@ pub struct AccountRow {
     pub log: String,
     /// The sequence at which that log began.
     pub log_base: Sequence,
-    /// The secret of its pseudonyms. In backups, never in an entry, export or answer.
+    /// The key of its pseudonyms. In backups, never in an entry, export or answer.
     pub name_secret: [u8; 32],
 }
 
-/// The account as the state holds it.
 #[derive(Debug)]
 pub struct Account {
     pub row: AccountRow,
-    /// Keyed with the name secret.
     pub(crate) pseudonymizer: Pseudonymizer,
 }
 
@@ -45,6 +40,8 @@ impl TableRow for AccountRow {
     type Key = ();
     const LOAD: Load = Load::Hot;
     const EXPORT: Option<&'static str> = Some("tenants.ndjson");
+    const WEIGHT: usize = 700;
+    const EVICTION: Option<Eviction> = None;
 
     fn absorb(&self, (): &(), tenant: &mut Tenant) -> Option<Self> {
         let account = Account {
@@ -57,17 +54,9 @@ impl TableRow for AccountRow {
     fn forget((): &(), tenant: &mut Tenant) -> Option<Self> {
         tenant.account.take().map(|account| account.row)
     }
-
-    fn weight(&self) -> usize {
-        700
-    }
-
-    fn evict(_: Sequence, _: &IntentRow, _: &Tenant) -> Vec<Mutation> {
-        Vec::new()
-    }
 }
 
-/// The name of the log that the command `at` begins with these rows, if it founds or restores a tenant.
+/// The name of the log that the command at `at` begins, if it founds or restores a tenant.
 pub fn new_log_origin(rows: &[Mutation], at: Sequence) -> Option<&str> {
     rows.iter().find_map(|mutation| match mutation {
         Mutation::Put(Row::AccountRow((), account)) if account.log_base == at => {
@@ -77,7 +66,6 @@ pub fn new_log_origin(rows: &[Mutation], at: Sequence) -> Option<&str> {
     })
 }
 
-/// Founds a tenant: its account, the genesis of its log and its first keys.
 #[derive(Debug, Clone)]
 pub struct FoundTenant {
     pub name: BoundedString<1, 256>,
@@ -88,7 +76,7 @@ pub struct FoundTenant {
     pub keys: Vec<KeySpec>,
     /// The first part of the log's name.
     pub service: String,
-    /// The node's public signing key, in base64: entries verify with it from the first on.
+    /// The node's public signing key, base64.
     pub public_key: String,
 }
 
@@ -130,25 +118,23 @@ impl Command for FoundTenant {
     }
 }
 
-/// The fact that begins the log of this account.
 pub(super) fn genesis(
     account: &AccountRow,
     public_key: String,
     keys: &[(IssuedKey, KeyRow)],
     prior: Option<PriorLog>,
 ) -> Fact {
-    let keys = GenesisKey::list(keys.iter().map(|(_, key)| key));
+    let keys = keys.iter().map(|(_, key)| GenesisKey::new(key));
     EntryType::Genesis
         .fact()
         .with(facts::RETENTION_DAYS, account.retention_days)
         .with(facts::PUBLIC_KEY, public_key)
-        .with(facts::KEYS, keys)
+        .with(facts::KEYS, keys.collect::<Vec<_>>())
         .with(facts::PRIOR, prior)
         .text(facts::NAME, account.name.as_str())
         .text(facts::CREATED_BY, account.created_by.as_deref())
 }
 
-/// The name of the log that a command begins.
 pub(super) fn new_log_name(service: &str, stamp: &Stamp) -> String {
     let mut id = [0; 16];
     id.copy_from_slice(&stamp.derive("log")[..16]);

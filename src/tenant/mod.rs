@@ -1,10 +1,10 @@
-//! What one tenant knows, and everything that can change it.
+//! The state of one tenant, and every command that can change it.
 //!
 //! A feature is one file: its commands, its rows, its part of the state. The state is a
 //! fold of rows: [`Tenant::absorb`] is the only way to change it, live, at activation and at rebuild,
-//! so what a row does now is what it does after a crash.
+//! so a row has the same effect after a crash.
 //!
-//! Pure: no clock, no randomness, no I/O, no logging; whatever a command needs of the world is in its
+//! Pure: no clock, no randomness, no I/O, no logging; commands get time and randomness in a
 //! [`Stamp`](crate::stamp::Stamp). Knows nothing of actors, of HTTP, or of how rows reach the disk.
 
 pub mod change_set;
@@ -47,28 +47,26 @@ use restore::FormerLogRow;
 use totals::Totals;
 use usage::Usage;
 
-/// A tenant's state: all that its commands can see.
 #[derive(Debug)]
 pub struct Tenant {
     pub id: TenantId,
     rules: Arc<Rules>,
-    pub(crate) account: Option<Account>,
-    pub(crate) keys: Keys,
-    pub(crate) usage: Usage,
-    pub(crate) intents: Intents,
-    pub(crate) outcomes: Outcomes,
-    pub(crate) learning: Learning,
-    pub(crate) components: Components,
-    pub(crate) change_sets: ChangeSets,
-    /// The audit logs it had before the present one, by the sequence at which each began.
-    pub(crate) former_logs: BTreeMap<Sequence, FormerLogRow>,
+    account: Option<Account>,
+    keys: Keys,
+    usage: Usage,
+    intents: Intents,
+    outcomes: Outcomes,
+    learning: Learning,
+    components: Components,
+    change_sets: ChangeSets,
+    /// By the sequence at which each began.
+    former_logs: BTreeMap<Sequence, FormerLogRow>,
     totals: Totals,
     #[cfg(test)]
     reminders: tests::reminder::Reminders,
 }
 
 impl Tenant {
-    /// A tenant without rows.
     pub fn blank(id: TenantId) -> Self {
         Self {
             id,
@@ -88,7 +86,6 @@ impl Tenant {
         }
     }
 
-    /// Everything its decisions depend on besides intent and evidence.
     pub fn rules(&self) -> &Rules {
         &self.rules
     }
@@ -105,7 +102,6 @@ impl Tenant {
         &self.components
     }
 
-    /// The audit logs it had before the present one, by the sequence at which each began.
     pub fn former_logs(&self) -> impl Iterator<Item = (Sequence, &FormerLogRow)> {
         self.former_logs.iter().map(|(base, row)| (*base, row))
     }
@@ -130,14 +126,13 @@ impl Tenant {
         &self.learning
     }
 
-    /// The id of the entry at `sequence`. Only a founded tenant has a log.
+    /// Panics if the tenant is not founded.
     pub fn decision_id(&self, sequence: Sequence) -> DecisionId {
         let log = self.log_at(sequence);
         DecisionId::new(log.expect("a founded tenant has an account"), sequence)
     }
 
-    /// The sequence of the entry with this id, if it is one of this tenant's: of its present log, or
-    /// of one that a restore ended, as far as it was restored.
+    /// `None` if no entry of the present log, or of the restored part of a former one, has this id.
     pub fn sequence_of(&self, id: DecisionId) -> Option<Sequence> {
         let logs = self.former_logs.values().map(|former| &former.log);
         let logs = logs.chain(self.account.as_ref().map(|account| &account.row.log));
@@ -146,28 +141,25 @@ impl Tenant {
             .map(|(_, sequence)| sequence)
     }
 
-    /// The name of the log that the entry at `sequence` is in.
     fn log_at(&self, sequence: Sequence) -> Option<&str> {
         let present = &self.account.as_ref()?.row;
-        let former = self.former_logs.range(..=sequence).next_back();
-        match former {
+        match self.former_logs.range(..=sequence).next_back() {
             Some((_, former)) if sequence < present.log_base => Some(&former.log),
             Some(_) | None => Some(&present.log),
         }
     }
 
-    /// Bytes that the state takes in memory, roughly.
+    /// Bytes in memory, roughly.
     pub fn weight(&self) -> usize {
         const EMPTY: usize = 4_000;
         EMPTY + self.totals.weight()
     }
 
-    /// The earliest time at which one of its rows is due.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.totals.next_due()
     }
 
-    /// Only commands of a founded tenant need it.
+    /// Panics if the tenant is not founded.
     pub fn pseudonymizer(&self) -> &Pseudonymizer {
         &self
             .account

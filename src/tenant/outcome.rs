@@ -1,4 +1,4 @@
-//! Outcomes: how intents turned out, and what is learned from it (rules.md 5).
+//! Outcomes of intents, and the update of the counts (rules.md 5).
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use super::facts::{self, EntryType};
 use super::intents::{IntentRow, OutcomeMark, Verdict};
 use super::key::Scope;
 use super::learning::{BetaRow, Contribution};
-use super::schema::{Mutation, Row, RowId, TableRow};
+use super::schema::{Eviction, Mutation, Row, RowId, TableRow};
 use super::sequence_map::SequenceMap;
 use crate::audit::Fact;
 use crate::bounded::BoundedString;
@@ -26,28 +26,26 @@ use crate::time::Timestamp;
 string_enum!(
     /// Why an outcome changed no count.
     NotLearned {
-        /// The intent was denied, so what ran was not what was allowed.
+        /// The decision was a denial: what ran was not what was allowed.
         Denied = 1 "denied",
-        /// A person denied it.
+        /// A reviewer denied it.
         NotAllowed = 2 "not_allowed",
-        /// Its change set has moved that count already.
+        /// Another outcome of its change set changed that count already.
         SameChangeSet = 3 "same_change_set",
-        /// The key that asked reported it, and the tenant does not learn from that.
+        /// Reported by the key that asked, and settings say not to learn from that.
         SelfReported = 4 "self_reported",
     }
 );
 
-/// The row of `intent_outcomes`, keyed by the sequence of its command.
+/// Keyed by the sequence of the command that recorded it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutcomeRow {
     /// The key of the intent's row.
     pub intent: Sequence,
     pub success: bool,
     pub reporter: KeyId,
-    /// Why no count changed, if none did.
     pub not_learned: Option<NotLearned>,
     pub recorded_at: Timestamp,
-    /// Pseudonym of the report's idempotency key.
     pub idempotency_key: Option<Pseudonym>,
 }
 
@@ -76,6 +74,13 @@ impl TableRow for OutcomeRow {
     type Key = Sequence;
     const LOAD: Load = Load::Hot;
     const EXPORT: Option<&'static str> = Some("intent_outcomes.ndjson");
+    const WEIGHT: usize = 100;
+    const EVICTION: Option<Eviction> = Some(|_, intent, _| {
+        let outcome = intent.outcome.iter();
+        outcome
+            .map(|outcome| RowId::OutcomeRow(outcome.sequence).into())
+            .collect()
+    });
 
     fn absorb(&self, key: &Sequence, tenant: &mut Tenant) -> Option<Self> {
         if let Some(name) = self.idempotency_key {
@@ -91,27 +96,14 @@ impl TableRow for OutcomeRow {
         }
         Some(row)
     }
-
-    fn weight(&self) -> usize {
-        100
-    }
-
-    fn evict(_: Sequence, intent: &IntentRow, _: &Tenant) -> Vec<Mutation> {
-        let outcome = intent.outcome.iter();
-        outcome
-            .map(|outcome| RowId::OutcomeRow(outcome.sequence).into())
-            .collect()
-    }
 }
 
 #[derive(Debug, Clone)]
 pub struct RecordOutcome {
     pub id: IntentId,
     pub success: bool,
-    /// Text from the caller.
     pub recorded_by: Option<BoundedString<0, 128>>,
     pub notes: Option<BoundedString<0, 4_096>>,
-    /// Identifies this report.
     pub idempotency_key: Option<BoundedString<1, 128>>,
 }
 
@@ -121,11 +113,10 @@ pub struct RecordedOutcome {
     pub outcome: Sequence,
     pub category: Category,
     pub counts: Counts,
-    /// The tenant's prior plus failures.
+    /// Prior plus failures.
     pub alpha: f64,
-    /// The tenant's prior plus successes.
+    /// Prior plus successes.
     pub beta: f64,
-    /// Why no count changed, if none did.
     pub not_learned: Option<NotLearned>,
     pub replayed: bool,
 }
@@ -170,11 +161,10 @@ impl Command for RecordOutcome {
         }
 
         let update = LearningUpdate::of(intent, self.success, reporter, tenant);
-        let learned = update.not_learned.is_none();
         let mark = OutcomeMark {
             sequence: stamp.sequence,
             success: self.success,
-            learned,
+            learned: update.not_learned.is_none(),
         };
         let row = OutcomeRow {
             intent: sequence,
@@ -184,16 +174,13 @@ impl Command for RecordOutcome {
             recorded_at: stamp.at,
             idempotency_key,
         };
+        let closed = IntentRow {
+            outcome: Some(mark),
+            ..*intent
+        };
         let mut rows: Vec<Mutation> = vec![
             Row::OutcomeRow(stamp.sequence, row).into(),
-            Row::IntentRow(
-                sequence,
-                IntentRow {
-                    outcome: Some(mark),
-                    ..*intent
-                },
-            )
-            .into(),
+            Row::IntentRow(sequence, closed).into(),
         ];
         if update.counts != tenant.learning.counts(intent.category) {
             let beta = BetaRow {
@@ -202,11 +189,8 @@ impl Command for RecordOutcome {
             };
             rows.push(Row::BetaRow(intent.category, beta).into());
         }
-        rows.extend(
-            update
-                .change_set
-                .map(|(name, set)| Row::ChangeSetRow(name, set).into()),
-        );
+        let set = update.change_set;
+        rows.extend(set.map(|(name, set)| Row::ChangeSetRow(name, set).into()));
         Ok(Change {
             rows,
             fact: self.fact(sequence, intent, &update, tenant),
@@ -219,7 +203,7 @@ impl Command for RecordOutcome {
 }
 
 impl RecordOutcome {
-    /// An idempotency key names one report: the same one again is a replay, another is a conflict.
+    /// An idempotency key names one report: another report with it is a conflict.
     fn check_idempotency_key(
         &self,
         key: Option<Pseudonym>,
@@ -228,12 +212,11 @@ impl RecordOutcome {
     ) -> Result<(), Refusal> {
         let used = key.and_then(|key| tenant.outcomes.by_idempotency_key.get(&key));
         let report = used.and_then(|sequence| tenant.outcomes.get(*sequence));
-        match report {
-            Some(row) if row.intent != intent || row.success != self.success => Err(
-                Refusal::IdempotencyConflict("the idempotency key belongs to another outcome"),
-            ),
-            Some(_) | None => Ok(()),
+        if report.is_some_and(|row| (row.intent, row.success) != (intent, self.success)) {
+            let message = "the idempotency key belongs to another outcome";
+            return Err(Refusal::IdempotencyConflict(message));
         }
+        Ok(())
     }
 
     /// The intent has an outcome: the same one is a replay, the other one a conflict.
@@ -298,10 +281,7 @@ impl LearningUpdate {
         if intent.action == Action::Deny {
             return nothing(NotLearned::Denied);
         }
-        if intent
-            .review
-            .is_some_and(|review| review.verdict == Verdict::Deny)
-        {
+        if intent.review.map(|review| review.verdict) == Some(Verdict::Deny) {
             return nothing(NotLearned::NotAllowed);
         }
         let trust = tenant.rules().settings.learning.self_reported;

@@ -1,8 +1,8 @@
-//! How a tenant goes on after it was restored from a backup: with another audit log, and without keys.
+//! Restoring a tenant from a backup: a new audit log, and no valid keys.
 //!
-//! What was signed after the backup is lost here and may be known elsewhere. A log that went on would
-//! sign its numbers a second time; so it ends, and the next one begins with a genesis that says how it
-//! ended. Keys that were revoked after the backup would be valid again; so all are revoked.
+//! Entries after the backup are lost here but may be known elsewhere. A log that continued would sign
+//! their sequences again; so it ends, and the next begins with a genesis that says how it ended. Keys
+//! revoked after the backup would be valid again; so all are revoked.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,20 +11,19 @@ use serde::{Deserialize, Serialize};
 use super::Tenant;
 use super::command::{Change, Command, Plan, Refusal};
 use super::facts::{self, PriorLog};
-use super::intents::IntentRow;
 use super::key::{IssuedKey, KeyRow, KeySpec, Scope};
 use super::lifecycle::{AccountRow, genesis, new_log_name};
-use super::schema::{Mutation, Row, TableRow};
+use super::schema::{Eviction, Mutation, Row, TableRow};
 use crate::id::Sequence;
 use crate::stamp::Stamp;
 use crate::store::Load;
 
-/// The row of `former_logs`: an audit log that ended, under the sequence at which it began.
+/// An audit log that ended, under the sequence at which it began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FormerLogRow {
     pub log: String,
     pub size: u64,
-    /// The Merkle tree hash over them.
+    /// The Merkle tree hash over its entries.
     pub root: [u8; 32],
 }
 
@@ -32,6 +31,8 @@ impl TableRow for FormerLogRow {
     type Key = Sequence;
     const LOAD: Load = Load::Hot;
     const EXPORT: Option<&'static str> = Some("former_logs.ndjson");
+    const WEIGHT: usize = 200;
+    const EVICTION: Option<Eviction> = None;
 
     fn absorb(&self, base: &Sequence, tenant: &mut Tenant) -> Option<Self> {
         tenant.former_logs.insert(*base, self.clone())
@@ -40,14 +41,6 @@ impl TableRow for FormerLogRow {
     fn forget(base: &Sequence, tenant: &mut Tenant) -> Option<Self> {
         tenant.former_logs.remove(base)
     }
-
-    fn weight(&self) -> usize {
-        200
-    }
-
-    fn evict(_: Sequence, _: &IntentRow, _: &Tenant) -> Vec<Mutation> {
-        Vec::new()
-    }
 }
 
 /// Ends the tenant's audit log where the backup ends, and begins the next.
@@ -55,9 +48,9 @@ impl TableRow for FormerLogRow {
 pub struct Restore {
     pub prior: FormerLogRow,
     pub keep_keys: bool,
-    /// The way back in where no other key is valid.
+    /// A new key, needed where no other is valid.
     pub key: Option<KeySpec>,
-    /// The node's public signing key, in base64: entries of the next log verify with it.
+    /// The node's public signing key, base64.
     pub public_key: String,
 }
 
@@ -69,11 +62,7 @@ impl Command for Restore {
         let account = &tenant.account().ok_or(Refusal::NotFound("tenant"))?.row;
         let size = stamp.sequence.get().checked_sub(account.log_base.get());
         if self.prior.log != account.log || Some(self.prior.size) != size {
-            return Err(Refusal::Invalid {
-                pointer: "",
-                message: "the log is not the one that the tenant has".into(),
-            }
-            .into());
+            return Err(Refusal::invalid("", "the log is not the one that the tenant has").into());
         }
         let service = account.log.split("/audit/").next().unwrap_or_default();
         let next = AccountRow {

@@ -1,5 +1,4 @@
-//! The list of tables, one line each; everything else about a table stands beside its row, in the file
-//! of its feature.
+//! The list of tables, one line each; the rest of a table is in its feature's file, with its row.
 //!
 //! Codes are frozen: a table keeps its number for ever, and a number that was dropped stays unused. A new
 //! table, or a new version of its rows, ends rollback: once a version of arf that has it has started on a
@@ -22,44 +21,49 @@ const VERSION: u16 = 1;
 
 /// A row's key after the tenant.
 pub trait RowKey: Sized {
-    /// How tables with such keys lie on disk.
     const KEY_KIND: KeyKind = KeyKind::Natural;
 
-    /// The bytes, in the order that ranges follow.
+    /// Ordered as range reads are.
     fn to_bytes(&self) -> Vec<u8>;
 
     fn from_bytes(bytes: &[u8]) -> Option<Self>;
 }
 
-/// A row of one table, and everything that is particular to the table.
+/// A row of one table, and all that is particular to the table.
 pub trait TableRow: Serialize + DeserializeOwned {
     /// Unique within a tenant.
     type Key: RowKey + PartialEq;
 
-    /// Hot rows make the state; cold rows are read on demand.
     const LOAD: Load;
 
-    /// The file of an export that has a line for each row. `None` says that there is no such file.
+    /// The file of an export that has a line for each row.
     const EXPORT: Option<&'static str>;
 
-    /// Puts the row into the state, and returns the one whose place it took.
+    /// Bytes that a row takes in the state, roughly, with its share of maps that are half full.
+    const WEIGHT: usize;
+
+    /// What changes in this table when an intent is evicted; `None` if nothing does. INVARIANT:
+    /// afterwards no hot row of the table names the intent.
+    const EVICTION: Option<Eviction>;
+
+    /// Inserts the row into the state, and returns the one it replaces.
     fn absorb(&self, key: &Self::Key, tenant: &mut Tenant) -> Option<Self>;
 
-    /// Takes the row out of the state.
+    /// Removes the row from the state.
     fn forget(key: &Self::Key, tenant: &mut Tenant) -> Option<Self>;
 
-    /// Bytes that the row takes in the state, roughly, with its share of maps that are half full.
-    fn weight(&self) -> usize;
+    fn weight(&self) -> usize {
+        Self::WEIGHT
+    }
 
-    /// What changes in this table when an intent is evicted. INVARIANT: afterwards no hot row of the
-    /// table names it.
-    fn evict(sequence: Sequence, intent: &IntentRow, tenant: &Tenant) -> Vec<Mutation>;
-
-    /// When something must be done about the row, if ever.
+    /// When something must be done about the row.
     fn due(&self) -> Option<Timestamp> {
         None
     }
 }
+
+/// The mutations of one table that go with the eviction of the intent at this sequence.
+pub type Eviction = fn(Sequence, &IntentRow, &Tenant) -> Vec<Mutation>;
 
 /// The bytes of a row cannot be decoded.
 #[derive(Debug, Error)]
@@ -74,7 +78,6 @@ macro_rules! tables {
     ($($(#[$meta:meta])* $code:literal $spec:ident $name:literal $module:ident::$row:ident;)+) => {
         $(
             $(#[$meta])*
-            #[doc = concat!("The table `", $name, "`.")]
             pub static $spec: TableSpec = TableSpec {
                 id: $code,
                 name: $name,
@@ -90,12 +93,11 @@ macro_rules! tables {
         pub static EXPORTS: &[(&TableSpec, Option<&str>)] =
             &[$($(#[$meta])* (&$spec, <super::$module::$row as TableRow>::EXPORT)),+];
 
-        /// One row of any table, with its key.
+        /// A row of any table, with its key.
         #[derive(Debug, Clone)]
         pub enum Row {
             $(
                 $(#[$meta])*
-                #[doc = concat!("Of `", $name, "`.")]
                 $row(<super::$module::$row as TableRow>::Key, super::$module::$row),
             )+
         }
@@ -105,7 +107,6 @@ macro_rules! tables {
         pub enum RowId {
             $(
                 $(#[$meta])*
-                #[doc = concat!("Of `", $name, "`.")]
                 $row(<super::$module::$row as TableRow>::Key),
             )+
         }
@@ -120,7 +121,7 @@ macro_rules! tables {
                 }
             }
 
-            /// Reads a row back; `version` is the schema version its envelope names.
+            /// `version` is the one in the row's envelope.
             pub fn decode(table: &TableSpec, version: u16, key: &[u8], payload: &[u8]) -> Result<Self, RowError> {
                 let error = |why: &dyn std::fmt::Display| RowError { table: table.name, version, why: why.to_string() };
                 if version != VERSION {
@@ -146,12 +147,10 @@ macro_rules! tables {
 
             #[cfg(test)]
             pub(super) fn samples() -> Vec<Self> {
-                let mut samples = Vec::new();
-                $($(#[$meta])* {
+                vec![$({
                     let (key, row) = <super::$module::$row as super::tests::sample::Sample>::sample();
-                    samples.push(Self::$row(key, row));
-                })+
-                samples
+                    Self::$row(key, row)
+                }),+]
             }
         }
 
@@ -173,7 +172,6 @@ macro_rules! tables {
         }
 
         impl Mutation {
-            /// True if it puts or deletes the row with the key of `other`.
             pub(super) fn is_of_row(&self, other: &Row) -> bool {
                 match (self, other) {
                     $($(#[$meta])*
@@ -183,14 +181,10 @@ macro_rules! tables {
             }
         }
 
-        /// What changes in every table when an intent is evicted.
         pub(super) fn evict(sequence: Sequence, intent: &IntentRow, tenant: &Tenant) -> Vec<Mutation> {
-            let mut mutations = Vec::new();
-            $(
-                $(#[$meta])*
-                mutations.extend(<super::$module::$row as TableRow>::evict(sequence, intent, tenant));
-            )+
-            mutations
+            let evictions = [$($(#[$meta])* <super::$module::$row as TableRow>::EVICTION),+];
+            let evictions = evictions.into_iter().flatten();
+            evictions.flat_map(|eviction| eviction(sequence, intent, tenant)).collect()
         }
     };
 }
@@ -210,7 +204,6 @@ tables! {
     #[cfg(test)] 200 REMINDERS "reminders" tests::ReminderRow;
 }
 
-/// A change of one row.
 #[derive(Debug, Clone)]
 pub enum Mutation {
     Put(Row),
@@ -228,7 +221,7 @@ impl Mutation {
 }
 
 impl Tenant {
-    /// The only way to change the state: live, at activation and at rebuild.
+    /// The only way to change the state.
     pub fn absorb(&mut self, mutation: &Mutation) {
         match mutation {
             Mutation::Put(row) => row.absorb(self),
@@ -236,7 +229,7 @@ impl Tenant {
         }
     }
 
-    /// Absorbs a row as it is stored, encoded by `version` of its table's schema.
+    /// `version` is the one in the row's envelope.
     pub fn absorb_stored(
         &mut self,
         table: &TableSpec,
@@ -291,23 +284,20 @@ impl RowKey for Category {
     }
 }
 
-impl RowKey for Pseudonym {
-    fn to_bytes(&self) -> Vec<u8> {
-        self.as_bytes().to_vec()
-    }
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        Some(Self::from_bytes(bytes.try_into().ok()?))
-    }
+macro_rules! sixteen_byte_key {
+    ($($key:ident),+) => {
+        $(impl RowKey for $key {
+            fn to_bytes(&self) -> Vec<u8> {
+                self.as_bytes().to_vec()
+            }
+            fn from_bytes(bytes: &[u8]) -> Option<Self> {
+                Some(Self::from_bytes(bytes.try_into().ok()?))
+            }
+        })+
+    };
 }
 
-impl RowKey for KeyId {
-    fn to_bytes(&self) -> Vec<u8> {
-        self.as_bytes().to_vec()
-    }
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        Some(Self::from_bytes(bytes.try_into().ok()?))
-    }
-}
+sixteen_byte_key!(Pseudonym, KeyId);
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,6 @@
 //! A map from sequences to rows, packed: most are inserted in order, and there may be millions.
 //!
-//! A map's node is half empty where keys only grow. Here rows lie side by side in blocks that are
-//! filled to the last place before the next is begun, so a row takes its own bytes and a few more.
+//! Nodes of a B-tree stay half empty if keys only grow. Here a block is full before the next begins.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +36,6 @@ impl<R> SequenceMap<R> {
         block.get(at).map(|(_, row)| row)
     }
 
-    /// From `from` on, in order.
     pub fn since(&self, from: Sequence) -> impl Iterator<Item = (Sequence, &R)> {
         let first = self.blocks.range(..=from).next_back();
         let first = first.map_or(from, |(&key, _)| key);
@@ -50,11 +48,9 @@ impl<R> SequenceMap<R> {
             .map(|(sequence, row)| (*sequence, row))
     }
 
-    /// Inserts a row, and returns the one whose place it took.
     pub fn insert(&mut self, sequence: Sequence, row: R) -> Option<R> {
         let place = self.blocks.range_mut(..=sequence).next_back();
         let Some((_, block)) = place else {
-            // Before all others, or the first.
             self.count += 1;
             self.blocks.insert(sequence, vec![(sequence, row)]);
             return None;

@@ -1,6 +1,6 @@
 //! Where a decided intent stands: a function of its row and the time (rules.md 13).
 //!
-//! A lapse is arithmetic, not an event: nothing has to happen for a pending intent to expire.
+//! Expiry is arithmetic, not an event.
 
 use super::intents::{IntentRow, Verdict};
 use crate::decide::{Action, Settings};
@@ -8,21 +8,17 @@ use crate::string_enum;
 use crate::time::Timestamp;
 
 string_enum!(
-    /// Where a decided intent stands.
     State {
         Pending = "pending",
-        /// By rule or by a person.
         Approved = "approved",
-        /// By rule or by a person.
         Denied = "denied",
-        /// The time limit passed: enforced like a denial.
+        /// Enforced like a denial.
         Expired = "expired",
-        /// Its outcome is recorded.
+        /// It has an outcome.
         Closed = "closed",
     }
 );
 
-/// Where a decided intent stands, and until when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
     pub state: State,
@@ -31,8 +27,7 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// Where the intent with this row stands at `at`. The row alone says until when: settings that
-    /// change later revive nothing and end nothing early.
+    /// The time limit is the row's: settings that change later neither revive an intent nor end it early.
     pub fn of(row: &IntentRow, at: Timestamp) -> Self {
         let limited = |state| {
             // A row without the time limit that it must have fails closed.
@@ -59,7 +54,7 @@ impl Standing {
     }
 }
 
-/// The time limit that a decision, or a verdict, of `at` sets in the row.
+/// The time limit that a decision or verdict at `at` sets in the row.
 pub fn expires_at(action: Action, at: Timestamp, settings: &Settings) -> Option<Timestamp> {
     match action {
         Action::Approve => Some(at.plus(settings.approvals.ttl())),

@@ -1,5 +1,4 @@
-//! What a tenant's hot rows add up to, kept row by row: their weight in memory and the next time that
-//! one of them is due.
+//! Running totals of a tenant's hot rows: their weight in memory and the earliest time one is due.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +10,11 @@ use crate::time::Timestamp;
 pub struct Totals {
     /// Bytes.
     weight: usize,
-    /// How many rows are due at each time.
+    /// Number of rows.
     due: BTreeMap<Timestamp, usize>,
 }
 
 impl Totals {
-    /// Takes `old` out and `new` in.
     pub fn replace<R: TableRow>(&mut self, old: Option<&R>, new: Option<&R>) {
         if R::LOAD != Load::Hot {
             return;
@@ -50,7 +48,6 @@ impl Totals {
         self.weight
     }
 
-    /// The earliest time at which a row is due.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.due.keys().next().copied()
     }

@@ -1,4 +1,4 @@
-//! Tiers, quotas and the log of what was used (rules.md 2).
+//! Tiers, quotas and the usage log (rules.md 2).
 
 use std::collections::HashMap;
 
@@ -6,23 +6,18 @@ use serde::{Deserialize, Serialize};
 
 use super::Tenant;
 use super::command::Refusal;
-use super::intents::IntentRow;
-use super::schema::{Mutation, TableRow};
+use super::schema::{Eviction, TableRow};
 use crate::id::{KeyId, Sequence};
 use crate::store::Load;
 use crate::string_enum;
 use crate::time::{Month, Timestamp};
 
 string_enum!(
-    /// Quota of a key, and how long its tenant's openings are kept.
+    /// The quota of a key, and the retention of a tenant's openings.
     Tier {
-        /// 1,000 evaluations a month, 7 days.
         Free = 1 "free",
-        /// 10,000 evaluations a month, 30 days.
         Pro = 2 "pro",
-        /// 50,000 evaluations a month, 90 days.
         Premium = 3 "premium",
-        /// No limit, 365 days.
         Enterprise = 4 "enterprise",
     }
 );
@@ -38,7 +33,7 @@ impl Tier {
         }
     }
 
-    /// Days that openings are kept.
+    /// Of openings.
     pub const fn retention_days(self) -> u32 {
         match self {
             Self::Free => 7,
@@ -49,7 +44,7 @@ impl Tier {
     }
 }
 
-/// The row of `key_usage`: the last month in which the key was used.
+/// Counts the last month in which the key was used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyUsageRow {
     pub month: Month,
@@ -63,7 +58,6 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Evaluations that `key` has used in `month`.
     pub fn used(&self, key: KeyId, month: Month) -> u64 {
         self.by_key
             .get(&key)
@@ -71,13 +65,8 @@ impl Usage {
             .map_or(0, |row| row.used)
     }
 
-    /// When `key` was last used for an evaluation.
     pub fn last_used_at(&self, key: KeyId) -> Option<Timestamp> {
         self.by_key.get(&key).map(|row| row.last_used_at)
-    }
-
-    pub fn get(&self, key: KeyId) -> Option<&KeyUsageRow> {
-        self.by_key.get(&key)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (KeyId, &KeyUsageRow)> {
@@ -106,6 +95,8 @@ impl TableRow for KeyUsageRow {
     type Key = KeyId;
     const LOAD: Load = Load::Hot;
     const EXPORT: Option<&'static str> = Some("key_usage.ndjson");
+    const WEIGHT: usize = 90;
+    const EVICTION: Option<Eviction> = None;
 
     fn absorb(&self, key: &KeyId, tenant: &mut Tenant) -> Option<Self> {
         tenant.usage.by_key.insert(*key, *self)
@@ -114,17 +105,9 @@ impl TableRow for KeyUsageRow {
     fn forget(key: &KeyId, tenant: &mut Tenant) -> Option<Self> {
         tenant.usage.by_key.remove(key)
     }
-
-    fn weight(&self) -> usize {
-        90
-    }
-
-    fn evict(_: Sequence, _: &IntentRow, _: &Tenant) -> Vec<Mutation> {
-        Vec::new()
-    }
 }
 
-/// The row of `usage_logs`: one evaluation, as upstream logs it.
+/// One evaluation, as upstream logs it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageLogRow {
     pub key: KeyId,
@@ -133,7 +116,7 @@ pub struct UsageLogRow {
     pub endpoint: String,
     pub status: u16,
     pub error: Option<String>,
-    /// From the request's arrival to the decision, microseconds.
+    /// From the request's arrival to the decision.
     pub processing_us: u64,
 }
 
@@ -141,6 +124,9 @@ impl TableRow for UsageLogRow {
     type Key = Sequence;
     const LOAD: Load = Load::Cold;
     const EXPORT: Option<&'static str> = Some("usage_logs.ndjson");
+    const WEIGHT: usize = 0;
+    /// The quota counts evaluations, and not intents.
+    const EVICTION: Option<Eviction> = None;
 
     fn absorb(&self, _: &Sequence, _: &mut Tenant) -> Option<Self> {
         None
@@ -148,15 +134,6 @@ impl TableRow for UsageLogRow {
 
     fn forget(_: &Sequence, _: &mut Tenant) -> Option<Self> {
         None
-    }
-
-    fn weight(&self) -> usize {
-        0
-    }
-
-    /// What was used stays used.
-    fn evict(_: Sequence, _: &IntentRow, _: &Tenant) -> Vec<Mutation> {
-        Vec::new()
     }
 }
 

@@ -10,7 +10,6 @@ use crate::id::TenantId;
 use crate::store::{ENTRIES, OpenError, Progress, ReadOnly};
 use crate::tenant::restore::FormerLogRow;
 
-/// An audit log fails verification.
 #[derive(Debug, Error)]
 pub enum AuditLogError {
     #[error(transparent)]
@@ -18,16 +17,15 @@ pub enum AuditLogError {
     #[error("the audit log of tenant {tenant} does not hold, entry {index}: {why}")]
     Entry {
         tenant: TenantId,
-        /// The entry's place among all of the tenant's.
+        /// Counted over all logs of the tenant.
         index: u64,
         why: HistoryError,
     },
-    /// The entries are not those of the head.
     #[error("the audit log of tenant {tenant} does not end where its head says")]
     Head { tenant: TenantId },
 }
 
-/// Returns the name, size and root of each.
+/// The name, size and root of each log.
 pub fn verify(
     seen: &ReadOnly,
     progress: Progress<'_>,
@@ -38,12 +36,8 @@ pub fn verify(
         &mut |_, done, total| progress("checking the audit logs", done, total),
         &mut |op| {
             let tenant = op.tenant;
-            let entry = if *op.table == ENTRIES {
-                op.stored()?
-            } else {
-                None
-            };
-            let Some(entry) = entry else {
+            let stored = (*op.table == ENTRIES).then(|| op.stored()).transpose()?;
+            let Some(entry) = stored.flatten() else {
                 return Ok(ControlFlow::Continue(()));
             };
             let (index, verifier) = verifiers.entry(tenant).or_default();
@@ -61,8 +55,7 @@ pub fn verify(
     }
     let mut logs = BTreeMap::new();
     for (tenant, head) in seen.heads() {
-        let verifier = verifiers.remove(&tenant).map(|(_, verifier)| verifier);
-        let verifier = verifier.unwrap_or_default();
+        let (_, verifier) = verifiers.remove(&tenant).unwrap_or_default();
         let last = verifier.last().filter(|last| {
             let base = last.sequence.get() + 1 - verifier.size();
             last.tenant == tenant

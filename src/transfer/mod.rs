@@ -2,17 +2,13 @@
 //!
 //! A [`StoredTenant`] is one tenant, read and checked: its hot rows against its head, every entry
 //! against the one before it and all of them against the root, every opening against the commitments
-//! of its entry. [`ndjson`] and [`sql`] write it. A failed check ends the export: a file with less in it
-//! than there should be would be worse than none.
+//! of its entry. [`ndjson`] and [`sql`] write it. A failed check ends the export: no file is better than
+//! an incomplete one. [`audit_logs`] verifies the logs of all tenants before a restore.
 //!
-//! [`audit_logs`] verifies the logs of all tenants of a directory or backup, before it is restored.
+//! No secrets are exported but the seeds of openings, which prove the commitments.
 //!
-//! No secrets are exported: keys are hashes already, and a tenant's name secret is not among the
-//! fields. (The seeds of openings are: they prove the commitments.)
-//!
-//! **Must not know**: files and directories, callers, tables and log; it sees rows through a
-//! [`Reader`](crate::store::Reader) or a [`ReadOnly`](crate::store::ReadOnly), and writes to whatever it
-//! is handed.
+//! **Must not know**: files, directories, callers, the store's tables and log; it reads rows through a
+//! [`Reader`](crate::store::Reader) or a [`ReadOnly`](crate::store::ReadOnly), and writes to a [`Sink`].
 
 pub mod audit_logs;
 pub mod ndjson;
@@ -32,7 +28,7 @@ use crate::id::{Sequence, TenantId};
 use crate::store::ReadError;
 use crate::tenant::schema::RowError;
 
-/// Writes a line, with its end, to a file or section.
+/// Writes a line with its newline to a file or section.
 pub type Sink<'a> = &'a mut dyn FnMut(&'static str, &[u8]) -> io::Result<()>;
 
 #[derive(Debug, Error)]
@@ -48,7 +44,6 @@ pub enum ExportError {
         sequence: Sequence,
         why: String,
     },
-    /// Upstream numbers rows with 32 bits.
     #[error("{0} has more rows than its 32-bit ids can number")]
     TooMany(&'static str),
     #[error(transparent)]
@@ -71,12 +66,11 @@ impl ExportError {
     }
 }
 
-/// Whether the texts behind an entry's commitments are still there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 enum OpeningState {
     Kept,
-    /// Fields that come from them are null.
+    /// Fields that come from the opening are null.
     Erased,
     None,
 }

@@ -27,13 +27,13 @@ use crate::tenant::usage::{KeyUsageRow, UsageLogRow};
 const AUDIT_LOG: &str = "decision_audit_log.ndjson";
 const OPENINGS: &str = "openings.ndjson";
 
-/// Every file; one without rows is empty.
+/// A file without rows is empty.
 pub fn files() -> impl Iterator<Item = &'static str> {
     let tables = schema::EXPORTS.iter().filter_map(|(_, file)| *file);
     tables.chain([AUDIT_LOG, OPENINGS])
 }
 
-/// Writes a whole tenant; calls `progress` with the number of entries done.
+/// Calls `progress` with the number of entries done.
 pub fn write(
     tenant: &StoredTenant<'_>,
     out: Sink<'_>,
@@ -57,7 +57,7 @@ pub fn write(
     })
 }
 
-/// A line: a JSON object whose members stand in the order in which they were added.
+/// A JSON object with members in the order in which they were added.
 struct Line(Vec<u8>);
 
 impl Line {
@@ -69,7 +69,7 @@ impl Line {
         self.0.push(if self.0.is_empty() { b'{' } else { b',' });
         serde_json::to_writer(&mut self.0, name).expect("a string is JSON");
         self.0.push(b':');
-        serde_json::to_writer(&mut self.0, &value).expect("our own types are JSON");
+        serde_json::to_writer(&mut self.0, &value).expect("a field is JSON");
         self
     }
 
@@ -111,7 +111,6 @@ fn account(tenant: &StoredTenant<'_>, out: Sink<'_>) -> Result<(), ExportError> 
 fn keys(tenant: &StoredTenant<'_>, out: Sink<'_>) -> Result<(), ExportError> {
     let (keys, usage) = (tenant.state.keys(), tenant.state.usage());
     for (hash, row) in keys.iter() {
-        let used = usage.get(row.key_id);
         Line::new(tenant.state.id)
             .field("key_id", row.key_id)
             .field("key_sha256", hex(&hash.to_bytes()))
@@ -119,7 +118,7 @@ fn keys(tenant: &StoredTenant<'_>, out: Sink<'_>) -> Result<(), ExportError> {
             .field("role", row.role)
             .field("scopes", row.scopes)
             .field("created_at", row.created_at)
-            .field("last_used_at", used.map(|used| used.last_used_at))
+            .field("last_used_at", usage.last_used_at(row.key_id))
             .field("is_active", row.is_active)
             .field("expires_at", row.expires_at)
             .field("name", &row.name)
@@ -138,7 +137,7 @@ fn keys(tenant: &StoredTenant<'_>, out: Sink<'_>) -> Result<(), ExportError> {
     Ok(())
 }
 
-/// Texts of which rows hold only pseudonyms, as openings have them.
+/// Texts from openings, of which rows hold only pseudonyms.
 #[derive(Default)]
 struct Texts {
     /// The deterministic ids of intents that have an outcome.
@@ -151,25 +150,23 @@ struct Texts {
 
 impl Texts {
     fn read_component(&mut self, component: Pseudonym, intent: &Value) {
-        let members = [
+        let text = [
             ("resource_type", "resource_type"),
             ("principal", "principal"),
             ("service_name", "service"),
-        ];
-        let text = members
-            .iter()
-            .find_map(|(member, kind)| Some((*kind, intent.get(*member)?.as_str()?.to_owned())));
+        ]
+        .into_iter()
+        .find_map(|(member, kind)| Some((kind, intent.get(member)?.as_str()?.to_owned())));
         self.components.extend(text.map(|text| (component, text)));
     }
 
-    /// Reads the change set that an entry names.
     fn read_change_set(&mut self, entry: &LogEntry, set: Option<Value>) {
         self.change_sets
             .extend(facts::CHANGE_SET.read(&entry.parsed).zip(set));
     }
 }
 
-/// Writes entries, openings, and the rows of the intents and outcomes that they are about.
+/// Writes entries, openings, intents and outcomes.
 fn entries(
     tenant: &StoredTenant<'_>,
     out: Sink<'_>,
@@ -187,9 +184,8 @@ fn entries(
             }
             if row.outcome.is_some() {
                 let id = entry.text(facts::DETERMINISTIC_ID);
-                texts
-                    .ids
-                    .extend(id.map(|id| (entry.sequence, id.to_owned())));
+                let id = id.map(|id| (entry.sequence, id.to_owned()));
+                texts.ids.extend(id);
             }
             intent(entry, row, out)?;
         }
@@ -273,10 +269,7 @@ fn intent(entry: &LogEntry, row: &IntentRow, out: Sink<'_>) -> Result<(), Export
         .field("change_set", row.change_set)
         .field("verdict", row.review.map(|review| review.verdict))
         .field("verdict_at", row.review.map(|review| review.at))
-        .field(
-            "outcome_sequence",
-            row.outcome.map(|outcome| outcome.sequence),
-        )
+        .field("outcome_sequence", row.outcome.map(|mark| mark.sequence))
         .field("payload", entry.json(facts::REQUEST)?)
         .field("intent", entry.json(facts::INTENT)?)
         .field("evidence", entry.json(facts::EVIDENCE)?)
@@ -315,7 +308,7 @@ fn outcome(
         .write_to_table::<OutcomeRow>(out)
 }
 
-/// Writes what a tenant learned, and about what.
+/// Writes counts, components and change sets.
 fn learned(tenant: &StoredTenant<'_>, texts: &Texts, out: Sink<'_>) -> Result<(), ExportError> {
     for (category, row) in tenant.state.learning().iter() {
         let posterior = conjugate(category, &row.counts, &tenant.state.rules().settings);
@@ -358,17 +351,11 @@ fn learned(tenant: &StoredTenant<'_>, texts: &Texts, out: Sink<'_>) -> Result<()
     Ok(())
 }
 
-/// In the order of their keys: maps have none.
+/// By key: hash maps have no order.
 fn sorted<K: Ord, R>(rows: impl Iterator<Item = (K, R)>) -> BTreeMap<K, R> {
     rows.collect()
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,16 +1,16 @@
 //! A tenant as rows of upstream's data model, for a script that `psql` runs.
 //!
-//! The script makes upstream's tables where they are missing, as its models declare them, and fills
-//! them with `COPY`, one table after the other in the order of their foreign keys, in one
-//! transaction. Sections are written side by side, a row of each as it comes, and put together at
-//! the end: [`BEGIN`], each of [`SECTIONS`] between its `COPY` and [`END_OF_COPY`], [`COMMIT`].
+//! The script creates upstream's tables where they are missing and fills them with `COPY` in the order of
+//! their foreign keys, in one transaction. Sections are written side by side and concatenated at the end:
+//! [`BEGIN`], each of [`SECTIONS`] between its `COPY` and [`END_OF_COPY`], [`COMMIT`].
 //!
-//! What does not fit is mapped, always in the same way:
+//! Differences of the data models:
 //! - Rows without a number of their own (intents, outcomes, beta state) are numbered from 1 in order
 //!   of tenant and sequence.
-//! - Upstream's intent ids are unique over all tenants. The first tenant keeps an id; the others'
-//!   intents of that id have their decision's id instead, in the audit log too.
-//! - An erased intent has its decision's id, `{"erased": true}` as payload, and says `(erased)`.
+//! - Upstream's intent ids are unique over all tenants. The first tenant keeps an id; other tenants'
+//!   intents with that id have their decision's id instead, in the audit log too.
+//! - An erased intent has its decision's id, the payload `{"erased": true}` and the justification
+//!   `(erased)`.
 //! - PostgreSQL has no text with U+0000: it becomes U+FFFD. JSON keeps it, escaped.
 //! - Entries that are not decisions have no row; usage logs, components and change sets no table.
 
@@ -29,7 +29,6 @@ use base64::engine::general_purpose::STANDARD;
 
 pub struct Section {
     pub name: &'static str,
-    /// The line before its rows.
     pub copy: &'static str,
 }
 
@@ -37,7 +36,7 @@ macro_rules! sections {
     ($($constant:ident $name:literal ($columns:literal);)+) => {
         $(const $constant: &str = $name;)+
 
-        /// Every table, each after those that it refers to.
+        /// Each table after those that it refers to.
         pub const SECTIONS: &[Section] = &[$(Section {
             name: $name,
             copy: concat!("COPY ", $name, " (", $columns, ") FROM stdin;\n"),
@@ -58,7 +57,7 @@ pub const END_OF_COPY: &str = "\\.\n\n";
 
 pub const BEGIN: &str = include_str!("begin.sql");
 
-/// What the script ends with: the next row that upstream adds gets the next number.
+/// Sets the sequences, so that upstream's next row gets the next number.
 pub const COMMIT: &str = "\
 DO $$
 DECLARE name text;
@@ -70,7 +69,7 @@ END $$;
 COMMIT;
 ";
 
-/// What the script has used so far: numbers and ids.
+/// The numbers and ids used so far.
 #[derive(Default)]
 pub struct Script {
     intents: u32,
@@ -80,7 +79,7 @@ pub struct Script {
 }
 
 impl Script {
-    /// Writes a whole tenant; calls `progress` with the number of entries done.
+    /// Calls `progress` with the number of entries done.
     pub fn write(
         &mut self,
         tenant: &StoredTenant<'_>,
@@ -96,13 +95,12 @@ impl Script {
             .option(account.created_by.as_deref(), Row::text)
             .end(out, TENANTS)?;
         for (hash, key) in tenant.state.keys().iter() {
-            let usage = tenant.state.usage().get(key.key_id);
             Row::new()
                 .text(&hex(&hash.to_bytes()))
                 .text(&tenant_id)
                 .text(key.tier.as_str())
                 .moment(key.created_at)
-                .option(usage.map(|usage| usage.last_used_at), Row::moment)
+                .option(tenant.state.usage().last_used_at(key.key_id), Row::moment)
                 .boolean(key.is_active)
                 .end(out, API_KEYS)?;
         }
@@ -128,7 +126,6 @@ impl Script {
         out: Sink<'_>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), ExportError> {
-        // Upstream's numbers of this tenant's intents.
         let mut numbers = HashMap::new();
         let (mut outcomes, mut done) = (0, 0);
         tenant.entries(&mut |entry| {
@@ -145,8 +142,9 @@ impl Script {
             if let Some(row) = tenant.state.outcomes().get(entry.sequence) {
                 outcomes += 1;
                 let number = next(&mut self.outcomes, OUTCOMES)?;
-                let intent = numbers.get(&row.intent).copied();
-                let intent = intent.ok_or_else(|| orphan(tenant, entry.sequence))?;
+                let intent = numbers.get(&row.intent);
+                let intent = *intent.ok_or_else(|| orphan(tenant, entry.sequence))?;
+                let key = row.idempotency_key.map(|name| name.to_string());
                 Row::new()
                     .number(number)
                     .number(intent)
@@ -154,10 +152,7 @@ impl Script {
                     .option(entry.text(facts::RECORDED_BY), Row::text)
                     .option(entry.text(facts::NOTES), Row::text)
                     .moment(row.recorded_at)
-                    .option(
-                        row.idempotency_key.map(|name| name.to_string()),
-                        |line, name| line.text(&name),
-                    )
+                    .option(key.as_deref(), Row::text)
                     .end(out, OUTCOMES)?;
             }
             done += 1;
@@ -172,8 +167,8 @@ impl Script {
         Ok(())
     }
 
-    /// The intent's id; its decision's if another intent has that id or it was erased. Only of an intent
-    /// that is `kept` it has to be unique.
+    /// The intent's id; its decision's if another intent has that id or it was erased. Unique among
+    /// intents that are `kept`.
     fn intent_id(&mut self, entry: &LogEntry, kept: bool) -> String {
         let decision = entry.parsed.decision_id.to_string();
         let own = entry.text(facts::DETERMINISTIC_ID).map(printable);
@@ -192,11 +187,8 @@ impl Script {
 }
 
 fn orphan(tenant: &StoredTenant<'_>, at: Sequence) -> ExportError {
-    tenant.damaged(
-        "outcome",
-        at,
-        "there is an intent or outcome without the entry it belongs to",
-    )
+    let why = "there is an intent or outcome without the entry it belongs to";
+    tenant.damaged("outcome", at, why)
 }
 
 fn next(last: &mut u32, table: &'static str) -> Result<u32, ExportError> {
@@ -219,9 +211,8 @@ fn intent(
     };
     let request = entry.json(facts::REQUEST)?;
     let canonical = entry.json(facts::INTENT)?;
-    let payload = request
-        .as_ref()
-        .map_or("{\"erased\": true}", |json| json.get());
+    let erased = "{\"erased\": true}";
+    let payload = request.as_ref().map_or(erased, |json| json.get());
     Row::new()
         .number(number)
         .text(id)
@@ -266,7 +257,6 @@ fn decision(
         .end(out, AUDIT_LOG)
 }
 
-/// A text as PostgreSQL can hold it.
 fn printable(text: &str) -> String {
     text.replace('\0', "\u{FFFD}")
 }
@@ -287,8 +277,8 @@ impl Row {
         self
     }
 
-    /// A text: whatever means something to `COPY` is escaped. Never an empty first field, which
-    /// [`Row::field`] would take for none: every table begins with an id.
+    /// Escapes what `COPY` interprets. The first field must not be empty, which [`Row::field`] takes for
+    /// none: every table begins with an id.
     pub(super) fn text(self, text: &str) -> Self {
         let mut field = String::with_capacity(text.len());
         for c in text.chars() {
@@ -324,7 +314,7 @@ impl Row {
         self.field(if boolean { "t" } else { "f" })
     }
 
-    /// A `timestamp without time zone`, in UTC as upstream's are.
+    /// A `timestamp without time zone`, in UTC.
     fn moment(self, moment: Timestamp) -> Self {
         self.field(&moment.to_string().replace('T', " ").replace('Z', ""))
     }

@@ -1,4 +1,4 @@
-//! One tenant, read and checked as far as its rows can be checked against each other.
+//! One tenant, read from a store, with its rows checked against each other.
 
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -14,7 +14,7 @@ use crate::tenant::lifecycle::AccountRow;
 use crate::tenant::schema::{Row, RowKey, USAGE_LOGS};
 use crate::tenant::usage::UsageLogRow;
 
-/// Cold rows that are read at once.
+/// Cold rows per read.
 const PAGE: usize = 512;
 
 /// A tenant's state, and a reader of its cold rows.
@@ -25,10 +25,8 @@ pub struct StoredTenant<'a> {
     reader: &'a Reader,
 }
 
-/// One entry of the audit log with its opening.
 pub(super) struct LogEntry {
     pub sequence: Sequence,
-    /// The exact bytes.
     pub bytes: Vec<u8>,
     pub parsed: ParsedEntry,
     pub leaf: Hash,
@@ -41,7 +39,7 @@ impl LogEntry {
         part.read(self.opening.as_ref()?)
     }
 
-    /// A part that is JSON, on one line and otherwise to the letter.
+    /// On one line, and otherwise unchanged.
     pub fn json<T>(&self, part: Part<Json<T>>) -> Result<Option<Box<RawValue>>, ExportError> {
         let malformed = part.malformed();
         let text = self.opening.as_ref().map(|opening| part.text(opening));
@@ -50,7 +48,6 @@ impl LogEntry {
         json.transpose().map_err(|_| self.damaged(malformed))
     }
 
-    /// A part that is JSON, whatever is in it.
     pub fn value<T>(&self, part: Part<Json<T>>) -> Result<Option<Value>, ExportError> {
         let value = self.opening.as_ref().map(|opening| part.value(opening));
         let value = value.transpose().map_err(|why| self.damaged(why))?;
@@ -78,7 +75,7 @@ fn one_line(json: &str) -> String {
 }
 
 impl<'a> StoredTenant<'a> {
-    /// Folds rows, which the store has checked against their head.
+    /// The store has checked the rows against their head.
     pub fn new(id: TenantId, stored: TenantRows, reader: &'a Reader) -> Result<Self, ExportError> {
         let mut state = Tenant::blank(id);
         for (table, key, value) in &stored.rows {
@@ -102,7 +99,7 @@ impl<'a> StoredTenant<'a> {
         &self.state.account().expect("it was founded").row
     }
 
-    /// Its number of entries.
+    /// The number of entries.
     pub fn size(&self) -> u64 {
         self.head.sequence.get() + 1
     }
@@ -111,8 +108,7 @@ impl<'a> StoredTenant<'a> {
         ExportError::damaged(self.state.id, what, at, why)
     }
 
-    /// Every entry in order. That none is missing or foreign is known only at the end: the root over
-    /// all of them must be the head's.
+    /// In order. Only the root at the end proves that no entry is missing or foreign.
     pub(super) fn entries(
         &self,
         each: &mut dyn FnMut(&LogEntry) -> Result<(), ExportError>,
@@ -129,7 +125,7 @@ impl<'a> StoredTenant<'a> {
             }
             for (key, stored) in page {
                 let entry = self.entry(&key, stored.payload)?;
-                // A log that goes on after a restore may have its beginning elsewhere.
+                // The entries before a restore may be elsewhere.
                 let expected = next.unwrap_or(entry.sequence.min(self.head.log_base));
                 if entry.sequence != expected {
                     return Err(missing(expected));
@@ -141,10 +137,8 @@ impl<'a> StoredTenant<'a> {
                 each(&entry)?;
             }
         }
-        let end = self.head.sequence.next();
-        match next {
-            Some(next) if next == end => {}
-            next => return Err(missing(next.unwrap_or(self.head.log_base))),
+        if next != Some(self.head.sequence.next()) {
+            return Err(missing(next.unwrap_or(self.head.log_base)));
         }
         if tree_root(&leaves) != self.head.root {
             let why = "the root over all entries is not the one the head says";
@@ -166,10 +160,12 @@ impl<'a> StoredTenant<'a> {
         let opening = self.reader.opening(self.state.id, sequence)?;
         let opening = opening.map(|bytes| Opening::decode(&bytes)).transpose();
         let opening = opening.map_err(|why| damaged("opening", &why))?;
-        if let Some(opening) = &opening {
-            let checked = parsed.check_opening(opening);
-            checked.map_err(|why| damaged("opening", &why))?;
-        }
+        let checked = opening
+            .as_ref()
+            .map(|opening| parsed.check_opening(opening));
+        checked
+            .transpose()
+            .map_err(|why| damaged("opening", &why))?;
         let opening_state = match (&opening, parsed.commitments().next()) {
             (Some(_), _) => OpeningState::Kept,
             (None, Some(_)) => OpeningState::Erased,
@@ -185,7 +181,7 @@ impl<'a> StoredTenant<'a> {
         })
     }
 
-    /// Every row of the usage log, in order.
+    /// In order.
     pub(super) fn usage_logs(
         &self,
         each: &mut dyn FnMut(Sequence, &UsageLogRow) -> Result<(), ExportError>,

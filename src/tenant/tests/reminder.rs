@@ -11,9 +11,8 @@ use crate::stamp::Stamp;
 use crate::store::Load;
 use crate::tenant::Tenant;
 use crate::tenant::command::{Change, Command, Plan};
-use crate::tenant::intents::IntentRow;
 use crate::tenant::key::Scope;
-use crate::tenant::schema::{Mutation, Row, RowId, TableRow};
+use crate::tenant::schema::{Eviction, Row, RowId, TableRow};
 use crate::time::Timestamp;
 
 pub type Reminders = BTreeMap<Sequence, ReminderRow>;
@@ -27,6 +26,8 @@ impl TableRow for ReminderRow {
     type Key = Sequence;
     const LOAD: Load = Load::Hot;
     const EXPORT: Option<&'static str> = None;
+    const WEIGHT: usize = 100;
+    const EVICTION: Option<Eviction> = None;
 
     fn absorb(&self, key: &Sequence, tenant: &mut Tenant) -> Option<Self> {
         tenant.reminders.insert(*key, *self)
@@ -34,14 +35,6 @@ impl TableRow for ReminderRow {
 
     fn forget(key: &Sequence, tenant: &mut Tenant) -> Option<Self> {
         tenant.reminders.remove(key)
-    }
-
-    fn weight(&self) -> usize {
-        100
-    }
-
-    fn evict(_: Sequence, _: &IntentRow, _: &Tenant) -> Vec<Mutation> {
-        Vec::new()
     }
 
     fn due(&self) -> Option<Timestamp> {
