@@ -1,4 +1,4 @@
-//! Strings and lists of bounded length: the bounds stand in the type.
+//! Strings and lists whose types bound their length.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -10,13 +10,12 @@ pub struct LengthError {
     max: usize,
 }
 
-/// A string of `MIN` to `MAX` characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "String")]
 pub struct BoundedString<const MIN: usize, const MAX: usize>(String);
 
 impl<const MIN: usize, const MAX: usize> BoundedString<MIN, MAX> {
-    /// Checks the length, in characters and not in bytes.
+    /// The length is in characters.
     pub fn new(text: impl Into<String>) -> Result<Self, LengthError> {
         let text = text.into();
         if (MIN..=MAX).contains(&text.chars().count()) {
@@ -50,13 +49,8 @@ pub struct CountError {
     max: usize,
 }
 
-/// A list of at most `MAX` items.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Vec<T>", into = "Vec<T>")]
-#[serde(bound(
-    serialize = "T: Serialize + Clone",
-    deserialize = "T: Deserialize<'de>"
-))]
+#[serde(try_from = "Vec<T>")]
 pub struct BoundedVec<T, const MAX: usize>(Vec<T>);
 
 impl<T, const MAX: usize> BoundedVec<T, MAX> {

@@ -1,4 +1,4 @@
-//! Identifiers: each is parsed once, at the edge.
+//! Identifiers.
 
 use std::fmt;
 
@@ -10,12 +10,11 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 use uuid::Uuid;
 
-/// Text that is no such identifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("must be {0}")]
 pub struct IdError(&'static str);
 
-/// Sixteen bytes: text (`Display`, `parse`) for people and JSON, the bare bytes in rows.
+/// Sixteen bytes: text (`Display`, `parse`) in JSON, bytes in rows.
 macro_rules! sixteen_bytes {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -61,13 +60,12 @@ macro_rules! sixteen_bytes {
     };
 }
 
-/// Those that are UUIDs in text.
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident) => {
         sixteen_bytes!($(#[$doc])* $name);
 
         impl $name {
-            /// The random id (UUID version 4) of these random bytes.
+            /// UUID version 4.
             pub fn random(bytes: [u8; 16]) -> Self {
                 Self(uuid::Builder::from_random_bytes(bytes).into_uuid().into_bytes())
             }
@@ -87,18 +85,15 @@ macro_rules! uuid_id {
     };
 }
 
+uuid_id!(TenantId);
 uuid_id!(
-    /// A tenant. Every key of every table begins with one.
-    TenantId
-);
-uuid_id!(
-    /// An API key, for its whole life: it stays when the secret is rotated.
+    /// Unchanged by a rotation of the key's secret.
     KeyId
 );
 uuid_id!(
     /// One entry of one tenant's audit log: a UUIDv8 whose first 60 free bits are the sequence and
     /// whose last 62 are the first 62 of SHA-256(log ‖ 0x0A ‖ sequence as u64, big-endian), so an id
-    /// of another tenant, or of a timeline lost in a restore, is never mistaken for one of ours.
+    /// of another tenant, or of a log lost in a restore, is never mistaken for one of this log.
     DecisionId
 );
 
@@ -122,7 +117,7 @@ impl DecisionId {
         Self(bits.to_be_bytes())
     }
 
-    /// The sequence in this id, if it is the id of that entry of `log`.
+    /// `None` if this is not the id of an entry of `log`.
     pub fn sequence_in(self, log: &str) -> Option<Sequence> {
         let bits = u128::from_be_bytes(self.0);
         let number = (bits >> 80) << 12 | (bits >> 64) & 0xFFF;
@@ -162,11 +157,11 @@ impl fmt::Display for Sequence {
 
 /// The caller's id of an intent (`deterministic_id`): 1 to 64 characters, unique per tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "String")]
 pub struct IntentId(String);
 
 impl IntentId {
-    /// Checks the length and that nothing is a control character (ids appear in logs and headers).
+    /// Control characters are refused, because ids appear in logs and headers.
     pub fn parse(text: &str) -> Result<Self, IdError> {
         let fits = (1..=64).contains(&text.chars().count());
         if fits && !text.chars().any(char::is_control) {
@@ -190,12 +185,6 @@ impl TryFrom<String> for IntentId {
     }
 }
 
-impl From<IntentId> for String {
-    fn from(id: IntentId) -> String {
-        id.0
-    }
-}
-
 impl fmt::Display for IntentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -203,7 +192,7 @@ impl fmt::Display for IntentId {
 }
 
 sixteen_bytes!(
-    /// A caller's text as keys and rows hold it: the first 16 bytes of
+    /// A caller's text in keys and rows: the first 16 bytes of
     /// HMAC-SHA-256(the tenant's name secret, canonical JSON of an array). Erasing the tenant's
     /// secret makes it irreversible. Printed as padded base64.
     Pseudonym
@@ -226,13 +215,11 @@ impl fmt::Display for Pseudonym {
     }
 }
 
-/// Computes a tenant's [`Pseudonym`]s. Holds the keyed HMAC state.
 #[derive(Clone)]
 pub struct Pseudonymizer(Hmac<Sha256>);
 
 impl Pseudonymizer {
     pub fn new(secret: &[u8; 32]) -> Self {
-        // HMAC takes keys of every length (RFC 2104).
         Self(Hmac::new_from_slice(secret).expect("HMAC takes a key of any length"))
     }
 
@@ -242,8 +229,7 @@ impl Pseudonymizer {
         self.digest(&array)
     }
 
-    /// The same over bytes that are canonical JSON already: an intent's digest. An object never collides
-    /// with an array.
+    /// The pseudonym of canonical JSON. That of an object never collides with that of an array.
     pub fn digest(&self, canonical: &[u8]) -> Pseudonym {
         let mut mac = self.0.clone();
         mac.update(canonical);

@@ -1,11 +1,8 @@
-//! Numbers that cannot be wrong: a probability is never NaN or 1.2, a cost is never negative.
-//!
-//! Arithmetic happens on plain `f64`; these types stand where a number crosses a border.
+//! Numbers in range: a probability is never NaN or 1.2, a cost is never negative. Arithmetic uses `f64`.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// A number was outside the range that its type promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("must be {0}")]
 pub struct OutOfRange(&'static str);
@@ -14,11 +11,11 @@ macro_rules! bounded {
     ($(#[$doc:meta])* $name:ident, $range:expr, $what:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
-        #[serde(try_from = "f64", into = "f64")]
+        #[serde(try_from = "f64")]
         pub struct $name(f64);
 
         impl $name {
-            /// Checks the range; NaN and infinities never pass. Minus zero becomes zero.
+            /// Rejects NaN and infinities. Minus zero becomes zero.
             pub fn new(value: f64) -> Result<Self, OutOfRange> {
                 if value.is_finite() && $range.contains(&value) {
                     Ok(Self(value + 0.0))
@@ -27,7 +24,6 @@ macro_rules! bounded {
                 }
             }
 
-            /// The number itself.
             pub fn get(self) -> f64 {
                 self.0
             }
@@ -39,17 +35,11 @@ macro_rules! bounded {
                 Self::new(value)
             }
         }
-
-        impl From<$name> for f64 {
-            fn from(value: $name) -> f64 {
-                value.0
-            }
-        }
     };
 }
 
 bounded!(
-    /// A probability, or any share of one: 0 to 1, both included.
+    /// A probability or share: 0 to 1, both included.
     Probability,
     (0.0..=1.0),
     "a number from 0 to 1"

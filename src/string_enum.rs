@@ -1,4 +1,4 @@
-//! Closed vocabularies: enums whose values are strings in JSON and, where rows hold them, one byte.
+//! Enums whose values are strings in JSON and, where rows hold them, one byte.
 
 /// Declares such an enum: `Value = 1 "value"` where rows hold it, `Value = "value"` where none does.
 /// Codes are frozen: new values are added, none is renumbered or reused.
@@ -8,14 +8,12 @@ macro_rules! string_enum {
         $crate::string_enum!(@enum $(#[$doc])* $name { $($(#[$value_doc])* $value = $string,)+ });
 
         impl $name {
-            /// The byte that rows hold.
             pub const fn code(self) -> u8 {
                 match self {
                     $(Self::$value => $code,)+
                 }
             }
 
-            /// The value with this byte.
             pub const fn from_code(code: u8) -> Option<Self> {
                 match code {
                     $($code => Some(Self::$value),)+
@@ -71,17 +69,15 @@ macro_rules! string_enum {
         }
 
         impl $name {
-            /// Every value, as declared.
+            /// In the order of declaration.
             pub const ALL: &'static [Self] = &[$(Self::$value),+];
 
-            /// The string that callers read and write.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$value => $string,)+
                 }
             }
 
-            /// The value with this string.
             pub fn parse(text: &str) -> Option<Self> {
                 match text {
                     $($string => Some(Self::$value),)+

@@ -1,4 +1,4 @@
-//! Locks of what threads race for: the standard library's, or, where schedules are tried, shuttle's.
+//! Locks of the standard library, or shuttle's in tests of schedules.
 
 #[cfg(all(test, feature = "shuttle"))]
 pub use shuttle::sync::{Condvar, Mutex, MutexGuard, RwLock, atomic};

@@ -1,4 +1,4 @@
-//! Moments and calendar months, in UTC. Nothing here can tell what time it is now.
+//! Timestamps and calendar months, in UTC. Nothing here reads a clock.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,50 +6,44 @@ use std::time::Duration;
 use chrono::{DateTime, Datelike, SecondsFormat, TimeZone, Timelike, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A moment in UTC, in whole microseconds since 1970-01-01.
-///
-/// Printed and read as RFC 3339 with six decimals and `Z`; stored in rows as an `i64`.
+/// Microseconds since 1970-01-01 UTC. RFC 3339 with six decimals and `Z` in text, an `i64` in rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// Before everything.
     pub const MIN: Self = Self(0);
 
-    /// The moment this many microseconds after the epoch.
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
 
-    /// Microseconds since the epoch.
     pub const fn micros(self) -> i64 {
         self.0
     }
 
-    /// This moment and `duration` later; stops at the end of time.
+    /// Saturates.
     pub fn plus(self, duration: Duration) -> Self {
         let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
         Self(self.0.saturating_add(micros))
     }
 
-    /// How long after `earlier` this moment is; zero if it is not after it.
+    /// Zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// The hour of the day, 0 to 23, UTC.
+    /// 0 to 23.
     pub fn hour(self) -> u8 {
         u8::try_from(self.calendar().hour()).unwrap_or(0)
     }
 
-    /// The calendar month this moment is in.
     pub fn month(self) -> Month {
         let date = self.calendar();
         let year = u32::try_from(date.year()).unwrap_or(0);
         Month(year * 12 + date.month0())
     }
 
-    /// Reads RFC 3339 with any offset and up to nanoseconds; finer than a microsecond is cut.
+    /// Reads RFC 3339 with any offset; truncated to microseconds.
     pub fn parse(text: &str) -> Option<Self> {
         let moment = DateTime::parse_from_rfc3339(text).ok()?;
         Some(Self(moment.with_timezone(&Utc).timestamp_micros()))
@@ -93,7 +87,7 @@ impl<'de> Deserialize<'de> for Timestamp {
 pub struct Month(u32);
 
 impl Month {
-    /// The first moment after this month: when its quota is counted anew.
+    /// The first moment after this month.
     pub fn end(self) -> Timestamp {
         let next = self.0 + 1;
         let year = i32::try_from(next / 12).unwrap_or(i32::MAX);
@@ -105,22 +99,22 @@ impl Month {
     }
 }
 
-/// Reads a duration that people write: `90s`, `15m`, `24h` or `7d`.
+/// Parses `90s`, `15m`, `24h` or `7d`.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let told = || "must be a whole number and s, m, h or d, as in `15m`".to_owned();
-    let unit = text.chars().last().ok_or_else(told)?;
+    let invalid = || "must be a whole number and s, m, h or d, as in `15m`".to_owned();
+    let unit = text.chars().last().ok_or_else(invalid)?;
     let seconds = match unit {
         's' => 1,
         'm' => 60,
         'h' => 3_600,
         'd' => 86_400,
-        _ => return Err(told()),
+        _ => return Err(invalid()),
     };
-    let number: u64 = text.trim_end_matches(unit).parse().map_err(|_| told())?;
+    let number: u64 = text.trim_end_matches(unit).parse().map_err(|_| invalid())?;
     number
         .checked_mul(seconds)
         .map(Duration::from_secs)
-        .ok_or_else(told)
+        .ok_or_else(invalid)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a decision learns from: five categories, each with its own prior and counts (rules.md 4).
+//! Categories of intents, each with its own prior and counts (rules.md 4).
 
 use serde::{Deserialize, Serialize};
 
@@ -68,8 +68,7 @@ impl<T> PerCategory<T> {
 
     /// In the order of [`Category::ALL`].
     pub fn iter(&self) -> impl Iterator<Item = (Category, &T)> {
-        Category::ALL
-            .iter()
-            .map(|&category| (category, self.of(category)))
+        let categories = Category::ALL.iter();
+        categories.map(|&category| (category, self.of(category)))
     }
 }

@@ -1,5 +1,5 @@
-//! From numbers to an action, in the order of rules.md 7. Every blocker of an approval is listed; the
-//! first one decides, and without any the change is approved.
+//! The choice of the action, in the order of rules.md 7: the first blocker decides, and an intent without
+//! any is approved.
 
 use super::category::Category;
 use super::decision::{Action, Epistemic, Interval, Losses};
@@ -10,7 +10,6 @@ use super::risk::{Intervals, Risk};
 use super::settings::Settings;
 use crate::bounded::BoundedString;
 
-/// One intent with every number that the choice rests on.
 #[derive(Debug)]
 pub struct Assessment<'a> {
     pub intent: &'a Intent,
@@ -21,7 +20,7 @@ pub struct Assessment<'a> {
     pub risk: Risk,
     pub epistemic: Epistemic,
     pub losses: Losses,
-    /// The name of the first number that was not finite; above it stands at its worst.
+    /// The name of the first number that was not finite and was replaced.
     pub non_finite: Option<&'static str>,
     pub intervals: &'a Intervals,
 }
@@ -31,18 +30,17 @@ pub struct Assessment<'a> {
 pub enum Blocker<'a> {
     CallerViolations(&'a [BoundedString<1, 1_024>]),
     PolicyDenies(&'a Finding),
-    /// The name of the number.
     NonFinite(&'static str),
     PolicyEscalates(&'a Finding),
-    /// psi is over its limit: too little is known.
+    /// psi is over its limit.
     EpistemicGate,
-    /// This action is expected to cost less.
+    /// The action with the least loss.
     ExpectedLoss(Action),
     WideInterval(Interval),
 }
 
 impl Blocker<'_> {
-    /// The action if no other blocker stands before this one.
+    /// The action if this is the first blocker.
     pub const fn action(&self) -> Action {
         match self {
             Self::CallerViolations(_) | Self::PolicyDenies(_) => Action::Deny,
@@ -56,7 +54,7 @@ impl Blocker<'_> {
 }
 
 impl Assessment<'_> {
-    /// All blockers in their order. Lazy: the interval costs more than all the rest and comes last.
+    /// Lazy: the interval costs more than all the rest and comes last.
     pub fn blockers(&self) -> impl Iterator<Item = Blocker<'_>> {
         let by_loss = std::iter::once_with(|| match self.action_by_loss() {
             Action::Approve => self.wide_interval(),
@@ -78,7 +76,7 @@ impl Assessment<'_> {
         first.map_or_else(|| self.action_by_loss(), |first| first.action())
     }
 
-    /// Those that no loss can outweigh.
+    /// Blockers that no loss outweighs.
     fn hard_blockers(&self) -> impl Iterator<Item = Blocker<'_>> {
         let reported = self.intent.policy_violations.as_slice();
         let violations = (!reported.is_empty()).then_some(Blocker::CallerViolations(reported));
@@ -105,9 +103,9 @@ impl Assessment<'_> {
     }
 }
 
-/// The least loss, guarded: an approval has to beat the plain cost of a review, without the
-/// uncertainty that makes a review dearer, so that more uncertainty never turns an escalation into an
-/// approval. Ties go to escalation, then to denial.
+/// The least loss, but an approval has to be cheaper than a review without the cost of uncertainty, so
+/// that more uncertainty never turns an escalation into an approval. Ties go to escalation, then to
+/// denial.
 pub fn guarded_choice(losses: &Losses, cost_review: f64) -> Action {
     let Losses {
         approve,

@@ -1,14 +1,13 @@
 //! The smallest change that would get a better answer (rules.md 11).
 //!
-//! A change is tried by making it: on one copy of the intent or of the evidence, through the same
-//! `assess` that [`decide`](super::decide) uses. Nothing is inferred about what a rule would say, so
-//! rules of any kind may join. The result is proven by a whole decision, whose action the answer names.
+//! A change is tried on a copy of the intent or of the evidence, through the same `assess` that
+//! [`decide`](super::decide) uses, so rules of any kind can be added. The result is proven by a whole
+//! decision, whose action the answer names.
 //!
 //! **It never teaches a caller to lie.** The patch holds only what a caller may honestly choose: a lower
-//! permission, a smaller scope, a smaller size, an update instead of a replacement. What merely is so
-//! (measurements, the environment, violations, outcomes, how much a plan deletes) is a fact to wait for
-//! or to fix. A deletion is never turned into something that is no deletion; the caller's claims about
-//! value, cost or forecasts are never touched; a region cannot be enumerated.
+//! permission, a smaller scope, a smaller size, an update instead of a replacement. Measurements, the
+//! environment, violations, outcomes and the deletes of a plan are facts. A deletion never becomes
+//! another operation; the caller's value, cost and forecasts never change; regions cannot be enumerated.
 //!
 //! Order: one difference before two; the nearest better action before the farther; choices before
 //! facts; within a field the nearest value first.
@@ -37,8 +36,7 @@ const SHARE_STEPS: f64 = 10_000.0;
 const MS_STEPS: f64 = 1.0;
 const ENTROPY_STEPS: f64 = 10_000.0;
 
-/// The smallest change of `intent`, or of the facts around it, that gets a better action than `decision`,
-/// which was made on these arguments. None for an approval, and where no such change is found.
+/// `decision` was made on the other arguments. `None` for an approval, and where no change is found.
 pub fn counterfactual(
     intent: &Intent,
     evidence: &Evidence,
@@ -82,7 +80,6 @@ fn without_unused_fields(intent: &Intent) -> Intent {
     }
 }
 
-/// A field of the intent and another value for it.
 #[derive(Debug)]
 enum Edit {
     Size(BoundedString<1, 256>),
@@ -94,11 +91,10 @@ enum Edit {
     ErrorRate(Option<Probability>),
     Latency(Option<Magnitude>),
     Entropy(Magnitude),
-    /// Where it takes effect: the environment, and the target of a deployment.
+    /// The environment, and the target of a deployment.
     Environment(Environment, Option<Environment>),
 }
 
-/// A change that gets a better action.
 struct Candidate {
     /// An index into the edits.
     edit: Option<usize>,
@@ -166,10 +162,8 @@ impl Search<'_> {
     /// risk and uncertainty. The interval, which is expensive, is computed only where it decides.
     fn successes(&self, edit: Option<usize>) -> Option<Candidate> {
         let if_narrow = |successes| {
-            self.better(
-                self.assess(&self.with_successes(successes))
-                    .action_if_narrow(),
-            )
+            let evidence = self.with_successes(successes);
+            self.better(self.assess(&evidence).action_if_narrow())
         };
         let in_full = |successes| self.better(self.action_after(successes));
         let mut successes = fewest(0, if_narrow)?;
@@ -183,7 +177,7 @@ impl Search<'_> {
         })
     }
 
-    /// Every edit worth trying on its own, in the order of preference.
+    /// In the order of preference.
     fn edits(&self) -> Vec<Edit> {
         let assessment = self.assess(self.evidence);
         let mut edits = choices(&self.intent, self.rules);
@@ -208,13 +202,8 @@ impl Search<'_> {
             });
         }
         let evidence = self.with_successes(found.successes);
-        let again = decide_with(
-            &self.intent,
-            &evidence,
-            self.rules,
-            self.at,
-            &self.intervals,
-        );
+        let (intent, intervals) = (&self.intent, &self.intervals);
+        let again = decide_with(intent, &evidence, self.rules, self.at, intervals);
         (again.action == found.action).then(|| Counterfactual {
             target: found.action,
             patch: changes.iter().filter_map(patch_operation).collect(),
@@ -227,12 +216,9 @@ impl Search<'_> {
     fn differences(&mut self, edit: &mut Edit) -> Vec<Difference> {
         let to = edit.values();
         edit.swap(&mut self.intent);
-        let changed = edit
-            .values()
-            .into_iter()
-            .zip(to)
-            .filter(|(from, to)| from != to);
-        changed
+        let changes = edit.values().into_iter().zip(to);
+        changes
+            .filter(|(from, to)| from != to)
             .map(|((field, from), (_, to))| Difference {
                 kind: edit.kind(),
                 field: field.to_owned(),
@@ -273,7 +259,7 @@ impl Search<'_> {
         }
     }
 
-    /// True for the better action that is one step away: deny, escalate, approve.
+    /// True for the next action of deny, escalate, approve.
     fn nearest(&self, action: Action) -> bool {
         match self.action {
             Action::Deny => action == Action::Escalate,
@@ -283,7 +269,7 @@ impl Search<'_> {
     }
 }
 
-/// The smallest number above `low` and up to [`SUCCESSES_MAX`] for which `holds`, which is monotonic and
+/// The smallest number above `low`, at most [`SUCCESSES_MAX`], for which `holds`. It is monotonic, and
 /// false for `low`.
 fn fewest(mut low: u64, holds: impl Fn(u64) -> bool) -> Option<u64> {
     if !holds(SUCCESSES_MAX) {
@@ -321,40 +307,32 @@ fn choices(intent: &Intent, rules: &Rules) -> Vec<Edit> {
             // A caller's estimate is for the size it asked for, and would no longer be true.
             if intent.estimated_cost.is_none() {
                 let sizes = rules.prices.cheaper_than(*resource_type, size.as_str());
-                edits.extend(
-                    sizes
-                        .into_iter()
-                        .filter_map(|size| BoundedString::new(size).ok())
-                        .map(Edit::Size),
-                );
+                let sizes = sizes.into_iter().map(BoundedString::new);
+                edits.extend(sizes.flatten().map(Edit::Size));
             }
         }
         IntentKind::GrantAccess {
             permission_level, ..
         } => {
-            let lower = PermissionLevel::ALL
-                .iter()
-                .rev()
-                .filter(|level| *level < permission_level);
-            edits.extend(lower.copied().map(Edit::Permission));
+            let levels = PermissionLevel::ALL.iter().rev().copied();
+            let lower = levels.filter(|level| level < permission_level);
+            edits.extend(lower.map(Edit::Permission));
         }
         IntentKind::DeployConfig { change_scope, .. } => {
-            let narrower = ChangeScope::ALL
-                .iter()
-                .rev()
-                .filter(|scope| *scope < change_scope);
-            edits.extend(narrower.copied().map(Edit::Scope));
+            let scopes = ChangeScope::ALL.iter().rev().copied();
+            let narrower = scopes.filter(|scope| scope < change_scope);
+            edits.extend(narrower.map(Edit::Scope));
         }
     }
-    // The only pair of operations with the same end, of which one is gentler.
+    // The only two operations with the same result, of which one keeps the data.
     if intent.operation == Some(Operation::Replace) {
         edits.push(Edit::Operation(Some(Operation::Update)));
     }
     edits
 }
 
-/// What could be different: no violations, fewer deletes in the plan, and each measurement at the value
-/// where the losses, which are affine in it, or the gate would turn.
+/// No violations, fewer deletes in the plan, and each measurement at the value where the losses, which
+/// are affine in it, or the gate would change the action.
 fn facts(assessment: &Assessment<'_>, action: Action) -> Vec<Edit> {
     let mut edits = Vec::new();
     let Assessment {
@@ -369,12 +347,8 @@ fn facts(assessment: &Assessment<'_>, action: Action) -> Vec<Edit> {
         edits.push(Edit::Violations(BoundedVec::default()));
     }
     let max = settings.change_set.deletes_max;
-    if intent
-        .change_set
-        .as_ref()
-        .and_then(|set| set.deletes)
-        .is_some_and(|deletes| deletes > max)
-    {
+    let deletes = intent.change_set.as_ref().and_then(|set| set.deletes);
+    if deletes.is_some_and(|deletes| deletes > max) {
         edits.push(Edit::Deletes(Some(max)));
     }
 
@@ -391,11 +365,8 @@ fn facts(assessment: &Assessment<'_>, action: Action) -> Vec<Edit> {
             let highest =
                 (1.0 - spared / (1.0 - impact.latency)) * settings.telemetry.error_rate_full;
             let lower = steps_around(highest, rate.get(), SHARE_STEPS);
-            edits.extend(
-                lower
-                    .filter_map(|v| Probability::new(v).ok())
-                    .map(|v| Edit::ErrorRate(Some(v))),
-            );
+            let lower = lower.map(Probability::new).flatten();
+            edits.extend(lower.map(|rate| Edit::ErrorRate(Some(rate))));
         }
         if let Some(latency) = context.latency_p99 {
             let free = settings.telemetry.latency_p99_free_ms;
@@ -403,11 +374,8 @@ fn facts(assessment: &Assessment<'_>, action: Action) -> Vec<Edit> {
             let highest = free + share * (settings.telemetry.latency_p99_full_ms - free);
             if share >= 0.0 {
                 let lower = steps_around(highest, latency.get(), MS_STEPS);
-                edits.extend(
-                    lower
-                        .filter_map(|v| Magnitude::new(v).ok())
-                        .map(|v| Edit::Latency(Some(v))),
-                );
+                let lower = lower.map(Magnitude::new).flatten();
+                edits.extend(lower.map(|ms| Edit::Latency(Some(ms))));
             }
         }
     }
@@ -416,16 +384,12 @@ fn facts(assessment: &Assessment<'_>, action: Action) -> Vec<Edit> {
         let known = (1.0 - epistemic.forecast_uncertainty) * (1.0 - epistemic.data_sparsity);
         let highest = entropy_for(1.0 - (1.0 - settings.epistemic.psi_max) / known, signals);
         let lower = steps_around(highest, signals.entropy.get(), ENTROPY_STEPS);
-        edits.extend(
-            lower
-                .filter_map(|v| Magnitude::new(v).ok())
-                .map(Edit::Entropy),
-        );
+        edits.extend(lower.map(Magnitude::new).flatten().map(Edit::Entropy));
     }
     edits
 }
 
-/// Those outside production, the nearest to it first.
+/// Outside production, the nearest to it first.
 fn environments(intent: &Intent) -> Vec<Edit> {
     if !intent.touches_prod() {
         return Vec::new();
@@ -435,15 +399,13 @@ fn environments(intent: &Intent) -> Vec<Edit> {
         Environment::Prod => to,
         Environment::Dev | Environment::Staging | Environment::Test => environment,
     };
+    let edit = |to| {
+        let environment = outside_prod(intent.environment, to);
+        Edit::Environment(environment, target.map(|at| outside_prod(at, to)))
+    };
     [Environment::Staging, Environment::Test, Environment::Dev]
-        .map(|to| {
-            Edit::Environment(
-                outside_prod(intent.environment, to),
-                target.map(|at| outside_prod(at, to)),
-            )
-        })
-        .into_iter()
-        .collect()
+        .map(edit)
+        .into()
 }
 
 /// The values around `highest` in `steps` per unit, the higher first: rounding, and whether equality is
@@ -517,9 +479,9 @@ impl Edit {
         }
     }
 
-    /// Fields with the values held now: the new ones, and once swapped in, the old ones.
+    /// The values held now: the new ones, and after a swap the old ones.
     fn values(&self) -> Vec<(&'static str, Value)> {
-        let real = |value: f64| number(value).map_or(Value::Null, Value::Number);
+        let real = |value: Option<f64>| value.and_then(number).map_or(Value::Null, Value::Number);
         match self {
             Self::Size(size) => vec![("size", json!(size))],
             Self::Permission(level) => vec![("permission_level", json!(level))],
@@ -528,18 +490,12 @@ impl Edit {
             Self::Violations(violations) => vec![("policy_violations", json!(violations))],
             Self::Deletes(deletes) => vec![("change_set.deletes", json!(deletes))],
             Self::ErrorRate(rate) => {
-                vec![(
-                    "context.error_rate",
-                    rate.map_or(Value::Null, |rate| real(rate.get())),
-                )]
+                vec![("context.error_rate", real(rate.map(Probability::get)))]
             }
-            Self::Latency(ms) => {
-                vec![(
-                    "context.latency_p99",
-                    ms.map_or(Value::Null, |ms| real(ms.get())),
-                )]
+            Self::Latency(ms) => vec![("context.latency_p99", real(ms.map(Magnitude::get)))],
+            Self::Entropy(entropy) => {
+                vec![("context.hallucination.entropy", real(Some(entropy.get())))]
             }
-            Self::Entropy(entropy) => vec![("context.hallucination.entropy", real(entropy.get()))],
             Self::Environment(environment, target) => {
                 vec![
                     ("environment", json!(environment)),

@@ -1,5 +1,5 @@
 //! A decision with every number it rests on. Stored as JSON in the opening of its entry and read back
-//! for replays: fields may be added, but never change their meaning.
+//! for replays: fields may be added, but none changes its meaning.
 
 use std::borrow::Cow;
 
@@ -15,12 +15,11 @@ string_enum!(
     Action {
         Approve = 1 "approve",
         Deny = 2 "deny",
-        /// A person decides.
         Escalate = 3 "escalate",
     }
 );
 
-/// A reason for the action, with its numbers. The first one of a decision decided.
+/// The first reason of a decision decided.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reason {
     /// Stable, snake_case: `caller_violation`, `policy`, `non_finite`, `epistemic_gate`,
@@ -28,10 +27,9 @@ pub struct Reason {
     pub code: Cow<'static, str>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub policy: Option<String>,
-    /// The measured value.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub have: Option<Number>,
-    /// What it would have to be; absent where nothing is measured.
+    /// The bound of `have`; absent where nothing is measured.
     #[serde(
         skip_serializing_if = "Option::is_none",
         default,
@@ -46,18 +44,18 @@ pub struct Reason {
 #[serde(untagged)]
 pub enum Need {
     Amount(Number),
-    /// No amount would help: null in JSON.
+    /// Null in JSON.
     NoAmount,
 }
 
-/// Null is a [`Need`], and not the absence of one.
+/// Null is a [`Need`].
 fn deserialize_some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Need>, D::Error> {
     Need::deserialize(deserializer).map(Some)
 }
 
-/// `value` as answers have it: an integer without a point. None if it is not finite.
+/// An integer has no decimal point in JSON. `None` if `value` is not finite.
 pub fn number(value: f64) -> Option<Number> {
-    // 2^53: up to here an f64 without a fraction is exactly one integer.
+    // Up to 2^53 an f64 without a fraction is exactly one integer.
     if value.fract() == 0.0 && value.abs() <= 9_007_199_254_740_992.0 {
         Some(Number::from(value as i64))
     } else {
@@ -80,17 +78,14 @@ impl Interval {
     }
 }
 
-/// Of the models in the blend; they add up to one.
+/// Weights of the models in the blend; their sum is 1.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Weights {
     pub conjugate: f64,
-    /// The hierarchical model.
     pub hyper: f64,
-    /// The logistic model.
     pub hmc: f64,
 }
 
-/// The parts of the risk.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Contributions {
     pub conjugate_mean: f64,
@@ -98,14 +93,12 @@ pub struct Contributions {
     pub conjugate_alpha: f64,
     /// Prior and successes.
     pub conjugate_beta: f64,
-    /// Where the hierarchical model has weight.
     pub hyper_mean: Option<f64>,
-    /// Where a logistic model is loaded.
     pub hmc_prediction: Option<f64>,
     pub weights: Weights,
     /// kappa: 1.5 in production, else 1.
     pub context_multiplier: f64,
-    /// The blend before kappa.
+    /// Before kappa.
     pub blend: f64,
     /// R: the blend times kappa, at most 1.
     pub raw_risk: f64,
@@ -125,7 +118,7 @@ pub struct RiskFactors {
     pub hmc: Option<f64>,
 }
 
-/// The expected loss of each action (rules.md 7).
+/// rules.md 7.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Losses {
     pub approve: f64,
@@ -142,17 +135,16 @@ pub struct Epistemic {
     pub data_sparsity: f64,
     /// 1 - mean confidence of the forecasts; 0 without any.
     pub forecast_uncertainty: f64,
-    /// From the caller's signals; 0 without any.
+    /// 0 without signals.
     pub hallucination_risk: f64,
 }
 
-/// What similar past intents say.
+/// Of similar past intents.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct MemoryView {
     pub success_rate: Option<f64>,
-    /// In the blend.
     pub weight: f64,
-    /// Groups that count.
+    /// Number of groups.
     pub similar: u32,
 }
 
@@ -166,18 +158,18 @@ pub struct Decision {
     /// The risk that decided, 0 to 1.
     pub risk_score: f64,
     pub risk_interval: Interval,
-    /// 1 - psi: how much is known, not how sure the answer is.
+    /// 1 - psi: how much is known, not how certain the answer is.
     pub confidence: f64,
     /// Upstream's sentence about the risk.
     pub explanation: String,
     pub category: Category,
-    /// The counts of that category.
+    /// Of the category.
     pub evidence: Counts,
     pub contributions: Contributions,
     pub risk_factors: RiskFactors,
     pub expected_losses: Losses,
     pub epistemic: Epistemic,
-    /// The caller's, then the ids of the policies that deny.
+    /// The caller's, then the ids of denying policies.
     pub policy_violations: Vec<String>,
     pub policy_version: u32,
     /// USD a month: the caller's, else from the price table, else unknown.
@@ -187,11 +179,10 @@ pub struct Decision {
 }
 
 string_enum!(
-    /// Who can make a difference.
     ChangeKind {
-        /// The caller.
+        /// The caller can make it.
         Choice = "choice",
-        /// The caller can only wait for it, or fix it outside of the request.
+        /// The caller can only wait for it, or fix it outside the request.
         Fact = "fact",
     }
 );

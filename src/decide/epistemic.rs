@@ -1,16 +1,15 @@
-//! Epistemic uncertainty, psi (rules.md 7): how little is known, not how unsure the answer is.
+//! Epistemic uncertainty, psi (rules.md 7): how little is known, not how uncertain the answer is.
 
 use super::decision::Epistemic;
 use super::intent::{Context, Forecast, HallucinationSignals};
 use super::risk::exp;
 use super::settings::{EpistemicSettings, Settings};
 
-/// How upstream's probe weighs the signs that a language model invented its answer.
+/// Of upstream's hallucination probe.
 const ENTROPY_WEIGHT: f64 = 0.5;
 const EVIDENCE_LIFT_WEIGHT: f64 = 0.3;
 const CONTRADICTION_WEIGHT: f64 = 0.2;
 
-/// psi from too few outcomes of the category, unsure forecasts, and signs of an invented request.
 pub fn uncertainty(context: &Context, trials: u64, settings: &EpistemicSettings) -> Epistemic {
     let data_sparsity = sparsity(trials, settings);
     let forecasts = context.forecasts.as_slice();
@@ -19,10 +18,8 @@ pub fn uncertainty(context: &Context, trials: u64, settings: &EpistemicSettings)
     } else {
         1.0 - mean_confidence(forecasts)
     };
-    let hallucination_risk = context
-        .hallucination
-        .as_ref()
-        .map_or(0.0, hallucination_risk);
+    let signals = context.hallucination.as_ref();
+    let hallucination_risk = signals.map_or(0.0, hallucination_risk);
     Epistemic {
         psi: psi(hallucination_risk, forecast_uncertainty, data_sparsity),
         data_sparsity,
@@ -31,8 +28,8 @@ pub fn uncertainty(context: &Context, trials: u64, settings: &EpistemicSettings)
     }
 }
 
-/// How many outcomes in all open the gate if the caller's own signals stay as they are; none if those
-/// signals alone keep it shut.
+/// The total of outcomes that opens the gate while the caller's signals stay the same; `None` if those
+/// signals alone keep it closed.
 pub fn trials_that_open(epistemic: &Epistemic, settings: &EpistemicSettings) -> Option<u64> {
     let opens = |trials: u64| {
         let sparsity = sparsity(trials, settings);
@@ -50,7 +47,7 @@ pub fn trials_that_open(epistemic: &Epistemic, settings: &EpistemicSettings) -> 
     if !opens(open) {
         return None;
     }
-    // Bisection and not a closed form, so that rounding is that of the decision itself.
+    // Bisection instead of a closed form, so that rounding is the decision's own.
     while open - shut > 1 {
         let middle = shut + (open - shut) / 2;
         if opens(middle) {
@@ -62,8 +59,8 @@ pub fn trials_that_open(epistemic: &Epistemic, settings: &EpistemicSettings) -> 
     Some(open)
 }
 
-/// How many more outcomes let a category with `trials` pass the gate, if nothing but sparsity counts.
-/// `u64::MAX` if the settings let nothing pass.
+/// How many more outcomes open the gate of a category with `trials` if only sparsity counts.
+/// `u64::MAX` if none do.
 pub fn outcomes_needed(trials: u64, settings: &Settings) -> u64 {
     let only_sparsity = Epistemic {
         psi: 1.0,
@@ -75,15 +72,13 @@ pub fn outcomes_needed(trials: u64, settings: &Settings) -> u64 {
         .map_or(u64::MAX, |needed| needed.saturating_sub(trials))
 }
 
-/// Of at least one forecast.
+/// NaN without forecasts.
 pub fn mean_confidence(forecasts: &[Forecast]) -> f64 {
-    let sum = forecasts
-        .iter()
-        .fold(0.0, |sum, forecast| sum + forecast.confidence.get());
-    sum / forecasts.len() as f64
+    let confidences = forecasts.iter().map(|forecast| forecast.confidence.get());
+    confidences.fold(0.0, |sum, confidence| sum + confidence) / forecasts.len() as f64
 }
 
-/// The inverse of [`hallucination_risk`] in the entropy: the entropy at which the signals give `risk`.
+/// The entropy at which [`hallucination_risk`] is `risk`.
 pub fn entropy_for(risk: f64, signals: &HallucinationSignals) -> f64 {
     let rest = CONTRADICTION_WEIGHT * signals.contradiction.get()
         - EVIDENCE_LIFT_WEIGHT * signals.evidence_lift;

@@ -1,4 +1,4 @@
-//! An intent: one change that is asked for. Every value is in range, because no other can be made.
+//! An intent: one requested change. Its types hold only values in range.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -28,9 +28,8 @@ string_enum!(
         Create = 1 "create",
         Update = 2 "update",
         Delete = 3 "delete",
-        /// Delete and create again: the data is lost.
+        /// The data is lost.
         Replace = 4 "replace",
-        /// An existing resource comes under management.
         Import = 5 "import",
     }
 );
@@ -70,7 +69,7 @@ string_enum!(
 );
 
 impl Operation {
-    /// True if the resource, or the data in it, is lost. A change set counts it as a delete.
+    /// True if the resource or its data is lost. A change set counts it as a delete.
     pub const fn destroys(self) -> bool {
         match self {
             Self::Delete | Self::Replace => true,
@@ -85,7 +84,7 @@ pub struct ScopeError;
 
 /// A path of 1 to 1,024 characters that starts with `/`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "String")]
 pub struct ResourceScope(String);
 
 impl ResourceScope {
@@ -102,12 +101,10 @@ impl ResourceScope {
         &self.0
     }
 
-    /// How many segments are not empty: 0 for `/`, 1 for `/subscriptions`.
+    /// Counts segments that are not empty: 0 for `/`, 1 for `/subscriptions`.
     pub fn segments(&self) -> usize {
-        self.0
-            .split('/')
-            .filter(|segment| !segment.is_empty())
-            .count()
+        let segments = self.0.split('/');
+        segments.filter(|segment| !segment.is_empty()).count()
     }
 }
 
@@ -118,19 +115,12 @@ impl TryFrom<String> for ResourceScope {
     }
 }
 
-impl From<ResourceScope> for String {
-    fn from(scope: ResourceScope) -> String {
-        scope.0
-    }
-}
-
-/// The fields that only one type of intent has.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "intent_type", rename_all = "snake_case")]
 pub enum IntentKind {
     ProvisionResource {
         resource_type: ResourceType,
-        /// In the provider's words, like the size.
+        /// The provider's name, like the size.
         region: BoundedString<1, 256>,
         size: BoundedString<1, 256>,
     },
@@ -158,7 +148,7 @@ pub struct Forecast {
     pub confidence: Probability,
 }
 
-/// Signals that a language model made the request up.
+/// Signals that a language model invented the request.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HallucinationSignals {
@@ -207,24 +197,23 @@ impl Context {
     }
 }
 
-/// The plan, change request or agent task that an intent is a part of.
+/// A plan, change request or agent task that consists of intents.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ChangeSet {
     pub id: BoundedString<1, 64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<BoundedString<1, 2_048>>,
-    /// None is the empty revision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<BoundedString<1, 128>>,
-    /// How many intents it has in all, as the caller declares.
+    /// In all, as declared by the caller.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intents: Option<u32>,
-    /// How many of them delete or replace, as the caller declares.
+    /// Deletes and replaces among them, as declared by the caller.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deletes: Option<u32>,
 }
 
-/// Two equal intents have the same digest, and so get the same answer.
+/// Equal intents have the same digest, and so get the same answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Intent {
     #[serde(flatten)]
@@ -263,7 +252,7 @@ impl Intent {
         }
     }
 
-    /// The component over which risk is smoothed: what kind of name it has, and the name (rules.md 6).
+    /// Kind and name of the component over which risk is smoothed (rules.md 6).
     pub fn component(&self) -> (&'static str, &str) {
         match &self.kind {
             IntentKind::ProvisionResource { resource_type, .. } => {
@@ -283,7 +272,6 @@ impl Intent {
         }
     }
 
-    /// True if the environment of the change, or that of the deployment, is production.
     pub fn touches_prod(&self) -> bool {
         self.environment == Environment::Prod || self.deployment_target() == Some(Environment::Prod)
     }
@@ -292,7 +280,7 @@ impl Intent {
         self.operation.is_some_and(Operation::destroys)
     }
 
-    /// RFC 8785 JSON without the change set. Its digest says whether two requests are the same one.
+    /// RFC 8785 JSON without the change set. Requests are the same if its digests are equal.
     pub fn canonical(&self) -> Vec<u8> {
         let without_change_set = Self {
             change_set: None,

@@ -1,4 +1,4 @@
-//! What each action is expected to cost (rules.md 7). No unit: only the ratios count.
+//! Expected losses of the actions (rules.md 7), without unit: only ratios count.
 
 use super::decision::{Epistemic, Losses};
 use super::epistemic::mean_confidence;
@@ -6,18 +6,18 @@ use super::intent::{Context, Forecast, RiskLevel};
 use super::risk::{Risk, exp};
 use super::settings::{LossSettings, Settings, TelemetrySettings};
 
-/// What the losses are computed from, each 0 to 1.
+/// Each 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LossInputs {
-    /// r: the risk of the decision.
+    /// r.
     pub risk: f64,
     /// Var: the variance of the conjugate Beta.
     pub variance: f64,
-    /// b: how impaired the service already is.
+    /// b: how impaired the service is.
     pub impact: f64,
-    /// pred: what the forecasts predict.
+    /// pred.
     pub predicted: f64,
-    /// v: the value of the opportunity.
+    /// v.
     pub opportunity: f64,
     pub psi: f64,
 }
@@ -57,8 +57,7 @@ impl LossInputs {
     }
 }
 
-/// How impaired a service is by each measurement: 0 not at all, 1 in full. What was not measured counts
-/// as 0.
+/// How impaired a service is by each measurement, 0 to 1; 0 if it was not measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Impact {
     pub errors: f64,
@@ -84,7 +83,7 @@ impl Impact {
         }
     }
 
-    /// b: both together, 0 to 1.
+    /// b, 0 to 1.
     pub fn total(self) -> f64 {
         1.0 - (1.0 - self.errors) * (1.0 - self.latency)
     }
@@ -96,19 +95,15 @@ fn predicted_risk(forecasts: &[Forecast]) -> f64 {
     if forecasts.is_empty() {
         return 0.0;
     }
-    let (weighted, weights) = forecasts
-        .iter()
-        .fold((0.0, 0.0), |(weighted, weights), forecast| {
-            let weight = exp(forecast.confidence.get());
-            (
-                weighted + weight * failure_probability(forecast.risk_level),
-                weights + weight,
-            )
-        });
+    let (mut weighted, mut weights) = (0.0, 0.0);
+    for forecast in forecasts {
+        let weight = exp(forecast.confidence.get());
+        weighted += weight * failure_probability(forecast.risk_level);
+        weights += weight;
+    }
     weighted / weights * mean_confidence(forecasts)
 }
 
-/// By upstream's specification.
 const fn failure_probability(risk_level: RiskLevel) -> f64 {
     match risk_level {
         RiskLevel::Low => 0.1,

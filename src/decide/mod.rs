@@ -1,13 +1,11 @@
-//! The decision, as a function of values: may this change be made?
+//! The decision as a pure function: [`decide`] takes an intent, evidence of the past, the rules in force
+//! and the time, and returns an action and every number it rests on.
 //!
-//! [`decide`] takes an intent, evidence of the past, the rules in force and the time, and returns an
-//! action and every number it rests on. Same arguments, same bits, on every machine: transcendental
-//! functions come from one place (`risk/libm.rs`), counts are integers, sums have a fixed order. Anyone
-//! who has the four arguments can recompute the decision.
+//! Same arguments, same bits, on every machine, so that a decision can be recomputed: transcendental
+//! functions come from one place (`risk/libm.rs`), counts are integers, sums have a fixed order. It never
+//! fails: what cannot be evaluated becomes a reason to deny or escalate.
 //!
-//! It never fails. What cannot be evaluated becomes a reason, and the decision falls to the safe side.
-//!
-//! What is not here: a clock, randomness, async, I/O, logging, and anything of a tenant but its
+//! **Must not know**: clock, randomness, async, I/O, logging, and anything of a tenant but its
 //! [`Evidence`]. `data/guides/rules.md` says what every number means.
 
 pub mod category;
@@ -45,12 +43,10 @@ use self::loss::LossInputs;
 use self::risk::{Intervals, Risk};
 use crate::time::Timestamp;
 
-/// Decides about `intent`, on this evidence, under these rules, at this time.
 pub fn decide(intent: &Intent, evidence: &Evidence, rules: &Rules, at: Timestamp) -> Decision {
     decide_with(intent, evidence, rules, at, &Intervals::default())
 }
 
-/// [`decide`] with a cache of intervals.
 fn decide_with(
     intent: &Intent,
     evidence: &Evidence,
@@ -66,16 +62,10 @@ fn decide_with(
         epistemic,
         ..
     } = &assessment;
-    let reported = intent
-        .policy_violations
-        .as_slice()
-        .iter()
-        .map(|text| text.as_str());
-    let denials = assessment
-        .findings
-        .violations
-        .iter()
-        .map(|finding| finding.policy.as_ref());
+    let reported = intent.policy_violations.as_slice().iter();
+    let reported = reported.map(|text| text.as_str());
+    let denials = assessment.findings.violations.iter();
+    let denials = denials.map(|finding| finding.policy.as_ref());
     Decision {
         action,
         justification,
@@ -102,7 +92,7 @@ fn decide_with(
     }
 }
 
-/// Policies, risk, losses: all that the choice rests on. No rule depends on the time yet.
+/// All that the choice rests on. No rule depends on the time yet.
 fn assess<'a>(
     intent: &'a Intent,
     evidence: &'a Evidence,

@@ -1,14 +1,13 @@
-//! Numbers that are not finite are replaced by the worst they could be, so that an answer holds only
-//! numbers that JSON has. The first is named, because it escalates the intent.
+//! Replaces numbers that are not finite by their worst value, because JSON has only finite ones. The
+//! name of the first is returned, because it escalates the intent.
 
 use super::decision::{Epistemic, Losses};
 use super::risk::Risk;
 
-/// The variance of a probability that is 0 or 1, each as likely: the largest there is.
+/// The largest variance of a probability: 0 or 1, equally likely.
 const VARIANCE_MAX: f64 = 0.25;
 
-/// Replaces what is not finite before losses are computed from it, and returns the first name. A risk
-/// with such a part is 1.
+/// To be called before losses are computed. A risk with such a part is 1.
 pub fn replace(risk: &mut Risk, epistemic: &mut Epistemic) -> Option<&'static str> {
     let parts = &mut risk.contributions;
     let factors = &mut risk.factors;
@@ -51,7 +50,7 @@ pub fn replace(risk: &mut Risk, epistemic: &mut Epistemic) -> Option<&'static st
     first
 }
 
-/// The same for the losses, which cannot overflow with settings in range.
+/// Losses cannot overflow with settings in range.
 pub fn replace_losses(losses: &mut Losses, risk: &mut Risk) -> Option<&'static str> {
     let first = replace_each([
         ("expected_losses.approve", &mut losses.approve, f64::MAX),
@@ -64,7 +63,7 @@ pub fn replace_losses(losses: &mut Losses, risk: &mut Risk) -> Option<&'static s
     first
 }
 
-/// Takes (name, value, worst); evaluates all of them, and returns the first name.
+/// Takes name, value and worst value. Replaces all, and returns the first name.
 fn replace_each<'a>(
     values: impl IntoIterator<Item = (&'static str, &'a mut f64, f64)>,
 ) -> Option<&'static str> {

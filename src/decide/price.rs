@@ -13,7 +13,7 @@ use crate::number::Usd;
 pub struct Prices(BTreeMap<ResourceType, BTreeMap<String, Usd>>);
 
 impl Prices {
-    /// None is an unknown price, not a price of 0.
+    /// `None` is unknown, not free.
     pub fn get(&self, resource_type: ResourceType, size: &str) -> Option<Usd> {
         self.0.get(&resource_type)?.get(size).copied()
     }
@@ -30,12 +30,10 @@ impl Prices {
         })
     }
 
-    /// The sizes that cost less than `size`, the most expensive first; all of them if `size` is not in the
-    /// table.
+    /// The most expensive first; all sizes if `size` is not in the table.
     pub fn cheaper_than(&self, resource_type: ResourceType, size: &str) -> Vec<&str> {
-        let bound = self
-            .get(resource_type, size)
-            .map_or(f64::INFINITY, Usd::get);
+        let price = self.get(resource_type, size);
+        let bound = price.map_or(f64::INFINITY, Usd::get);
         let mut cheaper: Vec<(&str, f64)> = self
             .0
             .get(&resource_type)

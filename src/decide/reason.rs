@@ -1,11 +1,12 @@
-//! The reasons of a decision: each blocker with its numbers, and one sentence for the first.
+//! The reasons of a decision: one for each blocker, and a sentence for the first.
 
 use super::category::Category;
 use super::choice::{Assessment, Blocker};
 use super::decision::{Action, Contributions, Losses, Need, Reason, number};
 use super::epistemic::{mean_confidence, trials_that_open};
+use crate::bounded::BoundedString;
 
-/// Characters of a caller's text that a sentence quotes.
+/// Of a caller's text.
 const QUOTED_CHARS_MAX: usize = 80;
 
 /// The action, its justification, and a reason for every blocker or for the approval: never empty.
@@ -53,9 +54,7 @@ fn justification(
 fn blocker_reason(assessment: &Assessment<'_>, blocker: &Blocker<'_>) -> Reason {
     match blocker {
         Blocker::CallerViolations(violations) => {
-            let first = violations
-                .first()
-                .map_or("", |violation| violation.as_str());
+            let first = violations.first().map_or("", BoundedString::as_str);
             let first = truncated(first);
             let detail = match violations.len() {
                 1 => format!("the request reports a policy violation, `{first}`"),
@@ -91,8 +90,8 @@ fn blocker_reason(assessment: &Assessment<'_>, blocker: &Blocker<'_>) -> Reason 
     }
 }
 
-/// The gate in outcomes, which a tenant can do something about; where outcomes would not open it, the
-/// caller's own signal that keeps it shut.
+/// States the gate in outcomes, which a tenant can record; where outcomes would not open it, the caller's
+/// signals that keep it closed.
 fn gate_reason(assessment: &Assessment<'_>) -> Reason {
     let trials = assessment.counts.trials;
     let category = assessment.category;

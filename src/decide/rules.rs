@@ -8,8 +8,8 @@ use thiserror::Error;
 use super::price::Prices;
 use super::settings::Settings;
 
-/// Version of the rules that this module implements. It rises with every change that can alter an
-/// answer, and every entry has it, because recomputing a decision needs the same one.
+/// Rises with every change that can alter an answer. Every entry has it, because a decision can only be
+/// recomputed by the same version.
 pub const VERSION: u16 = 1;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -17,18 +17,16 @@ pub struct Rules {
     pub version: u16,
     pub settings: Settings,
     pub prices: Prices,
-    /// From 1.
     pub policy_version: u32,
     pub hashes: RuleHashes,
 }
 
-/// SHA-256 of the bytes from which each part was read; none for a part that is absent.
+/// SHA-256 of the bytes of each part; `None` for a part that is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RuleHashes {
     pub policies: Option<[u8; 32]>,
     pub settings: Option<[u8; 32]>,
     pub prices: Option<[u8; 32]>,
-    /// The logistic model.
     pub model: Option<[u8; 32]>,
 }
 
@@ -48,12 +46,10 @@ static BUILT_IN: LazyLock<Arc<Rules>> = LazyLock::new(|| {
 });
 
 impl Rules {
-    /// The rules of a tenant that has no settings of its own.
     pub fn built_in() -> &'static Self {
         &BUILT_IN
     }
 
-    /// The same, shared by all such tenants.
     pub fn shared() -> Arc<Self> {
         BUILT_IN.clone()
     }

@@ -1,6 +1,5 @@
 //! The settings of a tenant. `data/defaults/settings.toml` has the defaults, each with its source.
 
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -10,23 +9,21 @@ use super::category::PerCategory;
 use crate::string_enum;
 
 string_enum!(
-    /// What a gate does with a decision; it never changes the action.
+    /// What a gate blocks; the action stays the same.
     Enforcement {
         /// Nothing is blocked.
         Observe = "observe",
-        /// Denials are blocked.
         Deny = "deny",
-        /// Denials and escalations are blocked.
+        /// Denials and escalations.
         Full = "full",
     }
 );
 
 string_enum!(
-    /// What happens to an outcome reported by the key that asked for the change.
+    /// Whether to learn an outcome that was reported by the key that asked.
     SelfReported {
-        /// Learned, and counted as self-reported.
         Learn = "learn",
-        /// Recorded but not learned.
+        /// Record it only.
         Keep = "keep",
     }
 );
@@ -36,7 +33,7 @@ string_enum!(
 #[serde(remote = "Self", deny_unknown_fields)]
 pub struct Settings {
     pub enforcement: Enforcement,
-    /// Decide on the larger of risk and smoothed risk, and not on the risk alone.
+    /// Decide on the larger of risk and smoothed risk.
     pub smoothing: bool,
     pub losses: LossSettings,
     pub priors: PerCategory<Prior>,
@@ -66,9 +63,8 @@ pub struct LossSettings {
     pub cost_variance: f64,
     /// Denying an opportunity.
     pub cost_opp: f64,
-    /// A review.
     pub cost_review: f64,
-    /// A review, times psi.
+    /// Added to a review, times psi.
     pub cost_uncertainty: f64,
 }
 
@@ -102,7 +98,7 @@ pub struct EpistemicSettings {
     pub sparsity_rate: f64,
 }
 
-/// When a service counts as impaired (rules.md 7).
+/// The measurements of an impaired service (rules.md 7).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TelemetrySettings {
@@ -159,82 +155,58 @@ pub struct SettingError {
     high: f64,
 }
 
+/// Name, value and range of each setting.
+macro_rules! ranges {
+    ($settings:expr; $($group:ident.$setting:ident: $range:expr,)+) => {
+        [$({
+            let name = concat!(stringify!($group), ".", stringify!($setting));
+            (name.to_owned(), $settings.$group.$setting as f64, $range)
+        }),+]
+    };
+}
+
 impl Settings {
     /// Names the first setting that is out of range. Within the ranges no loss can overflow.
     pub fn check(&self) -> Result<(), SettingError> {
-        let Self {
-            losses,
-            risk,
-            epistemic,
-            telemetry,
-            ..
-        } = self;
-        let cost = 0.0..=1e6;
-        let share = 0.0..=1.0;
-        let ttl = 60.0..=31_536_000.0;
+        let cost = || 0.0..=1e6;
+        let share = || 0.0..=1.0;
+        let ttl = || 60.0..=31_536_000.0;
         // At least a millisecond above the free latency.
-        let full_latency = telemetry.latency_p99_free_ms + 1.0..=1e9;
-        let rows: [(&str, f64, RangeInclusive<f64>); 19] = [
-            ("losses.cost_fp", losses.cost_fp, cost.clone()),
-            ("losses.cost_fn", losses.cost_fn, cost.clone()),
-            ("losses.cost_impact", losses.cost_impact, cost.clone()),
-            (
-                "losses.cost_predictive",
-                losses.cost_predictive,
-                cost.clone(),
-            ),
-            ("losses.cost_variance", losses.cost_variance, cost.clone()),
-            ("losses.cost_opp", losses.cost_opp, cost.clone()),
-            ("losses.cost_review", losses.cost_review, cost.clone()),
-            ("losses.cost_uncertainty", losses.cost_uncertainty, cost),
-            ("risk.kappa_prod", risk.kappa_prod, 1.0..=100.0),
-            (
-                "risk.smoothing_factor",
-                risk.smoothing_factor,
-                share.clone(),
-            ),
-            (
-                "risk.interval_width_max",
-                risk.interval_width_max,
-                share.clone(),
-            ),
-            ("doubt.psi_max", epistemic.psi_max, share),
-            ("doubt.sparsity_rate", epistemic.sparsity_rate, 1e-4..=10.0),
-            (
-                "telemetry.error_rate_full",
-                telemetry.error_rate_full,
-                1e-6..=1.0,
-            ),
-            (
-                "telemetry.latency_p99_free_ms",
-                telemetry.latency_p99_free_ms,
-                0.0..=1e9,
-            ),
-            (
-                "telemetry.latency_p99_full_ms",
-                telemetry.latency_p99_full_ms,
-                full_latency,
-            ),
-            ("approvals.ttl_s", self.approvals.ttl_s as f64, ttl.clone()),
-            ("reviews.ttl_s", self.reviews.ttl_s as f64, ttl),
-            ("intents.max", self.intents.max as f64, 1.0..=1e8),
-        ];
+        let full_latency = self.telemetry.latency_p99_free_ms + 1.0..=1e9;
+        let ranges = ranges! { self;
+            losses.cost_fp: cost(),
+            losses.cost_fn: cost(),
+            losses.cost_impact: cost(),
+            losses.cost_predictive: cost(),
+            losses.cost_variance: cost(),
+            losses.cost_opp: cost(),
+            losses.cost_review: cost(),
+            losses.cost_uncertainty: cost(),
+            risk.kappa_prod: 1.0..=100.0,
+            risk.smoothing_factor: share(),
+            risk.interval_width_max: share(),
+            epistemic.psi_max: share(),
+            epistemic.sparsity_rate: 1e-4..=10.0,
+            telemetry.error_rate_full: 1e-6..=1.0,
+            telemetry.latency_p99_free_ms: 0.0..=1e9,
+            telemetry.latency_p99_full_ms: full_latency,
+            approvals.ttl_s: ttl(),
+            reviews.ttl_s: ttl(),
+            intents.max: 1.0..=1e8,
+        };
         let strength = 0.01..=1e6;
         let priors = self.priors.iter().flat_map(|(category, prior)| {
             [("alpha", prior.alpha), ("beta", prior.beta)]
                 .map(|(part, value)| (format!("priors.{category}.{part}"), value, strength.clone()))
         });
-        rows.into_iter()
-            .map(|(setting, value, range)| (setting.to_owned(), value, range))
+        let wrong = ranges
+            .into_iter()
             .chain(priors)
-            .find(|(_, value, range)| !range.contains(value))
-            .map_or(Ok(()), |(setting, _, range)| {
-                Err(SettingError {
-                    setting,
-                    low: *range.start(),
-                    high: *range.end(),
-                })
-            })
+            .find(|(_, value, range)| !range.contains(value));
+        wrong.map_or(Ok(()), |(setting, _, range)| {
+            let (low, high) = range.into_inner();
+            Err(SettingError { setting, low, high })
+        })
     }
 }
 
@@ -274,7 +246,7 @@ mod tests {
             (
                 "psi_max = 0.5",
                 "psi_max = nan",
-                "`doubt.psi_max` must be from 0 to 1",
+                "`epistemic.psi_max` must be from 0 to 1",
             ),
             (
                 "kappa_prod = 1.5",

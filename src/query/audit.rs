@@ -10,7 +10,7 @@ use crate::store::{ENTRIES, Reader};
 use crate::tenant::facts::{self, EntryType, Part};
 use crate::time::Timestamp;
 
-/// Entries that one request scans, at most; a page that is not full by then ends with a cursor.
+/// Per request; a page that is not full by then ends with a cursor.
 const SCAN_MAX: usize = 10_000;
 /// Entries per read of the store.
 const CHUNK: usize = 256;
@@ -18,20 +18,17 @@ const CHUNK: usize = 256;
 /// Which entries to list; `None` matches all.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// The entry's `type`.
     pub kind: Option<String>,
     /// Decisions only.
     pub action: Option<Action>,
     /// Decisions only.
     pub requester: Option<String>,
-    /// The intent that the entry is about.
     pub deterministic_id: Option<IntentId>,
     pub from: Option<Timestamp>,
     /// Exclusive.
     pub to: Option<Timestamp>,
 }
 
-/// An entry with its opening.
 pub struct StoredEntry {
     /// The exact bytes, which are signed and hashed.
     pub bytes: Vec<u8>,
@@ -41,13 +38,11 @@ pub struct StoredEntry {
 }
 
 impl StoredEntry {
-    /// A part of the opening that is text.
     pub fn text(&self, part: Part<String>) -> Option<&str> {
         part.read(self.opening.as_ref()?)
     }
 }
 
-/// The entry that was made at `sequence`.
 pub fn get(
     reader: &Reader,
     tenant: TenantId,
@@ -66,8 +61,8 @@ pub fn get(
     }))
 }
 
-/// Up to `limit` entries from `from` on that match `filter`, and where the next page begins.
-/// `about` is the decision on the intent that the filter names, if there is one.
+/// A page of at most `limit` entries, and where the next begins. `about` is the decision on the intent
+/// that the filter names.
 pub fn list(
     reader: &Reader,
     tenant: TenantId,
@@ -124,7 +119,6 @@ impl Filter {
                 || EntryType::of(entry) == Some(EntryType::Decision))
     }
 
-    /// By the opening.
     fn matches_opening(&self, entry: &StoredEntry, about: Option<DecisionId>) -> bool {
         self.requester
             .as_deref()

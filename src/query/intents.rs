@@ -14,15 +14,13 @@ use crate::tenant::schema::INTENTS;
 use crate::tenant::standing::Standing;
 use crate::time::Timestamp;
 
-/// Rows that one request scans, at most; a page that is not full by then ends with a cursor.
+/// Per request; a page that is not full by then ends with a cursor.
 const SCAN_MAX: usize = 100_000;
 
 string_enum!(
     /// Whether an intent has an outcome.
     OutcomeFilter {
-        /// It has one.
         Recorded = "recorded",
-        /// It has none.
         Missing = "missing",
     }
 );
@@ -33,17 +31,15 @@ pub struct Filter {
     pub environment: Option<Environment>,
     pub action: Option<Action>,
     pub outcome: Option<OutcomeFilter>,
-    /// The id of their change set, in any revision.
+    /// The id, with any revision.
     pub change_set: Option<String>,
     pub from: Option<Timestamp>,
     /// Exclusive.
     pub to: Option<Timestamp>,
 }
 
-/// An intent in the live state.
 #[derive(Debug, Clone, Copy)]
 pub struct IntentState {
-    /// Of its evaluation.
     pub sequence: Sequence,
     pub decision_id: DecisionId,
     pub row: IntentRow,
@@ -71,7 +67,7 @@ pub fn get(tenant: &Tenant, id: &IntentId, at: Timestamp) -> Option<IntentState>
     Some(IntentState::new(tenant, sequence, row, at))
 }
 
-/// Up to `limit` intents from `from` on that match `filter`, and where the next page begins.
+/// A page of at most `limit` intents, and where the next begins.
 pub fn list(
     tenant: &Tenant,
     filter: &Filter,
@@ -79,10 +75,8 @@ pub fn list(
     limit: usize,
     at: Timestamp,
 ) -> (Vec<IntentState>, Option<Sequence>) {
-    let change_set = filter
-        .change_set
-        .as_ref()
-        .map(|id| tenant.pseudonymizer().pseudonym(&["change_set_id", id]));
+    let name = |id: &String| tenant.pseudonymizer().pseudonym(&["change_set_id", id]);
+    let change_set = filter.change_set.as_ref().map(name);
     let matches = |row: &IntentRow| {
         let recorded = if row.outcome.is_some() {
             OutcomeFilter::Recorded
@@ -114,12 +108,12 @@ pub fn list(
     (found, None)
 }
 
-/// The number of intents of all tenants.
+/// Of all tenants.
 pub fn count(reader: &Reader) -> Result<u64, ReadError> {
     reader.count(&INTENTS)
 }
 
-/// The opening of the entry at `sequence`; `None` if it was erased or the entry has no private part.
+/// `None` if it was erased or the entry has no private part.
 pub fn opening(
     reader: &Reader,
     tenant: TenantId,

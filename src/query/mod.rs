@@ -14,7 +14,6 @@ use thiserror::Error;
 use crate::id::{Sequence, TenantId};
 use crate::store::ReadError;
 
-/// A stored row cannot be read.
 #[derive(Debug, Error)]
 pub enum QueryError {
     #[error("{0}")]

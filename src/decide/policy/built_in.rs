@@ -1,4 +1,4 @@
-//! The policies of a new tenant: they deny nothing, and escalate where a mistake cannot be undone.
+//! The built-in policies: they deny nothing, and escalate what cannot be undone.
 
 use super::Finding;
 use crate::decide::category::Category;
@@ -74,8 +74,7 @@ pub fn escalations(intent: &Intent, evidence: &Evidence, rules: &Rules) -> Vec<F
     found
 }
 
-/// True for a database, storage or network, and for a service named after a database: what a delete
-/// takes is not restored by creating it again.
+/// True if creating it again does not restore what a delete takes.
 fn is_irreplaceable(intent: &Intent) -> bool {
     match Category::of(intent) {
         Category::Database | Category::Network => true,
@@ -83,14 +82,13 @@ fn is_irreplaceable(intent: &Intent) -> bool {
     }
 }
 
-/// The larger of the declared and the seen number, this one included.
+/// The larger of the declared and the recorded number, this one included.
 fn deletes_in_change_set(intent: &Intent, evidence: &Evidence) -> u32 {
     let seen = evidence.change_set.deletes.saturating_add(1);
     let declared = intent.change_set.as_ref().and_then(|set| set.deletes);
     declared.map_or(seen, |declared| declared.max(seen))
 }
 
-/// What is destroyed, in words.
 fn target(intent: &Intent) -> String {
     match &intent.kind {
         IntentKind::ProvisionResource { resource_type, .. } => resource_type.as_str().to_owned(),

@@ -1,4 +1,4 @@
-//! Policies: what they deny and what they escalate, whatever the risk (rules.md 8).
+//! Policies deny or escalate, whatever the risk (rules.md 8).
 
 mod built_in;
 
@@ -8,15 +8,13 @@ use super::evidence::Evidence;
 use super::intent::Intent;
 use super::rules::Rules;
 
-/// Each list in the order of the policies.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Findings {
-    /// Policies that deny. A policy that could not be evaluated is one of them.
+    /// Includes policies that could not be evaluated.
     pub violations: Vec<Finding>,
     pub escalations: Vec<Finding>,
 }
 
-/// A policy that applies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// A stable id, kebab-case.

@@ -1,4 +1,4 @@
-//! How likely it is that the change fails (rules.md 6), and how sure that number is.
+//! The probability that the change fails (rules.md 6), and its uncertainty.
 
 pub mod beta;
 mod blend;
@@ -19,20 +19,19 @@ use super::evidence::{Counts, Evidence};
 use super::intent::Intent;
 use super::settings::Settings;
 
-/// What was learned in one category, as `GET /beta-state` answers it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Posterior {
     /// Prior and failures.
     pub alpha: f64,
     /// Prior and successes.
     pub beta: f64,
-    /// Of the failure probability, like the variance.
+    /// Of the failure probability.
     pub mean: f64,
     pub variance: f64,
     pub interval: Interval,
 }
 
-/// The posterior of `category` after `counts`. Up to 20 us, because the interval is computed.
+/// Takes up to 20 us, because the interval is computed.
 pub fn posterior(category: Category, counts: &Counts, settings: &Settings) -> Posterior {
     let beta = conjugate(category, counts, settings);
     let (low, high) = Intervals::default().of(beta);
@@ -49,8 +48,7 @@ pub fn posterior(category: Category, counts: &Counts, settings: &Settings) -> Po
     }
 }
 
-/// Prior plus counts, added anew each time: sums of integers do not depend on the order of outcomes. A
-/// failure adds to alpha.
+/// Prior plus counts; sums of integers do not depend on the order of outcomes. A failure adds to alpha.
 pub fn conjugate(category: Category, counts: &Counts, settings: &Settings) -> Beta {
     let prior = settings.priors.of(category);
     let successes = counts.trials.saturating_sub(counts.failures);
@@ -60,14 +58,13 @@ pub fn conjugate(category: Category, counts: &Counts, settings: &Settings) -> Be
     }
 }
 
-/// The risk of one intent with all its parts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Risk {
     pub contributions: Contributions,
     pub factors: RiskFactors,
-    /// What the decision uses: R, or the larger of R and S.
+    /// R, or the larger of R and S.
     pub score: f64,
-    /// Of R: that of the mixture, times kappa squared.
+    /// Of R: that of the blend, times kappa squared.
     pub variance: f64,
     /// The Beta with the mean and variance of the blend, before kappa.
     beta: Beta,
@@ -81,7 +78,6 @@ impl Risk {
         settings: &Settings,
     ) -> Self {
         let conjugate = conjugate(category, evidence.counts.of(category), settings);
-        // The hierarchical and the logistic model and memory join here, each with its weight.
         let weights = Weights {
             conjugate: 1.0,
             hyper: 0.0,
@@ -93,7 +89,7 @@ impl Risk {
             variance: conjugate.variance(),
         }];
         let (mean, variance) = blend(&estimates);
-        // Alone, the conjugate Beta is its own match; matching its moments would only round it.
+        // Matching the moments of the conjugate Beta alone would only round it.
         let beta = if weights.conjugate == 1.0 {
             conjugate
         } else {
