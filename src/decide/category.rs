@@ -7,7 +7,6 @@ use crate::string_enum;
 
 string_enum!(
     Category {
-        /// Databases and storage, and services named after one.
         Database = 1 "database",
         Network = 2 "network",
         Compute = 3 "compute",

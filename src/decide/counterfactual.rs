@@ -91,14 +91,11 @@ enum Edit {
     ErrorRate(Option<Probability>),
     Latency(Option<Magnitude>),
     Entropy(Magnitude),
-    /// The environment, and the target of a deployment.
     Environment(Environment, Option<Environment>),
 }
 
 struct Candidate {
-    /// An index into the edits.
     edit: Option<usize>,
-    /// More successful outcomes.
     successes: u64,
     action: Action,
 }
@@ -120,23 +117,17 @@ impl Search<'_> {
     /// that gets the farther one.
     fn one_difference(&mut self, edits: &mut [Edit]) -> Option<Candidate> {
         // Learning comes after what can be done today, but before another environment.
-        let before_environments = edits
-            .iter()
-            .take_while(|edit| !matches!(edit, Edit::Environment(..)))
-            .count();
+        let environment = |edit: &Edit| matches!(edit, Edit::Environment(..));
+        let before_environments = edits.iter().position(environment).unwrap_or(edits.len());
         let mut farther = None;
         for index in 0..=edits.len() {
-            let learned = if index == before_environments {
-                self.successes(None)
-            } else {
-                None
-            };
+            let learned = (index == before_environments).then(|| self.successes(None));
             let edited = edits.get_mut(index).map(|edit| Candidate {
                 edit: Some(index),
                 successes: 0,
                 action: self.with(edit, |search| search.action_after(0)),
             });
-            for found in [learned, edited].into_iter().flatten() {
+            for found in learned.flatten().into_iter().chain(edited) {
                 if self.nearest(found.action) {
                     return Some(found);
                 }
@@ -148,7 +139,7 @@ impl Search<'_> {
         farther
     }
 
-    /// The first edit of one field that gets a better action together with more successes.
+    /// The first edit of one field that is enough with more successes.
     fn two_differences(&mut self, edits: &mut [Edit]) -> Option<Candidate> {
         edits.iter_mut().enumerate().find_map(|(index, edit)| {
             let found = self.with(edit, |search| search.successes(Some(index)))?;
@@ -186,7 +177,6 @@ impl Search<'_> {
         edits
     }
 
-    /// Applies the change and decides again.
     fn prove(mut self, edits: Vec<Edit>, found: Candidate) -> Option<Counterfactual> {
         let mut changes = Vec::new();
         if let Some(mut edit) = found.edit.and_then(|index| edits.into_iter().nth(index)) {
@@ -295,7 +285,7 @@ fn fewest(mut low: u64, holds: impl Fn(u64) -> bool) -> Option<u64> {
     Some(high)
 }
 
-/// What the caller may choose, each nearest first.
+/// Nearest first.
 fn choices(intent: &Intent, rules: &Rules) -> Vec<Edit> {
     let mut edits = Vec::new();
     match &intent.kind {
@@ -365,7 +355,7 @@ fn facts(assessment: &Assessment<'_>, action: Action) -> Vec<Edit> {
             let highest =
                 (1.0 - spared / (1.0 - impact.latency)) * settings.telemetry.error_rate_full;
             let lower = steps_around(highest, rate.get(), SHARE_STEPS);
-            let lower = lower.map(Probability::new).flatten();
+            let lower = lower.flat_map(Probability::new);
             edits.extend(lower.map(|rate| Edit::ErrorRate(Some(rate))));
         }
         if let Some(latency) = context.latency_p99 {
@@ -374,7 +364,7 @@ fn facts(assessment: &Assessment<'_>, action: Action) -> Vec<Edit> {
             let highest = free + share * (settings.telemetry.latency_p99_full_ms - free);
             if share >= 0.0 {
                 let lower = steps_around(highest, latency.get(), MS_STEPS);
-                let lower = lower.map(Magnitude::new).flatten();
+                let lower = lower.flat_map(Magnitude::new);
                 edits.extend(lower.map(|ms| Edit::Latency(Some(ms))));
             }
         }
@@ -384,7 +374,7 @@ fn facts(assessment: &Assessment<'_>, action: Action) -> Vec<Edit> {
         let known = (1.0 - epistemic.forecast_uncertainty) * (1.0 - epistemic.data_sparsity);
         let highest = entropy_for(1.0 - (1.0 - settings.epistemic.psi_max) / known, signals);
         let lower = steps_around(highest, signals.entropy.get(), ENTROPY_STEPS);
-        edits.extend(lower.map(Magnitude::new).flatten().map(Edit::Entropy));
+        edits.extend(lower.flat_map(Magnitude::new).map(Edit::Entropy));
     }
     edits
 }

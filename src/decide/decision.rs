@@ -36,7 +36,6 @@ pub struct Reason {
         deserialize_with = "deserialize_some"
     )]
     pub need: Option<Need>,
-    /// One sentence.
     pub detail: String,
 }
 
@@ -66,7 +65,6 @@ pub fn number(value: f64) -> Option<Number> {
 /// The shortest interval that holds the failure probability with this mass.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
-    /// 0.9.
     pub level: f64,
     pub low: f64,
     pub high: f64,
@@ -131,7 +129,7 @@ pub struct Losses {
 pub struct Epistemic {
     /// 1 - (1 - hallucination)(1 - forecast uncertainty)(1 - sparsity).
     pub psi: f64,
-    /// exp(-0.05 trials).
+    /// exp(-rate trials).
     pub data_sparsity: f64,
     /// 1 - mean confidence of the forecasts; 0 without any.
     pub forecast_uncertainty: f64,
@@ -139,12 +137,10 @@ pub struct Epistemic {
     pub hallucination_risk: f64,
 }
 
-/// Of similar past intents.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct MemoryView {
     pub success_rate: Option<f64>,
     pub weight: f64,
-    /// Number of groups.
     pub similar: u32,
 }
 
@@ -163,7 +159,6 @@ pub struct Decision {
     /// Upstream's sentence about the risk.
     pub explanation: String,
     pub category: Category,
-    /// Of the category.
     pub evidence: Counts,
     pub contributions: Contributions,
     pub risk_factors: RiskFactors,
@@ -187,7 +182,6 @@ string_enum!(
     }
 );
 
-/// One difference between this intent and one with a better action.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Difference {
     pub kind: ChangeKind,
@@ -197,7 +191,7 @@ pub struct Difference {
     pub to: serde_json::Value,
 }
 
-/// The smallest change that gets the nearest better action, proven by deciding again.
+/// The smallest change that gets a better action.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Counterfactual {
     pub target: Action,

@@ -13,14 +13,12 @@ pub struct Counts {
     pub trials: u64,
     /// Trials reported only by the key that asked.
     pub self_reported: u64,
-    /// Trials from imported history.
     pub imported: u64,
 }
 
 /// Over similar past intents (rules.md 10).
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct MemorySums {
-    /// Number of groups.
     pub similar: u32,
     /// Sum of similarity times trials.
     pub trials: f64,

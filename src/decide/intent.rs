@@ -28,7 +28,6 @@ string_enum!(
         Create = 1 "create",
         Update = 2 "update",
         Delete = 3 "delete",
-        /// The data is lost.
         Replace = 4 "replace",
         Import = 5 "import",
     }
@@ -225,10 +224,9 @@ pub struct Intent {
     /// Names, never values.
     #[serde(skip_serializing_if = "BoundedVec::is_empty")]
     pub changed_fields: BoundedVec<BoundedString<1, 128>, 64>,
-    /// Not part of the digest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub change_set: Option<ChangeSet>,
-    /// The caller's estimate.
+    /// By the caller.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimated_cost: Option<Usd>,
     /// Found by the caller; any one denies.

@@ -18,7 +18,7 @@ impl Prices {
         self.0.get(&resource_type)?.get(size).copied()
     }
 
-    /// The caller's estimate, else the table's price.
+    /// The caller's, else the table's price.
     pub fn estimate(&self, intent: &Intent) -> Option<Usd> {
         intent.estimated_cost.or_else(|| match &intent.kind {
             IntentKind::ProvisionResource {

@@ -25,7 +25,6 @@ pub fn reasons(assessment: &Assessment<'_>) -> (Action, String, Vec<Reason>) {
     (action, justification, reasons)
 }
 
-/// One sentence: the action, what decided it, and the policy if it was one.
 fn justification(
     assessment: &Assessment<'_>,
     action: Action,
@@ -138,7 +137,6 @@ fn gate_reason(assessment: &Assessment<'_>) -> Reason {
     }
 }
 
-/// The choice by expected loss, with the losses that decided it.
 fn loss_reason(assessment: &Assessment<'_>, action: Action) -> Reason {
     let Losses {
         approve,

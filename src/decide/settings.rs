@@ -11,10 +11,9 @@ use crate::string_enum;
 string_enum!(
     /// What a gate blocks; the action stays the same.
     Enforcement {
-        /// Nothing is blocked.
         Observe = "observe",
         Deny = "deny",
-        /// Denials and escalations.
+        /// Blocks denials and escalations.
         Full = "full",
     }
 );
@@ -149,7 +148,6 @@ pub struct IntentSettings {
 #[derive(Debug, Clone, PartialEq, Error)]
 #[error("`{setting}` must be from {low} to {high}")]
 pub struct SettingError {
-    /// As in `losses.cost_fp`.
     pub setting: String,
     low: f64,
     high: f64,

@@ -12,10 +12,10 @@ use crate::time::Timestamp;
 
 /// Per request; a page that is not full by then ends with a cursor.
 const SCAN_MAX: usize = 10_000;
-/// Entries per read of the store.
+/// Per read of the store.
 const CHUNK: usize = 256;
 
-/// Which entries to list; `None` matches all.
+/// `None` matches all.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     pub kind: Option<String>,
@@ -51,8 +51,7 @@ pub fn get(
     let Some(bytes) = reader.entry(tenant, sequence)? else {
         return Ok(None);
     };
-    let parsed = ParsedEntry::parse(&bytes)
-        .map_err(|error| QueryError::malformed("entry", tenant, sequence, &error))?;
+    let parsed = parse(&bytes, tenant, sequence)?;
     let opening = opening(reader, tenant, sequence)?;
     Ok(Some(StoredEntry {
         bytes,
@@ -80,9 +79,7 @@ pub fn list(
             if found.len() >= limit {
                 return Ok((found, Some(from)));
             }
-            let sequence = from;
-            let parsed = ParsedEntry::parse(&stored.payload)
-                .map_err(|error| QueryError::malformed("entry", tenant, sequence, &error))?;
+            let parsed = parse(&stored.payload, tenant, from)?;
             from = parsed.sequence.next();
             if !filter.matches(&parsed, about) {
                 continue;
@@ -102,6 +99,11 @@ pub fn list(
         }
     }
     Ok((found, Some(from)))
+}
+
+fn parse(bytes: &[u8], tenant: TenantId, sequence: Sequence) -> Result<ParsedEntry, QueryError> {
+    ParsedEntry::parse(bytes)
+        .map_err(|error| QueryError::malformed("entry", tenant, sequence, &error))
 }
 
 impl Filter {
@@ -130,7 +132,7 @@ impl Filter {
     }
 }
 
-/// True if the entry is that decision, or refers to it.
+/// True if the entry is the decision, or refers to it.
 fn is_about(entry: &ParsedEntry, about: Option<DecisionId>) -> bool {
     about.is_some_and(|about| entry.decision_id == about || facts::OF.read(entry) == Some(about))
 }

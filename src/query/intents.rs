@@ -18,14 +18,13 @@ use crate::time::Timestamp;
 const SCAN_MAX: usize = 100_000;
 
 string_enum!(
-    /// Whether an intent has an outcome.
     OutcomeFilter {
         Recorded = "recorded",
         Missing = "missing",
     }
 );
 
-/// Which intents to list; `None` matches all.
+/// `None` matches all.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     pub environment: Option<Environment>,

@@ -30,7 +30,6 @@ pub struct ChangeSetRow {
     pub last: Sequence,
     /// Intents in the set.
     pub items: u32,
-    /// Items that delete or replace.
     pub deletes: u32,
     pub tallies: PerCategory<Tally>,
 }

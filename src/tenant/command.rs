@@ -33,7 +33,6 @@ pub struct Change<R> {
     pub reply: R,
 }
 
-/// Why a command changes nothing.
 #[derive(Debug)]
 pub enum NoChange<R> {
     /// The command ran before, with this reply.
@@ -47,7 +46,6 @@ impl<R> From<Refusal> for NoChange<R> {
     }
 }
 
-/// Why a request that could be parsed is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refusal {
     #[error("the key is revoked, expired or unknown")]

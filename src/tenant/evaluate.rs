@@ -30,7 +30,6 @@ pub struct Evaluate {
     id: Option<IntentId>,
     /// INVARIANT: the intent's canonical form. Computed before the command waits for its tenant.
     canonical: Vec<u8>,
-    /// The request as sent, to the byte.
     request: Vec<u8>,
     meta: RequestMeta,
 }
@@ -172,7 +171,6 @@ fn id_conflict() -> Refusal {
     Refusal::IdempotencyConflict("the deterministic id belongs to another intent")
 }
 
-/// The key of the caller, if it is active and its claims allow the intent.
 fn authorize_key<'a>(
     tenant: &'a Tenant,
     stamp: &Stamp,
@@ -271,7 +269,6 @@ impl Evaluate {
         }
     }
 
-    /// rules.md 15.
     fn fact(
         &self,
         pseudonyms: &Pseudonyms,

@@ -24,7 +24,6 @@ use crate::string_enum;
 use crate::time::Timestamp;
 
 string_enum!(
-    /// The `type` of an entry.
     EntryType {
         Genesis = "genesis",
         Decision = "decision",
@@ -132,16 +131,14 @@ impl GenesisKey {
     }
 }
 
-/// The log that ended before this one began.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PriorLog {
     pub log: String,
     pub size: u64,
-    /// The Merkle tree hash over its entries, base64.
+    /// The Merkle tree hash, base64.
     pub root: String,
 }
 
-/// A valid request.
 #[derive(Debug, Serialize)]
 pub struct IdentifiedIntent<'a> {
     pub deterministic_id: &'a IntentId,
@@ -183,7 +180,6 @@ pub struct Part<T> {
     value: PhantomData<fn() -> T>,
 }
 
-/// A part that is the JSON of a `T`.
 pub struct Json<T>(PhantomData<fn() -> T>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

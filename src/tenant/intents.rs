@@ -106,7 +106,6 @@ impl TableRow for IntentRow {
     const LOAD: Load = Load::Hot;
     const EXPORT: Option<&'static str> = Some("intents.ndjson");
     /// As measured by `cargo bench --bench scale`.
-    /// As measured by `cargo bench --bench scale`.
     const WEIGHT: usize = 296;
     const EVICTION: Option<Eviction> =
         Some(|sequence, _, _| vec![RowId::IntentRow(sequence).into()]);

@@ -32,7 +32,6 @@ string_enum!(
         AuditRead = 5 "audit:read",
         /// Administer tenants; keys of tenant zero only.
         Admin = 6 "admin",
-        /// Pass a gate in an emergency.
         BreakGlass = 7 "break_glass",
         /// Read intents, outcomes and counts; every key has it.
         Read = 8 "read",
@@ -40,7 +39,6 @@ string_enum!(
 );
 
 string_enum!(
-    /// A usual set of scopes.
     Role {
         Agent = 1 "agent",
         Ci = 2 "ci",
@@ -200,7 +198,6 @@ impl Keys {
         Some((*hash, row))
     }
 
-    /// As [`slice::binary_search`] returns it.
     fn position(&self, key: KeyId) -> Result<usize, usize> {
         self.rows.binary_search_by_key(&key, |(_, row)| row.key_id)
     }

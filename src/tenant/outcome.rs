@@ -40,7 +40,6 @@ string_enum!(
 /// Keyed by the sequence of the command that recorded it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutcomeRow {
-    /// The key of the intent's row.
     pub intent: Sequence,
     pub success: bool,
     pub reporter: KeyId,
@@ -219,7 +218,7 @@ impl RecordOutcome {
         Ok(())
     }
 
-    /// The intent has an outcome: the same one is a replay, the other one a conflict.
+    /// The intent has an outcome: another one is a conflict.
     fn replay(
         &self,
         mark: OutcomeMark,

@@ -43,7 +43,6 @@ impl TableRow for FormerLogRow {
     }
 }
 
-/// Ends the tenant's audit log where the backup ends, and begins the next.
 #[derive(Debug, Clone)]
 pub struct Restore {
     pub prior: FormerLogRow,

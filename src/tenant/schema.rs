@@ -49,7 +49,6 @@ pub trait TableRow: Serialize + DeserializeOwned {
     /// Inserts the row into the state, and returns the one it replaces.
     fn absorb(&self, key: &Self::Key, tenant: &mut Tenant) -> Option<Self>;
 
-    /// Removes the row from the state.
     fn forget(key: &Self::Key, tenant: &mut Tenant) -> Option<Self>;
 
     fn weight(&self) -> usize {
@@ -62,10 +61,9 @@ pub trait TableRow: Serialize + DeserializeOwned {
     }
 }
 
-/// The mutations of one table that go with the eviction of the intent at this sequence.
+/// The mutations of one table when the intent at this sequence is evicted.
 pub type Eviction = fn(Sequence, &IntentRow, &Tenant) -> Vec<Mutation>;
 
-/// The bytes of a row cannot be decoded.
 #[derive(Debug, Error)]
 #[error("a row of `{table}` (version {version}) cannot be read: {why}")]
 pub struct RowError {
@@ -93,7 +91,6 @@ macro_rules! tables {
         pub static EXPORTS: &[(&TableSpec, Option<&str>)] =
             &[$($(#[$meta])* (&$spec, <super::$module::$row as TableRow>::EXPORT)),+];
 
-        /// A row of any table, with its key.
         #[derive(Debug, Clone)]
         pub enum Row {
             $(
@@ -102,7 +99,6 @@ macro_rules! tables {
             )+
         }
 
-        /// The table and key of a row.
         #[derive(Debug, Clone)]
         pub enum RowId {
             $(

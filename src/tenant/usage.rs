@@ -23,7 +23,7 @@ string_enum!(
 );
 
 impl Tier {
-    /// Evaluations a calendar month (UTC); `None` is no limit.
+    /// Evaluations a month (UTC).
     pub const fn limit(self) -> Option<u64> {
         match self {
             Self::Free => Some(1_000),

@@ -25,7 +25,6 @@ pub enum AuditLogError {
     Head { tenant: TenantId },
 }
 
-/// The name, size and root of each log.
 pub fn verify(
     seen: &ReadOnly,
     progress: Progress<'_>,

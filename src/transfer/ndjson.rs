@@ -142,7 +142,7 @@ fn keys(tenant: &StoredTenant<'_>, out: Sink<'_>) -> Result<(), ExportError> {
 struct Texts {
     /// The deterministic ids of intents that have an outcome.
     ids: BTreeMap<Sequence, String>,
-    /// Kind and name.
+    /// Kind and name of each.
     components: BTreeMap<Pseudonym, (&'static str, String)>,
     /// By id and revision.
     change_sets: BTreeMap<Pseudonym, Value>,
@@ -166,7 +166,6 @@ impl Texts {
     }
 }
 
-/// Writes entries, openings, intents and outcomes.
 fn entries(
     tenant: &StoredTenant<'_>,
     out: Sink<'_>,
@@ -308,7 +307,6 @@ fn outcome(
         .write_to_table::<OutcomeRow>(out)
 }
 
-/// Writes counts, components and change sets.
 fn learned(tenant: &StoredTenant<'_>, texts: &Texts, out: Sink<'_>) -> Result<(), ExportError> {
     for (category, row) in tenant.state.learning().iter() {
         let posterior = conjugate(category, &row.counts, &tenant.state.rules().settings);

@@ -69,7 +69,6 @@ END $$;
 COMMIT;
 ";
 
-/// The numbers and ids used so far.
 #[derive(Default)]
 pub struct Script {
     intents: u32,

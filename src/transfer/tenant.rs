@@ -14,10 +14,9 @@ use crate::tenant::lifecycle::AccountRow;
 use crate::tenant::schema::{Row, RowKey, USAGE_LOGS};
 use crate::tenant::usage::UsageLogRow;
 
-/// Cold rows per read.
+/// Rows per read.
 const PAGE: usize = 512;
 
-/// A tenant's state, and a reader of its cold rows.
 pub struct StoredTenant<'a> {
     /// INVARIANT: it was founded.
     pub(super) state: Tenant,
@@ -99,7 +98,6 @@ impl<'a> StoredTenant<'a> {
         &self.state.account().expect("it was founded").row
     }
 
-    /// The number of entries.
     pub fn size(&self) -> u64 {
         self.head.sequence.get() + 1
     }

@@ -21,9 +21,7 @@ use super::settings::Settings;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Posterior {
-    /// Prior and failures.
     pub alpha: f64,
-    /// Prior and successes.
     pub beta: f64,
     /// Of the failure probability.
     pub mean: f64,
