@@ -124,7 +124,6 @@ pub(super) fn decompress(codec: u8, stored: &[u8]) -> Result<Vec<u8>, &'static s
         .ok_or("its compressed payload cannot be read")
 }
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::golden;

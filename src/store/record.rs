@@ -497,7 +497,6 @@ fn the_only_put<'a>(ops: &[Op<'a>], table: &TableSpec) -> Option<&'a [u8]> {
 }
 
 #[cfg(test)]
-#[allow(clippy::indexing_slicing, clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::golden;

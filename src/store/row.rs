@@ -263,7 +263,6 @@ pub(super) fn check_envelope<'v>(
 }
 
 #[cfg(test)]
-#[allow(clippy::indexing_slicing, clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::golden;

@@ -403,7 +403,6 @@ impl Iterator for Rows<'_> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::golden;

@@ -345,7 +345,6 @@ fn piece_key(table: &TableSpec, key: &[u8], number: usize) -> Vec<u8> {
 }
 
 #[cfg(test)]
-#[allow(clippy::indexing_slicing, clippy::unwrap_used)]
 mod tests {
     use std::collections::BTreeMap;
 

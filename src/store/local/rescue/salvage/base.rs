@@ -326,7 +326,6 @@ impl Iterator for ReadableRows<'_> {
 }
 
 #[cfg(test)]
-#[allow(clippy::indexing_slicing, clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::store::ledger::Ledger;
