@@ -1,9 +1,8 @@
-//! Durable commits per second, beside what the disk can do.
+//! Durable commits per second, beside a bare `fdatasync`.
 //!
-//! For 1, 16, 64 and 256 records in flight: how many become durable per second and how long one
-//! takes, and in the same round how long a bare `fdatasync` of 4 KiB takes on the same disk. Ratios
-//! are what to compare: absolute times drift from minute to minute. `ARF_BENCH_DIR` chooses the
-//! disk.
+//! Throughput and latency of commits with 1, 16, 64 and 256 records in flight, and in the same round
+//! those of a bare `fdatasync` of 4 KiB on the same disk. Compare the ratios: absolute times drift from
+//! minute to minute. `ARF_BENCH_DIR` chooses the disk.
 
 #![expect(
     clippy::print_stdout,
@@ -25,7 +24,7 @@ use arf::time::Timestamp;
 
 const ROUNDS: usize = 5;
 const IN_FLIGHT: [usize; 4] = [1, 16, 64, 256];
-/// How long one measurement takes: 5 rounds of 5 of them are 50 seconds.
+/// Of one measurement: 5 rounds of 5 of them are 50 seconds.
 const MEASURE: Duration = Duration::from_millis(1_800);
 
 static SCHEMA: [TableSpec; 1] = [TableSpec {
@@ -107,7 +106,7 @@ fn percentile(numbers: impl Iterator<Item = f64>, percent: usize) -> f64 {
     numbers.get(at).copied().unwrap_or(f64::NAN)
 }
 
-/// The durability floor: overwriting zero-filled, synced space 4 KiB at a time.
+/// The floor of durability: overwrites zero-filled, synced space, 4 KiB at a time.
 fn bare_fdatasync(dir: &Path) -> Measured {
     const BLOCKS: u64 = 4096;
     let file = OpenOptions::new()
@@ -137,7 +136,7 @@ fn bare_fdatasync(dir: &Path) -> Measured {
     Measured::of(&times, began.elapsed())
 }
 
-/// Keeps `in_flight` records on their way; each takes the place of one that became durable.
+/// Keeps `in_flight` records in flight: each replaces one that is durable.
 fn measure(store: &Store, actor: &mut Actor, in_flight: usize) -> Measured {
     let mut flying: VecDeque<(Instant, Durable)> = VecDeque::new();
     let mut times = Vec::new();
@@ -156,7 +155,7 @@ fn measure(store: &Store, actor: &mut Actor, in_flight: usize) -> Measured {
     Measured::of(&times, began.elapsed())
 }
 
-/// Makes records as large as a decision's: 1.3 KB of entry, 1 KB of opening, 200 bytes of rows.
+/// Records as large as a decision's: 1.3 KB of entry, 1 KB of opening, 200 bytes of rows.
 struct Actor {
     owner: Owner,
     sequence: Sequence,

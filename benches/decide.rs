@@ -1,7 +1,7 @@
-//! Nanoseconds of one decision, and of the search for its counterfactual, by the shape of the case.
+//! Nanoseconds per decision, and per search for its counterfactual, by kind of case.
 //!
-//! `cargo bench --bench decide`. Each number is the median of rounds that interleave all shapes, so
-//! that a machine that changes its pace changes all of them.
+//! `cargo bench --bench decide`. Each number is the median of rounds that interleave all cases, so that
+//! a change of the machine's speed changes all of them.
 
 #![allow(
     clippy::disallowed_methods,
@@ -79,7 +79,7 @@ fn learned(failures: u64, trials: u64) -> Evidence {
     evidence
 }
 
-fn shapes() -> Vec<(&'static str, Intent, Evidence)> {
+fn cases() -> Vec<(&'static str, Intent, Evidence)> {
     use Environment::{Prod, Staging};
     let canary = || {
         intent(
@@ -94,9 +94,9 @@ fn shapes() -> Vec<(&'static str, Intent, Evidence)> {
         resource_scope: ResourceScope::new("/").expect("a scope"),
         justification: None,
     };
-    let mut suffering = intent(deploy(ChangeScope::Canary, Prod), Prod, Operation::Update);
-    suffering.context.error_rate = Probability::new(0.2).ok();
-    suffering.context.latency_p99 = Magnitude::new(300.0).ok();
+    let mut degraded = intent(deploy(ChangeScope::Canary, Prod), Prod, Operation::Update);
+    degraded.context.error_rate = Probability::new(0.2).ok();
+    degraded.context.latency_p99 = Magnitude::new(300.0).ok();
     let mut violated = canary();
     violated.policy_violations = BoundedVec::new(vec![text("no-public-buckets")]).expect("one");
     let mut large = intent(
@@ -135,7 +135,7 @@ fn shapes() -> Vec<(&'static str, Intent, Evidence)> {
             intent(admin, Prod, Operation::Create),
             learned(1, 5),
         ),
-        ("escalate by loss, telemetry", suffering, learned(4, 60)),
+        ("escalate by loss, telemetry", degraded, learned(4, 60)),
         (
             "approve, barely",
             intent(
@@ -154,11 +154,11 @@ fn shapes() -> Vec<(&'static str, Intent, Evidence)> {
 fn main() {
     let at = Timestamp::parse("2026-03-02T12:00:00Z").expect("a time");
     let rules = Rules::built_in();
-    let shapes = shapes();
-    let mut deciding = vec![Vec::new(); shapes.len()];
-    let mut searching = vec![Vec::new(); shapes.len()];
+    let cases = cases();
+    let mut deciding = vec![Vec::new(); cases.len()];
+    let mut searching = vec![Vec::new(); cases.len()];
     for _ in 0..ROUNDS {
-        for (index, (_, intent, evidence)) in shapes.iter().enumerate() {
+        for (index, (_, intent, evidence)) in cases.iter().enumerate() {
             let decision = decide(intent, evidence, rules, at);
             deciding[index].push(nanoseconds(|| {
                 black_box(decide(black_box(intent), black_box(evidence), rules, at));
@@ -178,7 +178,7 @@ fn main() {
         "{:36} {:>9} {:>12} {:>15}",
         "shape", "action", "decide, ns", "and search, ns"
     );
-    for (index, (name, intent, evidence)) in shapes.iter().enumerate() {
+    for (index, (name, intent, evidence)) in cases.iter().enumerate() {
         let action = decide(intent, evidence, rules, at).action;
         let (decide, search) = (median(&mut deciding[index]), median(&mut searching[index]));
         println!("{name:36} {action:>9} {decide:>12.0} {search:>15.0}");

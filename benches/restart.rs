@@ -1,9 +1,8 @@
-//! How soon a node is back, and what its data weighs: after so many decisions (the first number given,
-//! a million if none), killed, stopped in order, and with its tables deleted.
+//! Time to restart and size on disk after a million decisions, or as many as the first argument says:
+//! after `kill -9`, after a graceful stop, and with the tables deleted.
 //!
 //! `cargo bench --bench restart -- 100000`
 #![allow(
-    missing_docs,
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::disallowed_methods,
@@ -18,13 +17,12 @@ use std::time::{Duration, Instant};
 
 use actix_web::rt::net::TcpStream;
 use actix_web::rt::{self, System};
-use harness::{Server, ask, evaluation};
+use harness::{Server, evaluate_request, send};
 use serde_json::Value;
 
 mod harness;
 
 const CONNECTIONS: u64 = 64;
-/// The log, the tables, and the snapshots.
 const PARTS: [&str; 3] = ["wal", "tables", "snapshots"];
 
 fn main() {
@@ -35,46 +33,46 @@ fn main() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let data = folder.path().join("db");
 
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let server = Server::start(&data);
     let (first, most) = decide(&server, &data, decisions);
-    println!("{decisions} decisions in {:.1?}", begun.elapsed());
-    let weigh = |when: &str| {
-        let [log, tables, snapshots] = PARTS.map(|part| mib(weight(&data.join(part))));
+    println!("{decisions} decisions in {:.1?}", started_at.elapsed());
+    let print_sizes = |when: &str| {
+        let [log, tables, snapshots] = PARTS.map(|part| mib(size_on_disk(&data.join(part))));
         println!("{when}: log {log:.0} MiB, tables {tables:.0} MiB, snapshots {snapshots:.0} MiB");
     };
-    weigh("on disk");
+    print_sizes("on disk");
     println!("on disk at most: {:.0} MiB", mib(most));
-    let live = newest_snapshot(&data).unwrap_or_else(|| weight(&data.join("wal")));
+    let live = newest_snapshot(&data).unwrap_or_else(|| size_on_disk(&data.join("wal")));
     println!(
-        "live bytes a decision, at most: {}",
+        "live bytes per decision, at most: {}",
         live / decisions.max(1)
     );
 
     drop(server);
     let server = started("after kill -9", &data);
     server.stop();
-    let server = started("after an orderly stop", &data);
+    let server = started("after a graceful stop", &data);
     server.stop();
     fs::remove_dir_all(data.join("tables")).unwrap();
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let server = started("with its tables deleted", &data);
     whole(&server, &first);
-    println!("every row of it readable in {:.1?}", begun.elapsed());
+    println!("every row readable in {:.1?}", started_at.elapsed());
     server.stop();
-    weigh("at the end");
+    print_sizes("at the end");
 }
 
 fn started(when: &str, data: &Path) -> Server {
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let server = Server::start(data);
-    println!("{when} ready in {:.1?}", begun.elapsed());
+    println!("{when} ready in {:.1?}", started_at.elapsed());
     server
 }
 
-/// Makes decisions; the id of the first, and what the data weighed at most meanwhile.
+/// Returns the id of the first decision, and the largest size on disk meanwhile.
 fn decide(server: &Server, data: &Path, decisions: u64) -> (String, u64) {
-    let request = evaluation("/api/v1/intents/evaluate", &server.key);
+    let request = evaluate_request("/api/v1/intents/evaluate", &server.key);
     let (left, first) = (Rc::new(Cell::new(decisions)), Rc::new(RefCell::new(None)));
     System::new().block_on(async {
         let clients: Vec<_> = (0..CONNECTIONS)
@@ -87,7 +85,7 @@ fn decide(server: &Server, data: &Path, decisions: u64) -> (String, u64) {
                     let mut buffer = Vec::new();
                     while let Some(fewer) = left.get().checked_sub(1) {
                         left.set(fewer);
-                        ask(&stream, request.as_bytes(), &mut buffer).await;
+                        send(&stream, request.as_bytes(), &mut buffer).await;
                         first.borrow_mut().get_or_insert_with(|| buffer.clone());
                     }
                 })
@@ -95,7 +93,7 @@ fn decide(server: &Server, data: &Path, decisions: u64) -> (String, u64) {
             .collect();
         let mut most = 0;
         while left.get() > 0 {
-            most = most.max(weight(data));
+            most = most.max(size_on_disk(data));
             rt::time::sleep(Duration::from_secs(1)).await;
         }
         for client in clients {
@@ -109,14 +107,13 @@ fn decide(server: &Server, data: &Path, decisions: u64) -> (String, u64) {
             + 4;
         let decision: Value = serde_json::from_slice(&answer[body..]).unwrap();
         let id = decision["decision_id"].as_str().unwrap().to_owned();
-        (id, most.max(weight(data)))
+        (id, most.max(size_on_disk(data)))
     })
 }
 
-/// Waits until the oldest decision's entry can be read.
 fn whole(server: &Server, decision: &str) {
     let url = format!("http://{}/api/v1/audit/{decision}", server.address);
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let key = format!("Bearer {}", server.key);
     while ureq::get(&url)
         .header("Authorization", &key)
@@ -124,27 +121,30 @@ fn whole(server: &Server, decision: &str) {
         .is_err()
     {
         assert!(
-            begun.elapsed() < Duration::from_secs(600),
-            "it is never there"
+            started_at.elapsed() < Duration::from_secs(600),
+            "never readable"
         );
         std::thread::sleep(Duration::from_millis(50));
     }
 }
 
-/// The bytes that a folder's files take.
-fn weight(path: &Path) -> u64 {
+/// Of a directory's files, bytes.
+fn size_on_disk(path: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(path) else {
         return fs::metadata(path).map_or(0, |file| file.len());
     };
-    entries.flatten().map(|entry| weight(&entry.path())).sum()
+    entries
+        .flatten()
+        .map(|entry| size_on_disk(&entry.path()))
+        .sum()
 }
 
-/// Bytes for each record in the newest snapshot, whose name is the number of the last one.
+/// Bytes per record of the newest snapshot, whose name is the number of its last record.
 fn newest_snapshot(data: &Path) -> Option<u64> {
     let names = fs::read_dir(data.join("snapshots")).ok()?.flatten();
     let newest = names.map(|entry| entry.path()).max()?;
     let records = u64::from_str_radix(newest.file_stem()?.to_str()?, 16).ok()?;
-    Some(weight(&newest) / records)
+    Some(size_on_disk(&newest) / records)
 }
 
 fn mib(bytes: u64) -> f64 {

@@ -1,11 +1,10 @@
-//! How much memory tenants and intents take, and how long a large tenant takes to come into memory.
+//! Memory per tenant and per intent, and the time to load a large tenant.
 //!
-//! Founds 100,000 tenants and fills one with 1,000,000 intents (`ARF_SCALE_TENANTS`,
-//! `ARF_SCALE_INTENTS` set other numbers), then measures, each in a process of its own so that nothing
-//! is hidden in memory that was freed: resident bytes per tenant that is at rest and per tenant that is
-//! active and idle, the same per intent; how long the large tenant takes to be loaded, and how long
-//! another tenant's commands take meanwhile; and whether memory stays bounded while all tenants are
-//! touched in random order with room for few of them. `ARF_BENCH_DIR` chooses the disk.
+//! Creates 100,000 tenants and one with 1,000,000 intents (`ARF_SCALE_TENANTS` and `ARF_SCALE_INTENTS`
+//! set other numbers), then measures, each in its own process, so that freed memory hides nothing:
+//! resident bytes per passivated tenant, per active idle tenant and per intent; the time to load the
+//! large tenant, and the latency of another tenant meanwhile; and whether memory stays bounded while all
+//! tenants are touched in random order with room for few of them. `ARF_BENCH_DIR` chooses the disk.
 
 #![expect(
     clippy::print_stdout,
@@ -36,11 +35,11 @@ use arf::tenant::schema::{INTENTS, Mutation, Row, TABLES};
 use arf::tenant::usage::Tier;
 use futures_util::StreamExt as _;
 
-/// How many commands are under way at once while the data is made.
+/// Commands in flight while the data is created.
 const AT_ONCE: usize = 512;
-/// Intents that one command of [`Fill`] makes.
+/// Intents per [`Fill`] command.
 const FILL: u64 = 500;
-/// What the tenants may weigh in the bounded round.
+/// Memory for active tenants in the bounded part, bytes.
 const ROOM: usize = 64 << 20;
 
 fn main() {
@@ -95,13 +94,13 @@ fn intents() -> u64 {
     number("ARF_SCALE_INTENTS", 1_000_000)
 }
 
-fn tell(what: &str, value: impl std::fmt::Display) {
+fn report(what: &str, value: impl std::fmt::Display) {
     println!("{what:>58}  {value}");
 }
 
 /// Resident memory of this process, bytes.
 fn resident() -> f64 {
-    let text = std::fs::read_to_string("/proc/self/status").expect("Linux tells of itself");
+    let text = std::fs::read_to_string("/proc/self/status").expect("/proc/self/status is readable");
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
     kib.expect("a number of KiB") * 1_024.0
@@ -112,12 +111,12 @@ fn mib(bytes: f64) -> String {
 }
 
 fn open(data: &Path, config: Config) -> Engine {
-    let began = Instant::now();
+    let started_at = Instant::now();
     let store = Store::open(&StoreConfig::new(data), TABLES).expect("the store opens");
     let engine = Engine::new(store, Signer::from_seed(&[1; 32]), config).expect("the engine opens");
-    tell(
+    report(
         "opened in",
-        format!("{:.2} s", began.elapsed().as_secs_f64()),
+        format!("{:.2} s", started_at.elapsed().as_secs_f64()),
     );
     engine
 }
@@ -132,7 +131,7 @@ fn run_part(part: &str, data: &Path) {
         if part == "bounded" {
             config.active_bytes = ROOM;
         }
-        let began = Instant::now();
+        let started_at = Instant::now();
         let engine = open(data, config);
         let seat = engine.join_thread();
         let sweep = actix::spawn({
@@ -140,7 +139,7 @@ fn run_part(part: &str, data: &Path) {
             async move { engine.passivate_idle().await }
         });
         match part {
-            "found" => found_all(&engine).await,
+            "found" => create_all(&engine).await,
             "idle" => idle(&engine).await,
             "bounded" => bounded(&engine).await,
             "fill" => fill(&engine, false).await,
@@ -150,9 +149,9 @@ fn run_part(part: &str, data: &Path) {
         sweep.abort();
         drop(seat);
         engine.close().expect("the engine closes");
-        tell(
+        report(
             "",
-            format!("({part}: {:.1} s)", began.elapsed().as_secs_f64()),
+            format!("({part}: {:.1} s)", started_at.elapsed().as_secs_f64()),
         );
     });
 }
@@ -182,43 +181,43 @@ async fn found(engine: &Engine, tenant: TenantId) {
         public_key: "key".into(),
     };
     let founded = engine.execute(tenant, Caller::Node, command, 0).await;
-    founded.expect("the tenant is founded");
+    founded.expect("the tenant is created");
 }
 
-/// Looks at a tenant: it is in memory then.
+/// Inspects a tenant, which loads it.
 async fn touch(engine: &Engine, tenant: TenantId) -> usize {
     let look = |tenant: &Tenant, _: &Stamp| Ok(tenant.intents().count());
     let seen = engine
         .inspect(tenant, Caller::Node, Scope::Read, look)
         .await;
-    seen.expect("the tenant is there")
+    seen.expect("the tenant exists")
 }
 
-async fn found_all(engine: &Engine) {
+async fn create_all(engine: &Engine) {
     let before = resident();
-    tell("resident, nobody there", mib(before));
+    report("resident, no tenants", mib(before));
     let all = futures_util::stream::iter((0..tenants()).map(|n| found(engine, tenant(n))));
-    let began = Instant::now();
+    let started_at = Instant::now();
     all.buffer_unordered(AT_ONCE).collect::<()>().await;
-    let rate = tenants() as f64 / began.elapsed().as_secs_f64();
-    tell("founded", format!("{rate:.0} tenants/s"));
+    let rate = tenants() as f64 / started_at.elapsed().as_secs_f64();
+    report("created", format!("{rate:.0} tenants/s"));
 }
 
 async fn idle(engine: &Engine) {
     let before = resident();
-    tell("resident, all at rest", mib(before));
-    tell(
-        "per tenant at rest, all that the process has",
+    report("resident, all passivated", mib(before));
+    report(
+        "per passivated tenant, of the whole process",
         format!("{:.0} B", before / tenants() as f64),
     );
-    let began = Instant::now();
+    let started_at = Instant::now();
     let all = futures_util::stream::iter((0..tenants()).map(|n| touch(engine, tenant(n))));
     all.buffer_unordered(AT_ONCE).for_each(|_| async {}).await;
-    let rate = tenants() as f64 / began.elapsed().as_secs_f64();
+    let rate = tenants() as f64 / started_at.elapsed().as_secs_f64();
     assert_eq!(engine.health().active_tenants as u64, tenants());
-    tell("activated", format!("{rate:.0} tenants/s"));
+    report("activated", format!("{rate:.0} tenants/s"));
     let per = (resident() - before) / tenants() as f64;
-    tell("per idle tenant (target 4,096 B)", format!("{per:.0} B"));
+    report("per idle tenant (target 4,096 B)", format!("{per:.0} B"));
 }
 
 async fn bounded(engine: &Engine) {
@@ -237,15 +236,15 @@ async fn bounded(engine: &Engine) {
             most = most.max(resident());
         }
     }
-    tell("room for active tenants", mib(ROOM as f64));
-    tell("touched in random order", touched);
-    tell(
+    report("room for active tenants", mib(ROOM as f64));
+    report("touched in random order", touched);
+    report(
         "resident before, and at most meanwhile",
         format!("{}, {}", mib(before), mib(most)),
     );
 }
 
-/// Makes many intents at once: their rows, and one entry for all of them.
+/// Creates many intents at once: their rows, and one entry for all of them.
 struct Fill {
     first: u64,
     outcomes: bool,
@@ -265,7 +264,7 @@ impl Command for Fill {
         };
         let mut rows: Vec<Mutation> = Vec::new();
         for number in self.first..self.first + FILL {
-            // Not the sequences of their commands, but as dense as those of evaluations are.
+            // Not the sequences of their commands, but as dense as those of evaluations.
             let outcome = arf::id::Sequence::new((1 << 32) + number);
             let mark = self.outcomes.then_some(OutcomeMark {
                 sequence: outcome,
@@ -325,40 +324,40 @@ async fn fill(engine: &Engine, outcomes: bool) {
     let all = futures_util::stream::iter(all.map(|first| async move {
         let fill = Fill { first, outcomes };
         let filled = engine.execute(LARGE, Caller::Node, fill, 0).await;
-        filled.expect("the intents are there");
+        filled.expect("the intents are created");
     }));
     all.buffer_unordered(16).collect::<()>().await;
 }
 
-/// How long a command of the small tenant takes, at most, while `meanwhile` is under way.
+/// The longest inspection of the small tenant while `meanwhile` runs.
 async fn slowest<T>(engine: &Engine, meanwhile: impl Future<Output = T>) -> (T, Duration) {
     let mut slowest = Duration::ZERO;
     let mut meanwhile = std::pin::pin!(meanwhile);
     loop {
-        let began = Instant::now();
+        let started_at = Instant::now();
         let probe = async {
             touch(engine, SMALL).await;
-            let took = began.elapsed();
+            let took = started_at.elapsed();
             tokio::time::sleep(Duration::from_micros(200)).await;
             took
         };
         tokio::select! {
             biased;
             took = probe => slowest = slowest.max(took),
-            done = &mut meanwhile => return (done, slowest.max(began.elapsed())),
+            done = &mut meanwhile => return (done, slowest.max(started_at.elapsed())),
         }
     }
 }
 
 async fn load(engine: &Engine) {
     touch(engine, SMALL).await;
-    // As every start does; and sled's cache, which is bounded, is full before memory is measured.
-    let began = Instant::now();
+    // As every start does. It also fills sled's cache, which is bounded, before memory is measured.
+    let started_at = Instant::now();
     let counted = engine.read(arf::query::intents::count).await;
     assert_eq!(counted.expect("they can be counted"), intents());
-    tell(
+    report(
         "intents counted in",
-        format!("{:.2} s", began.elapsed().as_secs_f64()),
+        format!("{:.2} s", started_at.elapsed().as_secs_f64()),
     );
     engine
         .read(|reader| reader.scan(&INTENTS, &mut |_, _, _| ControlFlow::Continue(())))
@@ -366,30 +365,30 @@ async fn load(engine: &Engine) {
         .expect("they can be read");
     let (_, usual) = slowest(engine, tokio::time::sleep(Duration::from_secs(2))).await;
     let before = resident();
-    let began = Instant::now();
+    let started_at = Instant::now();
     let (count, meanwhile) = slowest(engine, touch(engine, LARGE)).await;
     assert_eq!(count as u64, intents());
-    tell(
-        "the large tenant was loaded in",
-        format!("{:.2} s", began.elapsed().as_secs_f64()),
+    report(
+        "the large tenant loaded in",
+        format!("{:.2} s", started_at.elapsed().as_secs_f64()),
     );
-    tell(
-        "another tenant's slowest look, usually",
+    report(
+        "slowest inspection of another tenant, before",
         format!("{:.1} ms", usual.as_secs_f64() * 1e3),
     );
-    tell(
-        "another tenant's slowest look, meanwhile",
+    report(
+        "slowest inspection of another tenant, meanwhile",
         format!("{:.1} ms", meanwhile.as_secs_f64() * 1e3),
     );
     let per = (resident() - before) / intents() as f64;
-    tell("per intent (target 300 B)", format!("{per:.0} B"));
+    report("per intent (target 300 B)", format!("{per:.0} B"));
     let leave = async {
         engine.passivate_all();
         tokio::time::sleep(Duration::from_secs(1)).await;
     };
     let (_, meanwhile) = slowest(engine, leave).await;
-    tell(
-        "another tenant's slowest look while the large one goes",
+    report(
+        "slowest inspection of another tenant during passivation",
         format!("{:.1} ms", meanwhile.as_secs_f64() * 1e3),
     );
 }

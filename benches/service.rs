@@ -1,13 +1,12 @@
-//! Evaluations a second over HTTP, durable and signed, beside a bare actix-web JSON echo: the ceiling
-//! of this machine's HTTP, and beside one `fdatasync` after the other on the same disk, the floor of
-//! durability. All in one run, in turns, because absolute times drift; the ratio counts.
+//! Evaluations per second over HTTP, durable and signed, beside a bare actix-web JSON echo, the ceiling of
+//! HTTP on this machine, and sequential `fdatasync` calls on the same disk, the floor of durability. All
+//! are interleaved in one run, because absolute times drift: compare the ratios.
 //!
-//! The clients are keep-alive connections on one thread, each with one request under way.
+//! The clients are keep-alive connections on one thread, each with one request in flight.
 //!
 //! `ARF_BASELINE=/path/to/another/arf` measures that binary as well, in the same rounds, and prints the
 //! ratio of the two: `ARF_ROUNDS=7 ARF_BASELINE=... cargo bench --bench service`.
 #![allow(
-    missing_docs,
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::disallowed_methods,
@@ -24,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpServer, web};
-use harness::{Server, ask, evaluation};
+use harness::{Server, evaluate_request, send};
 use serde_json::Value;
 
 mod harness;
@@ -46,10 +45,13 @@ fn main() {
         Server::start_binary(Path::new(&binary), &data)
     });
     let evaluate = |server: &Server| {
-        let request = evaluation("/api/v1/intents/evaluate", &server.key);
+        let request = evaluate_request("/api/v1/intents/evaluate", &server.key);
         (server.address.clone(), request)
     };
-    let mut targets = vec![(echo(), evaluation("/", &server.key)), evaluate(&server)];
+    let mut targets = vec![
+        (echo(), evaluate_request("/", &server.key)),
+        evaluate(&server),
+    ];
     targets.extend(baseline.as_ref().map(evaluate));
 
     println!("medians of {rounds} rounds of {ROUND:?}");
@@ -60,7 +62,7 @@ fn main() {
         let mut rates: [Vec<f64>; 6] = Default::default();
         for round in 0..rounds {
             let synced = syncs(folder.path());
-            // In turns: none is always the first, or behind the same other.
+            // Rotated: none is always the first, or after the same other.
             let mut measured = vec![f64::NAN; targets.len()];
             for turn in 0..targets.len() {
                 let turn = (turn + round) % targets.len();
@@ -93,7 +95,7 @@ fn median(mut numbers: Vec<f64>) -> f64 {
     numbers[numbers.len() / 2]
 }
 
-/// A server that reads JSON and answers it, with as many threads as the real one; its address.
+/// Starts a server that echoes JSON, with as many threads as the real one, and returns its address.
 fn echo() -> String {
     let workers = std::thread::available_parallelism()
         .map_or(1, usize::from)
@@ -114,7 +116,7 @@ fn echo() -> String {
     told.recv().unwrap()
 }
 
-/// Writes of 8 KiB a second, each synced, to a file that is as long as it will be.
+/// Synced writes of 8 KiB per second to a preallocated file.
 fn syncs(folder: &Path) -> f64 {
     let mut file = File::create(folder.join("synced")).unwrap();
     file.write_all(&vec![0; 1 << 20]).unwrap();
@@ -128,7 +130,7 @@ fn syncs(folder: &Path) -> f64 {
     count as f64 / begun.elapsed().as_secs_f64()
 }
 
-/// Answers a second from `address` on so many connections, after a moment to get warm.
+/// Responses per second after a warm-up.
 fn rate(address: &str, request: &str, connections: usize) -> f64 {
     actix_web::rt::System::new().block_on(async {
         let (counting, answers) = (Rc::new(Cell::new(true)), Rc::new(Cell::new(0_u64)));
@@ -141,7 +143,7 @@ fn rate(address: &str, request: &str, connections: usize) -> f64 {
                     stream.set_nodelay(true).unwrap();
                     let mut buffer = Vec::new();
                     while counting.get() {
-                        ask(&stream, request.as_bytes(), &mut buffer).await;
+                        send(&stream, request.as_bytes(), &mut buffer).await;
                         answers.set(answers.get() + 1);
                     }
                 })

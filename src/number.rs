@@ -5,7 +5,7 @@ use thiserror::Error;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("must be {0}")]
-pub struct OutOfRange(&'static str);
+pub struct RangeError(&'static str);
 
 macro_rules! bounded {
     ($(#[$doc:meta])* $name:ident, $range:expr, $what:literal) => {
@@ -16,11 +16,11 @@ macro_rules! bounded {
 
         impl $name {
             /// Rejects NaN and infinities. Minus zero becomes zero.
-            pub fn new(value: f64) -> Result<Self, OutOfRange> {
+            pub fn new(value: f64) -> Result<Self, RangeError> {
                 if value.is_finite() && $range.contains(&value) {
                     Ok(Self(value + 0.0))
                 } else {
-                    Err(OutOfRange($what))
+                    Err(RangeError($what))
                 }
             }
 
@@ -30,8 +30,8 @@ macro_rules! bounded {
         }
 
         impl TryFrom<f64> for $name {
-            type Error = OutOfRange;
-            fn try_from(value: f64) -> Result<Self, OutOfRange> {
+            type Error = RangeError;
+            fn try_from(value: f64) -> Result<Self, RangeError> {
                 Self::new(value)
             }
         }

@@ -101,7 +101,7 @@ impl Month {
 
 /// Parses `90s`, `15m`, `24h` or `7d`.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let invalid = || "must be a whole number and s, m, h or d, as in `15m`".to_owned();
+    let invalid = || "must be an integer and a unit (s, m, h or d), as in `15m`".to_owned();
     let unit = text.chars().last().ok_or_else(invalid)?;
     let seconds = match unit {
         's' => 1,

@@ -1,5 +1,5 @@
-//! The real binary on a data folder, and one request after the other over one connection.
-#![allow(dead_code, reason = "not every benchmark needs all of it")]
+//! The real binary on a data directory, and requests over one connection.
+#![allow(dead_code, reason = "not every benchmark uses all of it")]
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -10,8 +10,7 @@ use serde_json::Value;
 
 const INTENT: &str = r#"{"intent_type":"deploy_config","environment":"staging","requester":"bench","service_name":"payments","change_scope":"canary","deployment_target":"staging","operation":"update"}"#;
 
-/// The text of a request to evaluate, as it is sent.
-pub fn evaluation(path: &str, key: &str) -> String {
+pub fn evaluate_request(path: &str, key: &str) -> String {
     format!(
         "POST {path} HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {key}\r\n\
          content-type: application/json\r\ncontent-length: {}\r\n\r\n{INTENT}",
@@ -22,27 +21,25 @@ pub fn evaluation(path: &str, key: &str) -> String {
 /// A server that does not outlive the benchmark.
 pub struct Server {
     process: Child,
-    /// Where it listens.
     pub address: String,
-    /// A key without a quota.
+    /// Without a quota.
     pub key: String,
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may be gone already.
+        // It may have exited.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
 impl Server {
-    /// The real binary on this data folder, once it listens.
+    /// Returns once it listens.
     pub fn start(data: &Path) -> Self {
         Self::start_binary(Path::new(env!("CARGO_BIN_EXE_arf")), data)
     }
 
-    /// The same of another binary, as one to compare with.
     pub fn start_binary(binary: &Path, data: &Path) -> Self {
         let mut command = Command::new(binary);
         command
@@ -61,7 +58,7 @@ impl Server {
             .lines()
             .map_while(Result::ok)
             .find_map(|line| line.strip_prefix("listening on http://").map(str::to_owned))
-            .expect("the server says where it listens");
+            .expect("the server prints its address");
         let credentials = std::fs::read(data.join("credentials.json")).unwrap();
         let credentials: Value = serde_json::from_slice(&credentials).unwrap();
         Self {
@@ -71,7 +68,7 @@ impl Server {
         }
     }
 
-    /// Has it stop in order, and waits until it did.
+    /// A graceful stop.
     pub fn stop(mut self) {
         let pid = self.process.id().to_string();
         assert!(Command::new("kill").arg(pid).status().unwrap().success());
@@ -79,8 +76,8 @@ impl Server {
     }
 }
 
-/// Sends one request and reads the whole answer, which must be a 200 with a length.
-pub async fn ask(stream: &TcpStream, request: &[u8], buffer: &mut Vec<u8>) {
+/// Sends one request and reads the whole response: a 200 with a content length.
+pub async fn send(stream: &TcpStream, request: &[u8], buffer: &mut Vec<u8>) {
     let would_block = |error: &std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
     let mut rest = request;
     while !rest.is_empty() {
@@ -91,7 +88,7 @@ pub async fn ask(stream: &TcpStream, request: &[u8], buffer: &mut Vec<u8>) {
         }
     }
     buffer.clear();
-    while !is_whole(buffer) {
+    while !is_complete(buffer) {
         stream.readable().await.unwrap();
         let filled = buffer.len();
         buffer.resize(filled + 8_192, 0);
@@ -109,7 +106,7 @@ pub async fn ask(stream: &TcpStream, request: &[u8], buffer: &mut Vec<u8>) {
     }
 }
 
-fn is_whole(answer: &[u8]) -> bool {
+fn is_complete(answer: &[u8]) -> bool {
     let Some(head) = answer.windows(4).position(|window| window == b"\r\n\r\n") else {
         return false;
     };

@@ -107,7 +107,7 @@ impl Show {
     fn run(&self) -> CliResult {
         let file = self.data.join(credentials::FILE);
         let absent = |what: &str| CliError::config(format!("{}: no such {what}", file.display()));
-        let kept = credentials::read_keys(&self.data).map_err(|why| CliError::config(why))?;
+        let kept = credentials::read_keys(&self.data).map_err(CliError::config)?;
         let kept = kept.ok_or_else(|| absent("file"))?;
         let secret = match self.key {
             FirstKey::Operator => Some(kept.operator_key),

@@ -32,7 +32,7 @@ impl Remote {
             return Ok(Some(Secret::from_text(key.trim())));
         }
         if let Some(path) = &self.key_file {
-            let bytes = keyfile::read_private(path).map_err(|why| CliError::config(why))?;
+            let bytes = keyfile::read_private(path).map_err(CliError::config)?;
             let text = std::str::from_utf8(&bytes).map_err(|_| {
                 CliError::config(format!("{} does not contain a key", path.display()))
             })?;

@@ -37,8 +37,8 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> CliResult {
-    let config = args.config().map_err(|error| CliError::config(error))?;
-    let filter = config.log().map_err(|error| CliError::config(error))?;
+    let config = args.config().map_err(CliError::config)?;
+    let filter = config.log().map_err(CliError::config)?;
     let _log = telemetry::log_to_stderr(filter);
     actix::System::new().block_on(async {
         let server = Server::start(&config).await.map_err(start_error)?;
