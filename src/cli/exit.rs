@@ -22,7 +22,7 @@ pub enum Exit {
     Damaged = 65,
     /// The data directory is in use.
     InUse = 75,
-    /// The configuration or a key file is wrong.
+    /// The configuration or a key file is wrong, or a newer version of arf has to be started.
     Config = 78,
 }
 

@@ -71,3 +71,40 @@ impl Drop for Group<'_> {
 }
 
 const NO_PANIC: &str = "no holder of this lock panics";
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_claim_waits_for_the_group_that_may_hold_records_of_the_owner_before_it() {
+        let tenant = TenantId::from_bytes([1; 16]);
+        let owners = Owners::default();
+        let written = AtomicBool::new(false);
+        let first = owners.claim(tenant);
+        let group = owners.begin_group();
+        assert!(owners.is_current(first));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let second = owners.claim(tenant);
+                assert!(
+                    written.load(Ordering::SeqCst),
+                    "the group is not written yet"
+                );
+                assert!(owners.is_current(second));
+            });
+            while owners.is_current(first) {
+                std::thread::yield_now();
+            }
+            // Time for a claim that would not wait.
+            (0..10_000).for_each(|_| std::thread::yield_now());
+            written.store(true, Ordering::SeqCst);
+            drop(group);
+        });
+        // A first claim does not wait.
+        let _group = owners.begin_group();
+        owners.claim(TenantId::from_bytes([2; 16]));
+    }
+}
