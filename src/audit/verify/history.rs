@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::log::ChainError;
+use super::log::{ChainError, check_order};
 use super::parsed::ParsedEntry;
 use super::root::{TreeBuilder, leaf_hash};
 use crate::audit::key::PublicKey;
@@ -49,27 +49,14 @@ impl HistoryVerifier {
     /// before it, and that time does not run backwards.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), HistoryError> {
         let entry = ParsedEntry::parse(bytes).map_err(ChainError::from)?;
-        let begins = self
-            .last
-            .as_ref()
-            .is_none_or(|last| last.entry.log != entry.log);
-        let expected = match &self.last {
-            Some(last) if !begins => last.tree.size(),
+        let same_log = |last: &Last| last.entry.log == entry.log;
+        let index = match &self.last {
+            Some(last) if same_log(last) => last.tree.size(),
             Some(_) | None => 0,
         };
-        if entry.index != expected {
-            return Err(ChainError::OtherIndex(entry.index).into());
-        }
-        if let Some(Last { entry: last, .. }) = &self.last {
-            if entry.tenant != last.tenant || entry.sequence != last.sequence.next() {
-                return Err(ChainError::OtherTenant.into());
-            }
-            if entry.at < last.at {
-                return Err(ChainError::Earlier.into());
-            }
-        }
+        check_order(&entry, index, self.last())?;
         let (key, mut tree) = match self.last.take() {
-            Some(Last { key, tree, .. }) if !begins => (key, tree),
+            Some(last) if same_log(&last) => (last.key, last.tree),
             before => {
                 if entry.field("prior") != Some(&prior(before.as_ref())) {
                     return Err(HistoryError::OtherPrior);

@@ -53,8 +53,16 @@ pub fn verify_log(
     let mut previous = None;
     for (entry, index) in entries.into_iter().zip(0..) {
         let bytes = entry.as_ref();
-        let entry = verify_entry(bytes, index, previous.as_ref(), origin, key)
-            .map_err(|error| LogError { index, error })?;
+        let verify = || {
+            let entry = ParsedEntry::parse(bytes)?;
+            if entry.log != origin {
+                return Err(ChainError::OtherLog(entry.log));
+            }
+            check_order(&entry, index, previous.as_ref())?;
+            entry.verify(key)?;
+            Ok(entry)
+        };
+        let entry = verify().map_err(|error| LogError { index, error })?;
         leaves.push(leaf_hash(bytes));
         previous = Some(entry);
     }
@@ -64,28 +72,23 @@ pub fn verify_log(
     })
 }
 
-fn verify_entry(
-    bytes: &[u8],
+/// Checks that `entry` has this index and follows the one before it.
+pub(super) fn check_order(
+    entry: &ParsedEntry,
     index: u64,
     previous: Option<&ParsedEntry>,
-    origin: &str,
-    key: &PublicKey,
-) -> Result<ParsedEntry, ChainError> {
-    let entry = ParsedEntry::parse(bytes)?;
-    if entry.log != origin {
-        return Err(ChainError::OtherLog(entry.log));
-    }
+) -> Result<(), ChainError> {
     if entry.index != index {
         return Err(ChainError::OtherIndex(entry.index));
     }
-    if let Some(previous) = previous {
-        if entry.tenant != previous.tenant || entry.sequence != previous.sequence.next() {
-            return Err(ChainError::OtherTenant);
-        }
-        if entry.at < previous.at {
-            return Err(ChainError::Earlier);
-        }
+    let Some(previous) = previous else {
+        return Ok(());
+    };
+    if entry.tenant != previous.tenant || entry.sequence != previous.sequence.next() {
+        return Err(ChainError::OtherTenant);
     }
-    entry.verify(key)?;
-    Ok(entry)
+    if entry.at < previous.at {
+        return Err(ChainError::Earlier);
+    }
+    Ok(())
 }
