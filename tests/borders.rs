@@ -364,6 +364,10 @@ impl Modules {
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the enum is another crate's and not exhaustive"
+)]
 impl<'ast> Visit<'ast> for Modules {
     fn visit_item(&mut self, item: &'ast syn::Item) {
         let (attributes, name) = match item {

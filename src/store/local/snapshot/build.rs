@@ -70,7 +70,7 @@ impl Snapshotter {
         loop {
             let base = manager.newest();
             let built = catch_unwind(AssertUnwindSafe(|| match (&base, self.damaged_base()) {
-                (None, Some(damaged)) => self.from_tables(&damaged, end, table_rows),
+                (None, Some(damaged)) => self.build_from_tables(&damaged, end, table_rows),
                 (base, _) => self.merge(base.as_ref(), end).map(Some),
             }));
             let error = match built {
@@ -141,7 +141,7 @@ impl Snapshotter {
 
     /// Merges the rows in the tables and the log behind a damaged snapshot; `None` until the log has
     /// reached what was read.
-    fn from_tables(
+    fn build_from_tables(
         &self,
         damaged: &Snapshot,
         end: SealedSegment,

@@ -61,10 +61,11 @@ impl TableReader {
                 go_on(stopped)?;
                 let page = self.view.page(table, &from, None, PAGE);
                 let page = page.map_err(|error| match error {
-                    ReadError::Damaged(damaged) => LogError::Row(damaged),
-                    error => LogError::Tables(error.to_string()),
-                });
-                let page = page.map_err(name_tenant)?;
+                    ReadError::Damaged(damaged) => name_tenant(LogError::Row(damaged)),
+                    ReadError::Tables(_) | ReadError::Rebuilding | ReadError::Closed => {
+                        LogError::Tables(error.to_string())
+                    }
+                })?;
                 let Some((last, _)) = page.last() else {
                     break;
                 };
@@ -122,10 +123,9 @@ pub fn check(
 
 /// Turns a damaged row into the tenant that has to be repaired.
 pub fn name_tenant(error: LogError) -> LogError {
-    match error {
-        LogError::Row(damaged) => LogError::Incomplete {
-            tenant: damaged.tenant,
-        },
-        other => other,
+    if let LogError::Row(damaged) = error {
+        let tenant = damaged.tenant;
+        return LogError::Incomplete { tenant };
     }
+    error
 }
