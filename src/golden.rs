@@ -1,6 +1,5 @@
 //! Golden files: formats that must not change by accident.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 /// Compares `text` with `tests/golden/<name>`; with `UPDATE_GOLDEN` set, writes the file first.
@@ -48,14 +47,8 @@ fn difference(golden: &str, text: &str) -> Option<String> {
 
 /// Bytes in hexadecimal, 32 in a line.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for line in bytes.chunks(32) {
-        for byte in line {
-            write!(text, "{byte:02x}").unwrap();
-        }
-        text.push('\n');
-    }
-    text
+    let lines = bytes.chunks(32).map(|line| crate::hex::encode(line) + "\n");
+    lines.collect()
 }
 
 #[test]

@@ -85,6 +85,7 @@ pub mod decide;
 pub mod engine;
 #[cfg(test)]
 mod golden;
+mod hex;
 pub mod http;
 pub mod id;
 pub mod jobs;

@@ -87,11 +87,7 @@ fn filled(decisions: u64) -> (Log, Vec<Entry>, Vec<Opening>) {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect::<String>()
-        + "\n"
+    crate::hex::encode(bytes) + "\n"
 }
 
 #[test]

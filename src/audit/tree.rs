@@ -91,6 +91,7 @@ fn node_hash(left: &Hash, right: &Hash) -> Hash {
 mod tests {
     use super::*;
     use crate::audit::verify::tree_root;
+    use crate::hex;
 
     /// The eight leaves and the roots after each that Certificate Transparency's own tests use.
     #[test]
@@ -116,11 +117,7 @@ mod tests {
             "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
             "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
         ];
-        let hex = |hash: Hash| {
-            hash.iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect::<String>()
-        };
+        let hex = |hash: Hash| hex::encode(&hash);
         let mut tree = Tree::default();
         assert_eq!(hex(tree.root()), roots[0]);
         for (leaf, root) in leaves.iter().zip(&roots[1..]) {

@@ -13,6 +13,7 @@ use crate::audit::verify::{ParsedEntry, verify_log};
 use crate::bounded::BoundedString;
 use crate::decide::{Category, Decision, posterior};
 use crate::engine::{Config, Engine, clock};
+use crate::hex;
 use crate::id::{IntentId, TenantId};
 use crate::query;
 use crate::store::{ENTRIES, Store, StoreConfig};
@@ -221,12 +222,14 @@ impl Demo {
                 "an opening does not match the commitments of its entry",
             ));
         }
-        let root: String = head.root.iter().map(|byte| format!("{byte:02x}")).collect();
         print_line(&format!(
             "\nAudit: {} entries, every signature and commitment verified",
             head.size
         ))?;
-        print_line(&format!("  public key {key}\n  tree root  {root}"))?;
+        print_line(&format!(
+            "  public key {key}\n  tree root  {}",
+            hex::encode(&head.root)
+        ))?;
         Ok(())
     }
 }

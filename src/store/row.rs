@@ -3,13 +3,13 @@
 #![deny(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 use thiserror::Error;
 
 use super::compress;
 use super::cursor::Cursor;
 use super::table::TableSpec;
+use crate::hex;
 use crate::id::TenantId;
 
 /// A change of one row, or of a range of rows, of one tenant. An effect, not a command: applying it
@@ -119,7 +119,10 @@ pub struct StoredRow {
 
 /// Why an envelope cannot be opened: the row is not what was put.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("damaged row in `{table}` of tenant {tenant}, key {}: {why}", hex(key))]
+#[error(
+    "damaged row in `{table}` of tenant {tenant}, key 0x{}: {why}",
+    hex::encode(key)
+)]
 pub struct EnvelopeError {
     /// The table's name.
     pub table: &'static str,
@@ -129,16 +132,6 @@ pub struct EnvelopeError {
     pub key: Vec<u8>,
     /// What is wrong with it.
     pub why: &'static str,
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 + bytes.len() * 2);
-    text.push_str("0x");
-    for byte in bytes {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 /// Bytes of an envelope before its payload.

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::tenant::LogEntry;
 use super::{ExportError, Sink, StoredTenant};
 use crate::decide::conjugate;
+use crate::hex;
 use crate::id::{Pseudonym, Sequence, TenantId};
 use crate::tenant::change_set::ChangeSetRow;
 use crate::tenant::component::ComponentRow;
@@ -113,7 +114,7 @@ fn keys(tenant: &StoredTenant<'_>, out: Sink<'_>) -> Result<(), ExportError> {
     for (hash, row) in keys.iter() {
         Line::new(tenant.state.id)
             .field("key_id", row.key_id)
-            .field("key_sha256", hex(&hash.to_bytes()))
+            .field("key_sha256", hex::encode(&hash.to_bytes()))
             .field("tier", row.tier)
             .field("role", row.role)
             .field("scopes", row.scopes)
@@ -352,8 +353,4 @@ fn learned(tenant: &StoredTenant<'_>, texts: &Texts, out: Sink<'_>) -> Result<()
 /// By key: hash maps have no order.
 fn sorted<K: Ord, R>(rows: impl Iterator<Item = (K, R)>) -> BTreeMap<K, R> {
     rows.collect()
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

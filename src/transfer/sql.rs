@@ -16,10 +16,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::ndjson::hex;
 use super::tenant::LogEntry;
 use super::{ExportError, Sink, StoredTenant};
 use crate::decide::conjugate;
+use crate::hex;
 use crate::id::Sequence;
 use crate::tenant::facts::{self, EntryType};
 use crate::tenant::schema::RowKey;
@@ -95,7 +95,7 @@ impl Script {
             .end(out, TENANTS)?;
         for (hash, key) in tenant.state.keys().iter() {
             Row::new()
-                .text(&hex(&hash.to_bytes()))
+                .text(&hex::encode(&hash.to_bytes()))
                 .text(&tenant_id)
                 .text(key.tier.as_str())
                 .moment(key.created_at)

@@ -138,7 +138,7 @@ fn the_name_secret_is_in_no_file() {
         .collect::<String>();
     assert!(all.contains("\"name\":\"test\""));
     let forms = [
-        ndjson::hex(&secret),
+        crate::hex::encode(&secret),
         STANDARD.encode(secret),
         serde_json::to_string(&secret).unwrap(),
     ];

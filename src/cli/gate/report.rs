@@ -89,18 +89,12 @@ impl Readiness {
     }
 
     fn sentence(&self) -> String {
-        let Self {
-            category,
-            have,
-            need,
-        } = self;
-        if have >= need {
-            format!("{category}: ready ({have} outcomes)")
-        } else {
-            let missing = need - have;
-            format!(
+        let (category, have, need) = (self.category, self.have, self.need);
+        match need.saturating_sub(have) {
+            0 => format!("{category}: ready ({have} outcomes)"),
+            missing => format!(
                 "{category}: {have} of {need} outcomes; a person decides until {missing} more are in"
-            )
+            ),
         }
     }
 }
@@ -108,12 +102,11 @@ impl Readiness {
 impl Report {
     /// Of a plan without changes.
     pub fn empty() -> Self {
-        let (items, readiness) = (Vec::new(), Vec::new());
         Self {
             change_set: None,
             enforcement: Enforcement::Full,
-            items,
-            readiness,
+            items: Vec::new(),
+            readiness: Vec::new(),
         }
     }
 
@@ -152,27 +145,30 @@ impl Report {
         format!("{total} {changes}: {pending} for a person, {denied} denied, {approved} approved.")
     }
 
-    pub fn text(&self, softened: Option<&str>) -> String {
-        let mut text = self.summary() + "\n";
-        for (title, action) in [
+    /// What is not approved, by who decides.
+    fn blocked(&self) -> impl Iterator<Item = (&'static str, Vec<&ChangeReport>)> {
+        let sections = [
             ("A person decides", Action::Escalate),
             ("Denied", Action::Deny),
-        ] {
-            let items = self.with_outcome(action);
-            if !items.is_empty() {
-                let _ = write!(text, "\n{title}:\n");
-            }
+        ];
+        let with_items = sections.map(|(title, action)| (title, self.with_outcome(action)));
+        with_items
+            .into_iter()
+            .filter(|(_, items)| !items.is_empty())
+    }
+
+    pub fn text(&self, softened: Option<&str>) -> String {
+        let mut text = self.summary() + "\n";
+        for (title, items) in self.blocked() {
+            let _ = write!(text, "\n{title}:\n");
             for item in items {
-                let ChangeReport {
-                    operation,
-                    environment,
-                    risk_score,
-                    ..
-                } = item;
-                let address = escaped(&item.address);
                 let _ = writeln!(
                     text,
-                    "  {operation:<8} {address}  [{environment}, risk {risk_score:.3}]"
+                    "  {:<8} {}  [{}, risk {:.3}]",
+                    item.operation,
+                    escaped(&item.address),
+                    item.environment,
+                    item.risk_score
                 );
                 for reason in &item.reasons {
                     let _ = writeln!(text, "           - {}", sentence(reason));
@@ -201,31 +197,21 @@ impl Report {
 
     pub fn markdown(&self, softened: Option<&str>) -> String {
         let mut text = format!("### ARF gate: {}\n", self.summary());
-        for (title, action) in [
-            ("A person decides", Action::Escalate),
-            ("Denied", Action::Deny),
-        ] {
-            let items = self.with_outcome(action);
-            if items.is_empty() {
-                continue;
-            }
+        for (title, items) in self.blocked() {
             let _ = write!(
                 text,
                 "\n**{title}**\n\n| change | where | risk | why |\n|---|---|---|---|\n"
             );
             for item in items {
-                let ChangeReport {
-                    operation,
-                    environment,
-                    risk_score,
-                    ..
-                } = item;
-                let address = code(&item.address);
                 let why: Vec<_> = item.reasons.iter().map(sentence).collect();
-                let why = cell(&why.join("; "));
                 let _ = writeln!(
                     text,
-                    "| {operation} {address} | {environment} | {risk_score:.3} | {why} |"
+                    "| {} {} | {} | {:.3} | {} |",
+                    item.operation,
+                    code(&item.address),
+                    item.environment,
+                    item.risk_score,
+                    cell(&why.join("; "))
                 );
             }
         }

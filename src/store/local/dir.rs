@@ -63,9 +63,9 @@ pub enum TablesState {
     Present,
     /// Build them: there are none.
     Missing,
-    /// Rebuild them: see [`Marker::Doubtful`].
+    /// Rebuild them: see `Marker::Doubtful`.
     Doubtful,
-    /// Rebuild them: see [`Marker::Rebuilding`].
+    /// Rebuild them: see `Marker::Rebuilding`.
     Rebuilding,
 }
 

@@ -205,7 +205,7 @@ impl Backup {
 
     fn sealed(mut self) -> Self {
         self.sha256 = String::new();
-        self.sha256 = hex(&Sha256::digest(self.render()));
+        self.sha256 = format!("{:x}", Sha256::digest(self.render()));
         self
     }
 
@@ -594,7 +594,7 @@ pub(super) fn copy(
     }
     Ok(BackupFile {
         bytes,
-        sha256: hex(&hash.finalize()),
+        sha256: format!("{:x}", hash.finalize()),
     })
 }
 
@@ -615,10 +615,6 @@ fn in_wal(number: u64) -> String {
     format!("{WAL}/{}", dir::segment_name(number))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -628,7 +624,7 @@ mod tests {
     fn what_a_backup_says_of_itself_is_frozen() {
         let copied = |bytes| BackupFile {
             bytes,
-            sha256: hex(&Sha256::digest(b"x")),
+            sha256: format!("{:x}", Sha256::digest(b"x")),
         };
         let names = [
             "MANIFEST",
