@@ -87,20 +87,19 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
 impl Args {
     /// Asks the server that has the directory open for a backup.
     fn by_the_server(&self, dir: &Path) -> Result<Value, CliError> {
-        let usage = |why: &str| CliError::new(Exit::Usage, format!("{}: {why}", dir.display()));
+        let usage = |why: &str| CliError::usage(format!("{}: {why}", dir.display()));
         let name = dir.file_name().and_then(|name| name.to_str());
         let name = name.ok_or_else(|| usage("is not the name of a backup"))?;
         let parent = dir.parent().unwrap_or(Path::new("/"));
         // The server compares it with its own directory.
-        let parent = std::fs::canonicalize(parent).map_err(|error| {
-            CliError::new(Exit::Failed, format!("{}: {error}", parent.display()))
-        })?;
+        let parent = std::fs::canonicalize(parent)
+            .map_err(|error| CliError::failed(format!("{}: {error}", parent.display())))?;
         let parent = parent.to_str().ok_or_else(|| usage("is not UTF-8"))?;
         let key = match self.remote.key()? {
             Some(key) => key,
             None => {
                 let kept = credentials::read_keys(&self.data);
-                let kept = kept.map_err(|why| CliError::new(Exit::Config, why))?;
+                let kept = kept.map_err(CliError::config)?;
                 let kept = kept
                     .ok_or_else(|| self.in_use("set ARF_SERVER, and ARF_KEY to an operator key"))?;
                 kept.operator_key
@@ -118,7 +117,7 @@ impl Args {
             } else {
                 ""
             };
-            CliError::new(Exit::Failed, format!("{}{hint}", bad.problem()))
+            CliError::failed(format!("{}{hint}", bad.problem()))
         })
     }
 
@@ -130,7 +129,7 @@ impl Args {
 }
 
 fn failed(why: impl std::fmt::Display) -> CliError {
-    CliError::new(Exit::Failed, why)
+    CliError::failed(why)
 }
 
 /// The exit code of a failed backup or restore.
@@ -142,15 +141,9 @@ pub fn result(error: BackupError) -> CliError {
         | BackupError::NoRoom { .. }
         | BackupError::NoData { .. }
         | BackupError::Closed
-        | BackupError::Io { .. }
-        | BackupError::Open(OpenError::Io { .. } | OpenError::Tables(_)) => Exit::Failed,
-        BackupError::Open(OpenError::InUse { .. }) => Exit::InUse,
-        BackupError::Open(OpenError::Newer { .. }) => Exit::Config,
-        BackupError::NotABackup { .. }
-        | BackupError::Damaged { .. }
-        | BackupError::Open(
-            OpenError::Damaged { .. } | OpenError::Row(_) | OpenError::Rebuild { .. },
-        ) => Exit::Damaged,
+        | BackupError::Io { .. } => Exit::Failed,
+        BackupError::NotABackup { .. } | BackupError::Damaged { .. } => Exit::Damaged,
+        BackupError::Open(error) => error.into(),
     };
     CliError::new(exit, error)
 }

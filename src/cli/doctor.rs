@@ -97,14 +97,14 @@ pub fn run(args: &Args) -> CliResult {
         .config
         .as_deref()
         .map_or(Ok(Config::default()), Config::read);
-    let config = config.map_err(|why| CliError::new(Exit::Config, why))?;
+    let config = config.map_err(CliError::config)?;
     let plan = config.backup();
     let store = config.store();
-    let store = store.map_err(|why| CliError::new(Exit::Config, why))?;
+    let store = store.map_err(CliError::config)?;
     let data = args.data.clone().unwrap_or_else(|| config.data());
-    let data = std::path::absolute(&data).map_err(|why| CliError::new(Exit::Failed, why))?;
+    let data = std::path::absolute(&data).map_err(CliError::failed)?;
     let survey = DirectorySummary::of(&data)
-        .map_err(|why| CliError::new(Exit::Failed, format!("{}: {why}", data.display())))?;
+        .map_err(|why| CliError::failed(format!("{}: {why}", data.display())))?;
 
     let mut found = Findings::default();
     if survey.empty {

@@ -14,8 +14,7 @@ use crate::engine::clock;
 use crate::id::TenantId;
 use crate::jobs::backup::SECRETS;
 use crate::store::{
-    DamagedRange, LogGap, OpenError, Repair, RepairError, Salvage, SalvageReport, StoreConfig,
-    TenantLoss,
+    DamagedRange, LogGap, Repair, RepairError, Salvage, SalvageReport, StoreConfig, TenantLoss,
 };
 use crate::tenant::schema::TABLES;
 
@@ -69,12 +68,12 @@ impl Args {
             return Ok(StoreConfig::new(&self.data));
         }
         let why = format!("{}: there is no such directory", self.data.display());
-        Err(CliError::new(Exit::Failed, why))
+        Err(CliError::failed(why))
     }
 
     fn tenant(&self, tenant: &str) -> CliResult {
-        let tenant = TenantId::parse(tenant)
-            .map_err(|why| CliError::new(Exit::Usage, format!("--tenant {why}")))?;
+        let tenant =
+            TenantId::parse(tenant).map_err(|why| CliError::usage(format!("--tenant {why}")))?;
         let config = self.config()?;
         let repair = Repair {
             tenant,
@@ -84,11 +83,9 @@ impl Args {
         };
         let repaired = repair.run(&config, TABLES, &mut progress::steps());
         let repaired = repaired.map_err(|error| match error {
-            RepairError::Open(error) => opened(error),
-            RepairError::NoTenant(_) => CliError::new(Exit::Failed, error),
-            RepairError::NoTables | RepairError::Differs { .. } => {
-                CliError::new(Exit::Damaged, error)
-            }
+            RepairError::Open(error) => CliError::from(error),
+            RepairError::NoTenant(_) => CliError::failed(error),
+            RepairError::NoTables | RepairError::Differs { .. } => CliError::damaged(error),
         })?;
         if self.json {
             let summary = json!({
@@ -121,7 +118,7 @@ impl Args {
 
     fn salvage(&self) -> CliResult {
         self.config()?;
-        let failed = |error: std::io::Error| CliError::new(Exit::Failed, error);
+        let failed = |error: std::io::Error| CliError::failed(error);
         let scratch = match self.out.as_ref().and_then(|out| out.parent()) {
             Some(beside) if beside.is_dir() => tempfile::tempdir_in(beside),
             Some(_) | None => tempfile::tempdir(),
@@ -129,7 +126,7 @@ impl Args {
         let scratch = scratch.map_err(failed)?;
         let mut progress = progress::steps();
         let planned = Salvage::plan(&self.data, TABLES, scratch.path(), &mut progress);
-        let Some(salvage) = planned.map_err(opened)? else {
+        let Some(salvage) = planned.map_err(CliError::from)? else {
             let data = self.data.display();
             print_line(&if self.json {
                 json!({"damaged": false}).to_string()
@@ -147,7 +144,7 @@ impl Args {
                 print_line(&report.to_string())?;
             }
             let why = "nothing was written; add --out DIR to write what survives as a backup";
-            return Err(CliError::new(Exit::Usage, why));
+            return Err(CliError::usage(why));
         };
         let secrets = if self.with_keys { SECRETS } else { &[] };
         let bytes = format!("{report:#}\n").into_bytes();
@@ -164,16 +161,6 @@ impl Args {
         }
         Ok(Exit::Success)
     }
-}
-
-fn opened(error: OpenError) -> CliError {
-    let exit = match &error {
-        OpenError::InUse { .. } => Exit::InUse,
-        OpenError::Io { .. } | OpenError::Tables(_) => Exit::Failed,
-        OpenError::Newer { .. } => Exit::Config,
-        OpenError::Damaged { .. } | OpenError::Row(_) | OpenError::Rebuild { .. } => Exit::Damaged,
-    };
-    CliError::new(exit, error)
 }
 
 fn json(report: &SalvageReport) -> Value {

@@ -195,13 +195,13 @@ async fn wait_for_tables(engine: &Engine) {
 }
 
 fn failed(why: impl std::fmt::Display) -> CliError {
-    CliError::new(Exit::Failed, why)
+    CliError::failed(why)
 }
 
 fn damaged(why: impl std::fmt::Display) -> CliError {
-    CliError::new(Exit::Damaged, why)
+    CliError::damaged(why)
 }
 
 fn key_file(why: KeyFileError) -> CliError {
-    CliError::new(Exit::Config, why)
+    CliError::config(why)
 }
