@@ -17,7 +17,7 @@ use crate::hex;
 use crate::id::{IntentId, TenantId};
 use crate::query;
 use crate::store::{ENTRIES, Store, StoreConfig};
-use crate::tenant::command::Caller;
+use crate::tenant::authorization::Caller;
 use crate::tenant::evaluate::{Evaluate, Evaluation, RequestMeta};
 use crate::tenant::key::{KeySpec, Role, Scope};
 use crate::tenant::lifecycle::FoundTenant;

@@ -16,7 +16,7 @@ use crate::engine::{Config, Engine};
 use crate::id::TenantId;
 use crate::store::keyfile::{self, KeyFileError, SIGNING_KEY};
 use crate::store::{Backup, PendingRestore, Store, StoreConfig};
-use crate::tenant::command::Caller;
+use crate::tenant::authorization::Caller;
 use crate::tenant::key::{IssuedKey, KeySpec};
 use crate::tenant::restore::{FormerLogRow, Restore};
 use crate::tenant::schema::TABLES;

@@ -63,7 +63,7 @@ pub fn counterfactual(
     search.prove(edits, found)
 }
 
-/// No rule reads provenance or configuration (`tests/properties.rs` checks it), and they can be large.
+/// No rule reads provenance or configuration (`decide::tests::properties` checks it), and they can be large.
 fn without_unused_fields(intent: &Intent) -> Intent {
     Intent {
         kind: intent.kind.clone(),

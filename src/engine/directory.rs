@@ -9,7 +9,7 @@ use std::sync::{PoisonError, RwLock};
 
 use crate::id::{KeyId, TenantId};
 use crate::store::{ReadError, Reader};
-use crate::tenant::command::Caller;
+use crate::tenant::authorization::Caller;
 use crate::tenant::key::{KeyHash, KeyRow, Scopes};
 use crate::tenant::schema::{API_KEYS, Mutation, Row, RowId};
 use crate::time::Timestamp;

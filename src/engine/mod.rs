@@ -36,7 +36,8 @@ use crate::store::{
     Backup, BackupError, CloseError, Lost, Mark, ReadError, Reader, Store, StoreStats,
 };
 use crate::tenant::Tenant;
-use crate::tenant::command::{Caller, Command, Refusal};
+use crate::tenant::authorization::Caller;
+use crate::tenant::command::{Command, Refusal};
 use crate::tenant::key::{KeyHash, Scope};
 
 use admission::{Admission, Limits, Slot};

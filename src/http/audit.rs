@@ -5,7 +5,7 @@ use actix_web::web::{Data, Path};
 
 use super::reply::{Reply, json};
 use super::state::AppState;
-use super::{auth, parameters};
+use super::{authentication, parameters};
 use crate::api::audit::{EntryDetail, EntrySummary};
 use crate::api::page::{List, Page};
 use crate::api::problem::Problem;
@@ -18,7 +18,7 @@ use crate::tenant::key::Scope;
 
 /// `GET /api/v1/audit`
 pub async fn list(state: Data<AppState>, http: HttpRequest) -> Reply {
-    let principal = auth::authorize(&state, &http, Scope::AuditRead)?;
+    let principal = authentication::authenticate(&state, &http, Scope::AuditRead)?;
     let (Page { from, limit }, filter) = parameters::read(&http, |parameters| {
         Ok((parameters.page()?, Filter::read(parameters)?))
     })?;
@@ -42,7 +42,7 @@ pub async fn list(state: Data<AppState>, http: HttpRequest) -> Reply {
 
 /// `GET /api/v1/audit/{decision_id}`
 pub async fn get(state: Data<AppState>, http: HttpRequest, path: Path<String>) -> Reply {
-    let principal = auth::authorize(&state, &http, Scope::AuditRead)?;
+    let principal = authentication::authenticate(&state, &http, Scope::AuditRead)?;
     parameters::none(&http)?;
     let not_found = || Problem::not_found("audit entry");
     let id = DecisionId::parse(&path).map_err(|_| not_found())?;

@@ -5,14 +5,14 @@ use actix_web::web::{Data, Payload};
 
 use super::reply::{Reply, created};
 use super::state::AppState;
-use super::{auth, body, parameters};
+use super::{authentication, body, parameters};
 use crate::api::backup::{self, BackupView};
 use crate::api::problem::Problem;
 use crate::tenant::key::Scope;
 
 /// `POST /api/v1/admin/backup`
 pub async fn create(state: Data<AppState>, http: HttpRequest, payload: Payload) -> Reply {
-    auth::authorize(&state, &http, Scope::Admin)?;
+    authentication::authenticate(&state, &http, Scope::Admin)?;
     parameters::none(&http)?;
     let body = body::read(&http, payload).await?;
     let request = backup::parse(&body)?;

@@ -6,7 +6,7 @@ use actix_web::web::{Data, Path, Payload};
 
 use super::reply::{Failure, Reply, json};
 use super::state::AppState;
-use super::{auth, body, header, parameters, trace};
+use super::{authentication, body, header, parameters, trace};
 use crate::api::decision::View;
 use crate::api::intent::{self, ParsedIntent};
 use crate::api::intents::{IntentDetail, IntentSummary, OutcomeView};
@@ -39,7 +39,7 @@ pub async fn evaluate(state: Data<AppState>, http: HttpRequest, payload: Payload
         trace_id: trace::trace_id(&http),
         endpoint: "POST /api/v1/intents/evaluate",
     };
-    let principal = auth::authorize(&state, &http, Scope::Decide)?;
+    let principal = authentication::authenticate(&state, &http, Scope::Decide)?;
     let is_dry_run = parameters::read(&http, |parameters| parameters.flag("dry_run"))?;
     let request = body::read(&http, payload).await?;
     let key = header::text(&http, "idempotency-key")?;
@@ -150,7 +150,7 @@ fn damaged(tenant: TenantId, sequence: Sequence, error: PartError) -> Failure {
 
 /// `GET /api/v1/intents/{deterministic_id}`
 pub async fn get(state: Data<AppState>, http: HttpRequest, path: Path<String>) -> Reply {
-    let principal = auth::authorize(&state, &http, Scope::Read)?;
+    let principal = authentication::authenticate(&state, &http, Scope::Read)?;
     parameters::none(&http)?;
     let not_found = || Problem::not_found("intent");
     let id = IntentId::parse(&path).map_err(|_| not_found())?;
@@ -178,7 +178,7 @@ pub async fn get(state: Data<AppState>, http: HttpRequest, path: Path<String>) -
 
 /// `GET /api/v1/intents`
 pub async fn list(state: Data<AppState>, http: HttpRequest) -> Reply {
-    let principal = auth::authorize(&state, &http, Scope::Read)?;
+    let principal = authentication::authenticate(&state, &http, Scope::Read)?;
     let (Page { from, limit }, filter) = parameters::read(&http, |parameters| {
         Ok((parameters.page()?, Filter::read(parameters)?))
     })?;

@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::reply::{Failure, Reply, created, json};
 use super::state::AppState;
-use super::{auth, body, parameters, tenants};
+use super::{authentication, body, parameters, tenants};
 use crate::api::key::{self, CreatedKey};
 use crate::api::page::List;
 use crate::api::problem::Problem;
@@ -19,7 +19,7 @@ pub async fn create(
     path: Path<String>,
     payload: Payload,
 ) -> Reply {
-    let principal = auth::authorize(&state, &http, Scope::Admin)?;
+    let principal = authentication::authenticate(&state, &http, Scope::Admin)?;
     parameters::none(&http)?;
     let tenant = tenants::id(&path)?;
     let body = body::read(&http, payload).await?;
@@ -32,7 +32,7 @@ pub async fn create(
 
 /// `GET /api/v1/admin/tenants/{tenant_id}/keys`
 pub async fn list(state: Data<AppState>, http: HttpRequest, path: Path<String>) -> Reply {
-    let principal = auth::authorize(&state, &http, Scope::Admin)?;
+    let principal = authentication::authenticate(&state, &http, Scope::Admin)?;
     parameters::none(&http)?;
     let tenant = tenants::id(&path)?;
     let keys = |tenant: &_, _: &_| Ok(key::list(tenant));
@@ -48,7 +48,7 @@ pub async fn revoke(
     http: HttpRequest,
     path: Path<(String, String)>,
 ) -> Reply {
-    let principal = auth::authorize(&state, &http, Scope::Admin)?;
+    let principal = authentication::authenticate(&state, &http, Scope::Admin)?;
     parameters::none(&http)?;
     let (tenant, key) = (tenants::id(&path.0)?, id(&path.1)?);
     let revoked = state
@@ -64,7 +64,7 @@ pub async fn rotate(
     http: HttpRequest,
     path: Path<(String, String)>,
 ) -> Reply {
-    let principal = auth::authorize(&state, &http, Scope::Admin)?;
+    let principal = authentication::authenticate(&state, &http, Scope::Admin)?;
     parameters::none(&http)?;
     let (tenant, key) = (tenants::id(&path.0)?, id(&path.1)?);
     let rotated = state

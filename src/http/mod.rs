@@ -4,7 +4,7 @@
 //! The only code that knows actix-web. Must not know: what a decision is made of, or where rows live.
 
 mod audit;
-mod auth;
+mod authentication;
 mod backup;
 mod beta_state;
 mod body;
@@ -140,7 +140,7 @@ pub fn serve(
 /// There is no such path, or not with this method. Below `/api` the caller needs a key to learn that.
 async fn not_found(state: web::Data<AppState>, http: HttpRequest) -> Reply {
     if http.path().starts_with("/api/") {
-        auth::authorize(&state, &http, Scope::Read)?;
+        authentication::authenticate(&state, &http, Scope::Read)?;
     }
     let what = format!("{} {}", http.method(), http.path());
     Err(Problem::not_found(&what).into())

@@ -5,13 +5,13 @@ use actix_web::web::{Data, Payload};
 
 use super::reply::{Reply, json};
 use super::state::AppState;
-use super::{auth, body, header, parameters};
+use super::{authentication, body, header, parameters};
 use crate::api::outcome;
 use crate::tenant::key::Scope;
 
 /// `POST /api/v1/intents/outcome`
 pub async fn record(state: Data<AppState>, http: HttpRequest, payload: Payload) -> Reply {
-    let principal = auth::authorize(&state, &http, Scope::Outcome)?;
+    let principal = authentication::authenticate(&state, &http, Scope::Outcome)?;
     parameters::none(&http)?;
     let body = body::read(&http, payload).await?;
     let report = outcome::parse(&body, header::text(&http, "idempotency-key")?)?;

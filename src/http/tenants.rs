@@ -5,7 +5,7 @@ use actix_web::web::{Data, Path, Payload};
 
 use super::reply::{Failure, Reply, created, json};
 use super::state::AppState;
-use super::{auth, body, parameters};
+use super::{authentication, body, parameters};
 use crate::api::page::{List, Page};
 use crate::api::problem::Problem;
 use crate::api::tenant::{self, CreatedTenant, TenantSummary};
@@ -17,7 +17,7 @@ use crate::tenant::lifecycle::FoundTenant;
 
 /// `POST /api/v1/admin/tenants`
 pub async fn create(state: Data<AppState>, http: HttpRequest, payload: Payload) -> Reply {
-    let principal = auth::authorize(&state, &http, Scope::Admin)?;
+    let principal = authentication::authenticate(&state, &http, Scope::Admin)?;
     parameters::none(&http)?;
     let body = body::read(&http, payload).await?;
     let new = tenant::parse(&body)?;
@@ -39,7 +39,7 @@ pub async fn create(state: Data<AppState>, http: HttpRequest, payload: Payload) 
 
 /// `GET /api/v1/admin/tenants`
 pub async fn list(state: Data<AppState>, http: HttpRequest) -> Reply {
-    auth::authorize(&state, &http, Scope::Admin)?;
+    authentication::authenticate(&state, &http, Scope::Admin)?;
     let Page { from, limit } = parameters::read(&http, |parameters| parameters.page())?;
     let read = state
         .engine
@@ -53,7 +53,7 @@ pub async fn list(state: Data<AppState>, http: HttpRequest) -> Reply {
 
 /// `GET /api/v1/admin/tenants/{tenant_id}`
 pub async fn get(state: Data<AppState>, http: HttpRequest, path: Path<String>) -> Reply {
-    auth::authorize(&state, &http, Scope::Admin)?;
+    authentication::authenticate(&state, &http, Scope::Admin)?;
     parameters::none(&http)?;
     let id = id(&path)?;
     let account = state

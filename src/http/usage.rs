@@ -5,7 +5,7 @@ use actix_web::web::{Data, Path};
 
 use super::reply::{Reply, json};
 use super::state::AppState;
-use super::{auth, parameters, tenants};
+use super::{authentication, parameters, tenants};
 use crate::api::page::List;
 use crate::api::usage::Usage;
 use crate::stamp::Stamp;
@@ -15,7 +15,7 @@ use crate::tenant::key::Scope;
 
 /// `GET /api/v1/usage`: of the caller's key.
 pub async fn get(state: Data<AppState>, http: HttpRequest) -> Reply {
-    let principal = auth::authorize(&state, &http, Scope::Read)?;
+    let principal = authentication::authenticate(&state, &http, Scope::Read)?;
     parameters::none(&http)?;
     let usage = move |tenant: &Tenant, stamp: &Stamp| {
         let key = tenant.keys().active(principal.key, stamp.at);
@@ -33,7 +33,7 @@ pub async fn get(state: Data<AppState>, http: HttpRequest) -> Reply {
 
 /// `GET /api/v1/admin/tenants/{tenant_id}/usage`: of every key.
 pub async fn list(state: Data<AppState>, http: HttpRequest, path: Path<String>) -> Reply {
-    let principal = auth::authorize(&state, &http, Scope::Admin)?;
+    let principal = authentication::authenticate(&state, &http, Scope::Admin)?;
     parameters::none(&http)?;
     let tenant = tenants::id(&path)?;
     let usage = |tenant: &Tenant, stamp: &Stamp| Ok(Usage::list(tenant, stamp.at));

@@ -6,7 +6,6 @@ use super::Tenant;
 use super::key::Scope;
 use super::schema::Mutation;
 use crate::audit::Fact;
-use crate::id::{KeyId, TenantId};
 use crate::stamp::Stamp;
 use crate::time::Timestamp;
 
@@ -74,44 +73,5 @@ impl Refusal {
     pub fn invalid(pointer: &'static str, message: impl Into<String>) -> Self {
         let message = message.into();
         Self::Invalid { pointer, message }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Caller {
-    Node,
-    Key {
-        /// Tenant zero for operators.
-        tenant: TenantId,
-        key: KeyId,
-    },
-}
-
-impl Caller {
-    pub fn key(&self) -> Option<KeyId> {
-        match *self {
-            Self::Node => None,
-            Self::Key { key, .. } => Some(key),
-        }
-    }
-
-    /// A tenant's own key is checked against the tenant's own rows, so a revocation holds for every
-    /// command ordered after it. Operators' keys belong to tenant zero and were checked at admission;
-    /// they may only administer.
-    pub fn authorize(&self, tenant: &Tenant, scope: Scope, at: Timestamp) -> Result<(), Refusal> {
-        let allowed = match *self {
-            Self::Node => true,
-            Self::Key { tenant: home, key } if home == tenant.id => {
-                let key = tenant.keys.active(key, at);
-                key.ok_or(Refusal::Unauthenticated)?.scopes.allow(scope)
-            }
-            Self::Key { tenant: home, .. } if home == TenantId::ZERO => scope == Scope::Admin,
-            Self::Key { .. } => return Err(Refusal::NotFound("tenant")),
-        };
-        if allowed {
-            Ok(())
-        } else {
-            Err(Refusal::Forbidden(scope))
-        }
     }
 }

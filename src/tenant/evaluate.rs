@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::Tenant;
+use super::authorization::authorize_key;
 use super::change_set;
 use super::command::{Change, Command, NoChange, Plan, Refusal};
 use super::eviction::evict_oldest_intent;
@@ -169,20 +170,6 @@ pub fn dry_run(ask: Evaluate, tenant: &Tenant, stamp: &Stamp) -> Result<DecidedI
 
 fn id_conflict() -> Refusal {
     Refusal::IdempotencyConflict("the deterministic id belongs to another intent")
-}
-
-fn authorize_key<'a>(
-    tenant: &'a Tenant,
-    stamp: &Stamp,
-    intent: &Intent,
-) -> Result<&'a KeyRow, Refusal> {
-    let key = stamp.caller.ok_or(Refusal::Unauthenticated)?;
-    let key = tenant.keys.active(key, stamp.at);
-    let key = key.ok_or(Refusal::Unauthenticated)?;
-    if let Some(claims) = tenant.keys.claims(key.key_id) {
-        claims.check(intent)?;
-    }
-    Ok(key)
 }
 
 fn decide(

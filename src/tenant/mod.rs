@@ -7,6 +7,7 @@
 //! Pure: no clock, no randomness, no I/O, no logging; commands get time and randomness in a
 //! [`Stamp`](crate::stamp::Stamp). Knows nothing of actors, of HTTP, or of how rows reach the disk.
 
+pub mod authorization;
 pub mod change_set;
 pub mod claims;
 pub mod command;

@@ -17,7 +17,7 @@ use crate::engine::{self, Engine};
 use crate::id::{Sequence, TenantId};
 use crate::stamp::Stamp;
 use crate::store::{ENTRIES, Head, OPENINGS, Op, Owner, Record, Store, StoreConfig};
-use crate::tenant::command::Caller;
+use crate::tenant::authorization::Caller;
 use crate::tenant::key::{KeySpec, Role};
 use crate::tenant::lifecycle::FoundTenant;
 use crate::tenant::schema::{EXPORTS, TABLES};

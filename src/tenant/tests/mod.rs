@@ -10,8 +10,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::Tenant;
+use super::authorization::Caller;
 use super::claims::Claims;
-use super::command::{Caller, Command, NoChange, Refusal};
+use super::command::{Command, NoChange, Refusal};
 use super::evaluate::{DecidedIntent, Evaluate, Evaluation, RequestMeta, dry_run};
 use super::intents::IntentRow;
 use super::key::{

@@ -12,7 +12,11 @@ use crate::engine::directory::Principal;
 use crate::tenant::key::{KeyHash, Scope};
 
 /// The owner of the request's key, which must be active and have `scope`.
-pub fn authorize(state: &AppState, http: &HttpRequest, scope: Scope) -> Result<Principal, Failure> {
+pub fn authenticate(
+    state: &AppState,
+    http: &HttpRequest,
+    scope: Scope,
+) -> Result<Principal, Failure> {
     let unauthenticated = |detail: &str| Problem::new(Code::Unauthenticated, detail);
     let key = key(http).ok_or_else(|| {
         unauthenticated("send `Authorization: Bearer <key>` or `X-API-Key: <key>`")
