@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use thiserror::Error;
+use tokio::sync::oneshot;
 
 use super::frame::{HEADER, Kind, Position, Tail};
 use super::inbox::{AbandonOnDrop, Inbox, PendingRecord, Work};
@@ -17,7 +18,7 @@ use super::owners::Owners;
 use super::scan::{SealedSegment, follows};
 use super::segment::{SegmentPreallocator, Wal};
 use crate::id::{Sequence, TenantId};
-use crate::store::durable::{Lost, Mark};
+use crate::store::durable::{Lost, Mark, Outcome};
 use crate::store::local::counters::Counters;
 use crate::store::local::disk::{LogFile, len_u64};
 use crate::store::local::stopwatch;
@@ -111,8 +112,8 @@ impl Committer {
                 records = group.len(),
                 "no space for the log: records are lost"
             );
-            for PendingRecord { done, .. } in group {
-                let _ = done.send(Err(Lost::Full));
+            for PendingRecord { done, hold, .. } in group {
+                resolve(done, hold, Err(Lost::Full));
             }
             return Ok(());
         }
@@ -125,7 +126,7 @@ impl Committer {
         let mut checkpoint = None;
         for PendingRecord { record, done, hold } in group {
             if let Err(lost) = self.encode(&record) {
-                let _ = done.send(Err(lost));
+                resolve(done, hold, Err(lost));
                 continue;
             }
             if let Body::Checkpoint { applied, .. } = record.body {
@@ -150,9 +151,7 @@ impl Committer {
             self.downstream.checkpointed(applied);
         }
         for (lsn, (done, hold)) in (first.get()..).zip(waiting) {
-            // The receiver may be gone; the record is durable all the same.
-            let _ = done.send(Ok(Mark::new(lsn)));
-            drop(hold);
+            resolve(done, hold, Ok(Mark::new(lsn)));
         }
         Ok(())
     }
@@ -245,6 +244,12 @@ impl Committer {
         *self.end.lock().expect(NO_PANIC) = self.tail;
         Ok(())
     }
+}
+
+/// In this order, so that the place is free once the caller knows. The caller may be gone.
+fn resolve(done: oneshot::Sender<Outcome>, hold: Box<dyn Send>, outcome: Outcome) {
+    drop(hold);
+    let _ = done.send(outcome);
 }
 
 const NO_PANIC: &str = "no holder of this lock panics";
