@@ -1,6 +1,5 @@
-//! A disk that fails: `strace` has one system call or another on the data folder fail, in the
-//! unmodified binary, in a start or at work. The server stops or refuses; it never says that something
-//! is kept which is not.
+//! A disk that fails: `strace` makes system calls on the data directory fail, in the unmodified binary,
+//! during a start or under load. The server stops or refuses; it never acknowledges what is not durable.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,11 +7,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::harness::{Random, Server, until};
-use crate::journal::Crowd;
-use crate::{cycles, leave_out, small, whenever};
+use crate::journal::Workload;
+use crate::{cycles, skip, sleep_random, small_server};
 
-/// System calls that fail together, the error they fail with, and how many of them, at most, are let
-/// pass in each thread before one fails. A `?` says that not every machine has it.
+/// System calls that fail together, their error, and the most that succeed in each thread before one
+/// fails. A `?` marks a call that not every machine has.
 const FAULTS: &[(&str, &str, u64)] = &[
     ("fdatasync", "EIO", 60),
     ("pwrite64", "EIO", 60),
@@ -32,11 +31,10 @@ const FAULTS: &[(&str, &str, u64)] = &[
     ("getdents64", "EIO", 4),
 ];
 
-/// Those among them that are also made of files which are none of the server's business.
+/// Those that are also made on files outside of the data directory.
 const READING: [&str; 4] = ["openat", "read", "pread64", "getdents64"];
 
-/// What is missing on this machine, if anything.
-fn lacking() -> Option<String> {
+fn missing_requirement() -> Option<String> {
     let tried = Command::new("strace")
         .args(["-D", "-f", "-o", "/dev/null", "-e", "trace=fsync"])
         .args(["-e", "inject=fsync:error=EIO:when=1", "true"])
@@ -52,7 +50,7 @@ fn lacking() -> Option<String> {
     }
 }
 
-/// The places in the data folder that are read in a start.
+/// What a start reads.
 fn places(server: &Server) -> Vec<PathBuf> {
     let data = server.data();
     let mut places: Vec<_> = [".", "MANIFEST", "wal", "snapshots", "tables", "tables/db"]
@@ -65,15 +63,15 @@ fn places(server: &Server) -> Vec<PathBuf> {
     places
 }
 
-/// The command that has a server's system calls fail.
+/// The command that makes a server's system calls fail.
 fn failing(server: &Server, calls: &str, inject: &str, trace: &Path) -> Vec<String> {
-    // The tracer is a child of the server, which so stays one of ours.
+    // The tracer is a child of the server, which stays our own child.
     let mut command: Vec<String> = ["strace", "-D", "-f", "-o", trace.to_str().unwrap()]
         .map(str::to_owned)
         .into();
     command.extend(["-e".to_owned(), format!("trace={calls}")]);
     command.extend(["-e".to_owned(), inject.to_owned()]);
-    // Everybody opens and reads files; nobody else writes and syncs them.
+    // Other files are opened and read too, but none is written or synced.
     if READING.contains(&calls) {
         for place in places(server) {
             command.extend(["-P".to_owned(), place.to_str().unwrap().to_owned()]);
@@ -84,21 +82,21 @@ fn failing(server: &Server, calls: &str, inject: &str, trace: &Path) -> Vec<Stri
 
 #[test]
 fn a_failing_disk_loses_nothing_that_was_answered() {
-    if let Some(why) = lacking() {
-        return leave_out("a failing disk", "REQUIRE_STRACE", &why);
+    if let Some(why) = missing_requirement() {
+        return skip("a failing disk", "REQUIRE_STRACE", &why);
     }
     let mut random = Random::new();
     let cycles = cycles(48);
-    let mut server = small();
+    let mut server = small_server();
     server.launch();
-    let mut crowd = Crowd::gather(&server, 2, &mut random);
+    let mut workload = Workload::start(&server, 2, &mut random);
     let trace = server.beside("trace");
     let (mut struck, mut not_started, mut stopped, mut went_on) = (0, 0, 0, 0);
     let mut stopped_in_order = 0;
-    crowd.work(|tally| {
+    workload.work(|tally| {
         for cycle in 0..cycles {
-            whenever(&mut random, Duration::from_millis(400));
-            // What a start has to do depends on how the last stop was.
+            sleep_random(&mut random, Duration::from_millis(400));
+            // The work of a start depends on the last stop.
             if random.below(2) == 0 {
                 assert_eq!(server.stop(), 0);
             } else {
@@ -112,7 +110,7 @@ fn a_failing_disk_loses_nothing_that_was_answered() {
             let from_then_on = if random.below(3) == 0 { "+" } else { "" };
             let inject = format!("inject={calls}:error={error}:when={number}{from_then_on}");
             server.wrapper = failing(&server, calls, &inject, &trace);
-            tally.faults_begin_or_end();
+            tally.toggle_faults();
             server.begin();
             let started = server.ready();
             if started.is_ok() {
@@ -131,7 +129,7 @@ fn a_failing_disk_loses_nothing_that_was_answered() {
                 (Ok(_), None) => went_on += 1,
             }
             let log = server.log();
-            // 1 and 65 are said in a line; a log that cannot be trusted ends with SIGABRT.
+            // 1 and 65 come with one line; a failed write of the log ends with SIGABRT.
             assert!(
                 matches!(ended, None | Some(1 | 65 | -6)),
                 "{inject}: {ended:?}\n{log}"
@@ -154,15 +152,15 @@ fn a_failing_disk_loses_nothing_that_was_answered() {
             } else {
                 server.kill();
             }
-            tally.faults_begin_or_end();
+            tally.toggle_faults();
 
             server.wrapper.clear();
             server.launch();
             tally.check();
         }
     });
-    crowd.settle();
-    crowd.report(&format!(
+    workload.verify();
+    workload.report(&format!(
         "failing disk: {cycles} faults, {struck} struck: {not_started} times it did not start, \
          {stopped} times it stopped, {went_on} times it went on, {stopped_in_order} of those it also stopped in order",
     ));

@@ -1,7 +1,7 @@
-//! A disk that fills up: writes stop before the log can fail, reads go on, and writes go on by
-//! themselves once there is room again.
+//! A disk that fills up: writes stop before the log can fail, reads still work, and writes work again
+//! once there is space.
 //!
-//! The disk is a piece of memory, mounted where nobody else sees it.
+//! The disk is a tmpfs in its own mount namespace.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -10,9 +10,9 @@ use std::process::Command;
 use serde_json::json;
 
 use crate::harness::{Client, Ran, Random, Server, deployment, folder, notice, until};
-use crate::{leave_out, small};
+use crate::{skip, small_server};
 
-/// Set where the test runs in a namespace of its own.
+/// Set in the namespace.
 const INSIDE: &str = "ARF_FULL_INSIDE";
 
 #[test]
@@ -25,7 +25,7 @@ fn a_disk_that_fills_up_stops_writes_until_there_is_room_and_nothing_else() {
     let tried = Ran::to_end(Command::new("unshare").args(mount).arg(home.path()));
     if tried.code != 0 {
         let why = format!("nothing can be mounted here: {}", tried.stderr.trim());
-        return leave_out("a full disk", "REQUIRE_POWERFAIL", &why);
+        return skip("a full disk", "REQUIRE_POWERFAIL", &why);
     }
     let name = std::thread::current().name().unwrap().to_owned();
     let status = Command::new("unshare")
@@ -43,7 +43,7 @@ fn fill_up() {
     mount.args(["-t", "tmpfs", "-o", "size=256m", "none"]);
     assert_eq!(Ran::to_end(mount.arg(home.path())).code, 0);
     let mut random = Random::new();
-    let mut server = small();
+    let mut server = small_server();
     server.elsewhere = Some(home.path().join("data"));
     server.launch();
     let ballast = home.path().join("ballast");
@@ -58,7 +58,7 @@ fn fill_up() {
         fill(&ballast, &server, random.below(8 << 20));
         refused(&server, round);
         read(&server.ci(), &made);
-        // A start without room lets everybody read, too.
+        // After a start without space reads work too.
         match round {
             0 => {}
             1 => server.kill(),
@@ -73,7 +73,7 @@ fn fill_up() {
         fs::remove_file(&ballast).unwrap();
         let answer = until("writes to go on", || {
             let answer = server.ci().post("intents/evaluate", &intent((99, round)));
-            // Nothing was half done when it was refused.
+            // The refused request was not half applied.
             assert!(matches!(answer.status, 200 | 507), "{answer:?}");
             (answer.status == 200).then_some(answer)
         });
@@ -95,7 +95,7 @@ fn id(decision: serde_json::Value) -> String {
     decision["deterministic_id"].as_str().unwrap().to_owned()
 }
 
-/// Leaves less than the server wants to have, but this much.
+/// Leaves this much space, which is less than the server requires.
 fn fill(ballast: &Path, server: &Server, left: u64) {
     let metrics = server.anonymous().get("/metrics").text;
     let number = |name: &str| -> u64 {
@@ -115,7 +115,7 @@ fn fill(ballast: &Path, server: &Server, left: u64) {
     }
 }
 
-/// Waits until writes are refused, and makes sure that they are, in so many words.
+/// Waits until writes are refused, and checks the problem.
 fn refused(server: &Server, round: u64) {
     let client = server.ci();
     let mut asked = 1_000;
@@ -131,7 +131,6 @@ fn refused(server: &Server, round: u64) {
     assert_eq!(ready.expect(503)["status"], "read_only");
 }
 
-/// Reads all of it.
 fn read(client: &Client, made: &[String]) {
     for id in made {
         client.get(&format!("intents/{id}")).expect(200);

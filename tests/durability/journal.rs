@@ -1,15 +1,15 @@
-//! Clients that write down what they were told, and see that the server stands by it.
+//! Clients that record every response, and check that the server never contradicts one.
 //!
-//! A [`Crowd`] is some clients, each at work on a tenant of its own and on one that all share. They
-//! send again, under the same ids, whatever was not answered. One client asks one thing at a time and
-//! alone uses its keys, so it knows exactly what it must find; where they share a tenant, what any of
-//! them was told is a [`Floor`] for what all of them are told later.
+//! A [`Workload`] is a number of clients, each with a tenant of its own and one that all share. They
+//! retry, under the same ids, what was not answered. A client has one request in flight and its own keys,
+//! so it knows exactly what to expect; in the shared tenant each response is a [`LowerBound`] for all
+//! later ones.
 //!
 //! What must hold, at any time and after any fault:
-//! - every decision that was answered is there, and asked again answers the same bytes;
-//! - the same id has one effect, however often it is sent: one entry, one outcome, one use of quota;
+//! - every acknowledged decision exists, and a retry returns the same bytes;
+//! - an id has one effect, however often it is sent: one entry, one outcome, one use of quota;
 //! - entries are numbered without holes, never change, and their tree verifies;
-//! - nothing that is read is older than what was answered before it was asked.
+//! - no read is older than what was acknowledged before it was sent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -23,50 +23,48 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, Client, PATIENCE, Random, Server, verified_log};
 
-/// What clients ask about; those of the last one are in change sets, which count as one outcome each.
+/// Those of the last kind are in change sets, which count as one outcome each.
 const CATEGORIES: [&str; 4] = ["compute", "default", "security", "database"];
 const IN_SETS: &str = CATEGORIES[3];
 
-/// How long a client waits before it asks again.
+/// The delay before a retry.
 const AGAIN_AFTER: Duration = Duration::from_millis(3);
 
-/// What all clients together did and saw.
+/// The counters of all clients.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Writes that were answered, each with an entry of its own.
+    /// Acknowledged writes, each with its own entry.
     pub acknowledged: AtomicU64,
-    /// Answers that were asked for again and had to be the same.
+    /// Replays that were compared with the first response.
     pub compared: AtomicU64,
-    /// Reads that had to show what was answered before.
+    /// Reads that were compared with earlier responses.
     pub reads: AtomicU64,
-    /// Requests that got no answer: the connection was refused or broke.
+    /// Requests without a response: the connection was refused or broke.
     pub broken: AtomicU64,
-    /// Requests that were refused for the moment.
+    /// Requests that were refused temporarily.
     pub refused: AtomicU64,
-    /// Times a client looked at what it was told, after an answer did not come.
+    /// Checks of earlier responses after a missing one.
     pub inquiries: AtomicU64,
-    /// Times a retry found that the request that was not answered had been carried out.
+    /// Unanswered requests that a retry found applied.
     pub resolved: AtomicU64,
-    /// A client has failed.
     failed: AtomicBool,
-    /// The test has failed; nobody has to go on.
+    /// The test has failed.
     abandoned: AtomicBool,
-    /// Odd while the disk does not do what it should, and answers may say so.
+    /// Odd while the disk fails, which responses may then report.
     faulty: AtomicU64,
 }
 
 impl Tally {
-    /// Fails if a client has.
+    /// Panics if a client has failed.
     pub fn check(&self) {
         assert!(!self.failed.load(SeqCst), "a client failed: see above");
     }
 
-    /// From here on, or from here on no more, the disk does not do what it should.
-    pub fn faults_begin_or_end(&self) {
+    /// The disk begins or stops to fail.
+    pub fn toggle_faults(&self) {
         count(&self.faulty);
     }
 
-    /// Writes that were answered so far.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged.load(SeqCst)
     }
@@ -76,25 +74,25 @@ fn count(counter: &AtomicU64) {
     counter.fetch_add(1, SeqCst);
 }
 
-/// One tenant, and what is known of it by all who were told.
+/// One tenant, and what its clients know of it.
 struct Tenant {
     id: String,
     operator: Client,
     auditor: Client,
-    /// The tenant's prior: α + β of each category before anything was learned.
+    /// α + β of each category before the first outcome.
     prior: BTreeMap<&'static str, f64>,
-    /// Entries that an answer has shown to be there.
-    entries: Floor,
-    /// Outcomes that an answer has shown to be learned, by category.
-    learned: BTreeMap<&'static str, Floor>,
-    followed: Mutex<Followed>,
+    /// Entries, from responses.
+    entries: LowerBound,
+    /// Learned outcomes by category, from responses.
+    learned: BTreeMap<&'static str, LowerBound>,
+    followed: Mutex<LogCursor>,
 }
 
-/// What is answered from now on is not less than this.
+/// Later responses are not below it.
 #[derive(Debug, Default)]
-struct Floor(AtomicU64);
+struct LowerBound(AtomicU64);
 
-impl Floor {
+impl LowerBound {
     fn now(&self) -> u64 {
         self.0.load(SeqCst)
     }
@@ -104,9 +102,9 @@ impl Floor {
     }
 }
 
-/// The audit log as it was read so far: a hash of each item, and where the last page begins.
+/// The audit log as far as it was read: a hash of each item, and the cursor of the last page.
 #[derive(Default)]
-struct Followed {
+struct LogCursor {
     items: Vec<u64>,
     page: usize,
     cursor: Option<String>,
@@ -129,14 +127,13 @@ impl Tenant {
             operator: server.operator(),
             auditor,
             prior: prior.into(),
-            entries: Floor::default(),
-            learned: CATEGORIES.map(|name| (name, Floor::default())).into(),
+            entries: LowerBound::default(),
+            learned: CATEGORIES.map(|name| (name, LowerBound::default())).into(),
             followed: Mutex::default(),
         }
     }
 
-    /// Reads on in the audit log: what was there is there unchanged, and nothing that was answered
-    /// before is missing.
+    /// Continues to read the audit log: earlier entries are unchanged, and no acknowledged one is missing.
     fn follow(&self, tally: &Tally) {
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
         let floor = self.entries.now();
@@ -182,8 +179,8 @@ impl Tenant {
         count(&tally.reads);
     }
 
-    /// What was learned is not less than what was answered, or read, before.
-    fn look_at_what_was_learned(&self, tally: &Tally, client: &Client) {
+    /// The counts are not below those of earlier responses.
+    fn check_learned(&self, tally: &Tally, client: &Client) {
         let floors = self.learned.iter();
         let before: Vec<_> = floors
             .map(|(name, floor)| (*name, floor, floor.now()))
@@ -197,15 +194,15 @@ impl Tenant {
         count(&tally.reads);
     }
 
-    /// All that its clients were told, against the whole of its log. Nobody else is at work.
-    fn settle(&self, seats: &[&ThreadGuard], tally: &Tally) {
+    /// Compares all recorded responses with the whole log, when all clients have stopped.
+    fn verify(&self, sessions: &[&Session], tally: &Tally) {
         self.follow(tally);
         let log = verified_log(&self.auditor);
         let of_kind = |kind: &str| {
             let of_kind = log.iter().filter(|entry| entry["type"] == kind);
             of_kind.collect::<Vec<_>>()
         };
-        let intents = || seats.iter().flat_map(|seat| &seat.intents);
+        let intents = || sessions.iter().flat_map(|session| &session.intents);
 
         let mut learned: BTreeMap<&str, u64> = BTreeMap::new();
         for intent in intents() {
@@ -220,7 +217,7 @@ impl Tenant {
                 *learned.entry(intent.category).or_default() += u64::from(outcome.learned);
             }
         }
-        // Those that were told are all there are.
+        // There are no others.
         let outcomes = intents().filter(|intent| intent.outcome.is_some());
         assert_eq!(of_kind("decision").len(), intents().count());
         assert_eq!(of_kind("outcome").len(), outcomes.count());
@@ -235,12 +232,12 @@ impl Tenant {
             let beyond_prior = total(state) - self.prior[name];
             assert!((beyond_prior - told as f64).abs() < 1e-6, "{state}");
         }
-        self.settle_keys(seats, &of_kind("api_key"));
+        self.verify_keys(sessions, &of_kind("api_key"));
     }
 
-    /// Every key that was told is listed, each attempt made one key or none, and each change of a key
-    /// has one entry.
-    fn settle_keys(&self, seats: &[&ThreadGuard], changes: &[&Value]) {
+    /// Every acknowledged key is listed, each attempt created one key or none, and each change of a key has
+    /// one entry.
+    fn verify_keys(&self, sessions: &[&Session], changes: &[&Value]) {
         let path = format!("admin/tenants/{}/keys", self.id);
         let listed = self.operator.get(&path).expect(200);
         let listed = listed["items"].as_array().unwrap();
@@ -250,18 +247,18 @@ impl Tenant {
         };
         let ids: BTreeSet<_> = listed.iter().map(|key| key["key_id"].as_str()).collect();
         assert_eq!(ids.len(), listed.len(), "a key is listed twice");
-        for seat in seats {
-            for key in &seat.keys {
+        for session in sessions {
+            for key in &session.keys {
                 let found = named(&key.name);
                 assert_eq!(found.len(), 1, "{}", key.name);
                 assert_eq!(found[0]["key_id"], key.id, "{}", key.name);
                 assert_eq!(found[0]["is_active"], key.active, "{}", key.name);
             }
-            for name in &seat.perhaps {
+            for name in &session.perhaps {
                 assert!(named(name).len() <= 1, "{name} was made twice");
             }
         }
-        // The first key of all came with the tenant.
+        // The first key was created with the tenant.
         let made = changes.iter().filter(|entry| entry["change"] == "created");
         assert_eq!(made.count() + 1, listed.len());
         let revoked = changes.iter().filter(|entry| entry["change"] == "revoked");
@@ -281,7 +278,7 @@ fn category<'a>(state: &'a Value, name: &str) -> &'a Value {
 }
 
 impl Answer {
-    /// This answer, whose status must be the one of success.
+    /// Checks the status.
     #[track_caller]
     fn succeeded(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:?}");
@@ -289,7 +286,7 @@ impl Answer {
     }
 }
 
-/// Sends until there is an answer that is one, whatever happens to the server meanwhile.
+/// Retries until there is a final response, whatever happens to the server meanwhile.
 fn persist(
     tally: &Tally,
     client: &Client,
@@ -308,7 +305,7 @@ fn persist(
     }
 }
 
-/// Sends once; nothing if there was no answer, or one that says to come again.
+/// `None` without a response, or if it says to retry.
 fn ask(
     tally: &Tally,
     client: &Client,
@@ -339,16 +336,16 @@ fn ask(
     }
 }
 
-/// The answer to an evaluation without what may change about it: what to do next, where it stands, and
-/// whether it is a replay. To the byte.
-fn lasting(text: &str) -> String {
+/// The bytes of an evaluation's response without the members that may change: next, standing and
+/// replayed.
+fn without_standing(text: &str) -> String {
     let (before, rest) = text.split_once(",\"next\":").expect(text);
     let (_, after) = rest.split_once(",\"reasons\":").expect(text);
     let (after, _) = after.rsplit_once(",\"replayed\":").expect(text);
     format!("{before},{after}")
 }
 
-/// What one client was told about one intent.
+/// The responses about one intent.
 struct Intent {
     id: String,
     body: Value,
@@ -366,7 +363,7 @@ struct Outcome {
     learned: bool,
 }
 
-/// A key that one client made.
+/// A key that one client created.
 struct Key {
     name: String,
     id: String,
@@ -374,21 +371,21 @@ struct Key {
     active: bool,
 }
 
-/// One client's place at one tenant.
-struct ThreadGuard {
+/// One client at one tenant.
+struct Session {
     name: String,
     tenant: Arc<Tenant>,
     client: Client,
     intents: Vec<Intent>,
     keys: Vec<Key>,
-    /// Names of keys that were asked for without an answer.
+    /// Names of keys whose creation was not answered.
     perhaps: Vec<String>,
-    /// How many of its intents it has looked at since an answer last did not come.
+    /// Intents checked since the last missing response.
     known: usize,
     random: Random,
 }
 
-impl ThreadGuard {
+impl Session {
     fn take(server: &Server, tenant: &Arc<Tenant>, name: String, random: Random) -> Self {
         let body = json!({"tier": "enterprise", "role": "ci", "name": name});
         Self {
@@ -407,23 +404,23 @@ impl ThreadGuard {
         persist(tally, &self.client, "POST", path, Some(body))
     }
 
-    /// Does one thing or another.
+    /// One random operation.
     fn step(&mut self, tally: &Tally) {
         match self.random.below(100) {
             0..50 => self.evaluate(tally),
             50..75 => self.report(tally),
             75..80 => self.repeat(tally),
-            80..84 => self.move_one(tally),
-            84..88 => self.make_key(tally),
+            80..84 => self.move_intent(tally),
+            84..88 => self.create_key(tally),
             88..91 => self.revoke_key(tally),
             91..94 => self.conflict(tally),
-            94..98 => self.tenant.look_at_what_was_learned(tally, &self.client),
+            94..98 => self.tenant.check_learned(tally, &self.client),
             _ => self.tenant.follow(tally),
         }
     }
 
     fn some_intent(&mut self, wanted: impl Fn(&Intent) -> bool) -> Option<usize> {
-        // Mostly about recent ones, as people do.
+        // Mostly recent ones.
         let recent = self.intents.len().saturating_sub(30);
         let places = (recent..self.intents.len()).filter(|at| wanted(&self.intents[*at]));
         let places: Vec<_> = places.collect();
@@ -450,7 +447,7 @@ impl ThreadGuard {
         if category == IN_SETS {
             body["change_set"] = json!({"id": format!("set-{}", self.random.below(5))});
         }
-        // Long rows are cut into pieces, and fill segments.
+        // Long rows are split, and fill segments.
         if self.random.below(12) == 0 {
             let padding = "long ".repeat(self.random.below(8_000) as usize);
             body["configuration"] = json!({"padding": padding});
@@ -470,7 +467,7 @@ impl ThreadGuard {
             id,
             body,
             category,
-            answer: lasting(&answer.text),
+            answer: without_standing(&answer.text),
             decision_id: told["decision_id"].as_str().unwrap().to_owned(),
             index: usize::try_from(index).unwrap(),
             outcome: None,
@@ -509,7 +506,7 @@ impl ThreadGuard {
         });
     }
 
-    /// Asks and reports again what was answered: the same answers.
+    /// Repeats acknowledged requests: the responses are the same.
     fn repeat(&mut self, tally: &Tally) {
         if let Some(at) = self.some_intent(|_| true) {
             self.look(tally, at);
@@ -521,7 +518,7 @@ impl ThreadGuard {
         let again = self.post(tally, "intents/evaluate", &intent.body);
         let again = again.succeeded(200).text;
         assert!(again.ends_with(",\"replayed\":true}"), "{again}");
-        assert_eq!(lasting(&again), intent.answer, "{}", intent.id);
+        assert_eq!(without_standing(&again), intent.answer, "{}", intent.id);
         count(&tally.compared);
 
         let path = format!("intents/{}", intent.id);
@@ -541,25 +538,29 @@ impl ThreadGuard {
         count(&tally.compared);
     }
 
-    /// Asks for an intent again as a part of another change set.
-    fn move_one(&mut self, tally: &Tally) {
+    /// Evaluates an intent again as a part of another change set.
+    fn move_intent(&mut self, tally: &Tally) {
         let open = |intent: &Intent| intent.category == IN_SETS && intent.outcome.is_none();
         let Some(at) = self.some_intent(open) else {
             return;
         };
         let intent = &mut self.intents[at];
         intent.moves += 1;
-        // A set that it was never in: it moves once, however often it is told to.
+        // It was never in this set: it moves once, however often it is sent.
         let set = format!("moved-{}-{}", intent.id, intent.moves);
         intent.body["change_set"] = json!({"id": set});
         let body = intent.body.clone();
         let again = self.post(tally, "intents/evaluate", &body).succeeded(200);
-        assert_eq!(lasting(&again.text), self.intents[at].answer, "{again:?}");
+        assert_eq!(
+            without_standing(&again.text),
+            self.intents[at].answer,
+            "{again:?}"
+        );
         count(&tally.acknowledged);
     }
 
-    /// Makes a key. A request that is not answered is not sent again: its secret would be another.
-    fn make_key(&mut self, tally: &Tally) {
+    /// Creates a key, without a retry: the secret would be another.
+    fn create_key(&mut self, tally: &Tally) {
         let number = self.keys.len() + self.perhaps.len();
         let name = format!("{}-key-{number}", self.name);
         let body = json!({"tier": "enterprise", "role": "ci", "name": name});
@@ -593,7 +594,7 @@ impl ThreadGuard {
         self.try_key(tally, at);
     }
 
-    /// A key works from the moment it was answered, and never after it was revoked.
+    /// A key works once it is acknowledged, and never after its revocation is.
     fn try_key(&self, tally: &Tally, at: usize) {
         let key = &self.keys[at];
         let answer = persist(tally, &key.client, "GET", "usage", None);
@@ -602,7 +603,7 @@ impl ThreadGuard {
         count(&tally.reads);
     }
 
-    /// An id that was used is of no use for anything else.
+    /// A used id is a conflict for another intent.
     fn conflict(&mut self, tally: &Tally) {
         let Some(at) = self.some_intent(|_| true) else {
             return;
@@ -618,9 +619,8 @@ impl ThreadGuard {
         count(&tally.compared);
     }
 
-    /// Looks whether all that it was told since it last looked still stands, and some of what it was
-    /// told before.
-    fn inquire(&mut self, tally: &Tally) {
+    /// Checks everything recorded since the last check, and some of what was recorded before.
+    fn check_recent(&mut self, tally: &Tally) {
         for at in self.known..self.intents.len() {
             self.look(tally, at);
         }
@@ -634,20 +634,20 @@ impl ThreadGuard {
         }
         self.known = self.intents.len();
         self.count_usage(tally);
-        self.tenant.look_at_what_was_learned(tally, &self.client);
+        self.tenant.check_learned(tally, &self.client);
         self.tenant.follow(tally);
         count(&tally.inquiries);
     }
 
-    /// Its key has paid for each of its decisions, once.
+    /// The quota was used once for each decision.
     fn count_usage(&self, tally: &Tally) {
         let usage = persist(tally, &self.client, "GET", "usage", None).expect(200);
         assert_eq!(usage["used"], self.intents.len(), "{}: {usage}", self.name);
         count(&tally.reads);
     }
 
-    /// All that it was told still stands.
-    fn settle(&mut self, tally: &Tally) {
+    /// Checks everything recorded.
+    fn verify(&mut self, tally: &Tally) {
         for at in 0..self.intents.len() {
             self.look(tally, at);
         }
@@ -658,19 +658,17 @@ impl ThreadGuard {
     }
 }
 
-/// Clients at work, and what they were told.
-pub struct Crowd {
-    clients: Vec<[ThreadGuard; 2]>,
+pub struct Workload {
+    clients: Vec<[Session; 2]>,
     tenants: Vec<Arc<Tenant>>,
-    /// What they did and saw.
     pub tally: Tally,
     begun: Instant,
 }
 
-/// Sends everybody home, also when the test fails.
-struct Bell<'a>(&'a AtomicBool, &'a Tally);
+/// Stops the clients, also when the test fails.
+struct StopOnDrop<'a>(&'a AtomicBool, &'a Tally);
 
-impl Drop for Bell<'_> {
+impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, SeqCst);
         let failed = std::thread::panicking();
@@ -678,87 +676,89 @@ impl Drop for Bell<'_> {
     }
 }
 
-/// Tells when a client fails.
-struct Watch<'a>(&'a Tally);
+/// Records a client's panic.
+struct FailOnPanic<'a>(&'a Tally);
 
-impl Drop for Watch<'_> {
+impl Drop for FailOnPanic<'_> {
     fn drop(&mut self) {
         self.0.failed.fetch_or(std::thread::panicking(), SeqCst);
     }
 }
 
-impl Crowd {
-    /// So many clients of this server, with a tenant each and one for all.
-    pub fn gather(server: &Server, clients: usize, random: &mut Random) -> Self {
+impl Workload {
+    /// Each client has its own tenant, and all share one.
+    pub fn start(server: &Server, clients: usize, random: &mut Random) -> Self {
         let shared = Arc::new(Tenant::found(server, "all"));
         let mut tenants = vec![shared.clone()];
-        let mut seats = |number: usize| {
+        let mut sessions = |number: usize| {
             let own = Arc::new(Tenant::found(server, &format!("client {number}")));
             tenants.push(own.clone());
-            let mut take = |tenant, name| ThreadGuard::take(server, tenant, name, random.split());
+            let mut take = |tenant, name| Session::take(server, tenant, name, random.split());
             [
                 take(&own, format!("own-{number}")),
                 take(&shared, format!("all-{number}")),
             ]
         };
         Self {
-            clients: (0..clients).map(&mut seats).collect(),
+            clients: (0..clients).map(&mut sessions).collect(),
             tenants,
             tally: Tally::default(),
             begun: Instant::now(),
         }
     }
 
-    /// Has everybody at work while `drive` does what it does to the server. It must leave a server
-    /// that answers: nobody goes home with a request that may or may not have been carried out.
+    /// Runs the clients while `drive` acts on the server, which has to answer afterwards: no request stays
+    /// undecided.
     pub fn work<T>(&mut self, drive: impl FnOnce(&Tally) -> T) -> T {
         let (stop, tally) = (AtomicBool::new(false), &self.tally);
         std::thread::scope(|scope| {
-            let bell = Bell(&stop, tally);
-            for seats in &mut self.clients {
+            let guard = StopOnDrop(&stop, tally);
+            for sessions in &mut self.clients {
                 let stop = &stop;
                 scope.spawn(move || {
-                    let _watch = Watch(tally);
+                    let _watch = FailOnPanic(tally);
                     let mut unanswered = 0;
                     while !stop.load(SeqCst) {
-                        for seat in &mut *seats {
-                            seat.step(tally);
+                        for session in &mut *sessions {
+                            session.step(tally);
                         }
                         let now = tally.broken.load(SeqCst);
                         if now != unanswered {
-                            seats.iter_mut().for_each(|seat| seat.inquire(tally));
+                            sessions
+                                .iter_mut()
+                                .for_each(|session| session.check_recent(tally));
                             unanswered = now;
                         }
                     }
                 });
             }
             let driven = drive(tally);
-            drop(bell);
+            drop(guard);
             driven
         })
     }
 
-    /// Checks all that anybody was ever told.
-    pub fn settle(&mut self) {
+    /// Checks every response ever recorded.
+    pub fn verify(&mut self) {
         let tally = &self.tally;
         std::thread::scope(|scope| {
-            for seat in self.clients.iter_mut().flatten() {
-                scope.spawn(|| seat.settle(tally));
+            for session in self.clients.iter_mut().flatten() {
+                scope.spawn(|| session.verify(tally));
             }
         });
         let clients = &self.clients;
         std::thread::scope(|scope| {
             for tenant in &self.tenants {
                 scope.spawn(move || {
-                    let seats = clients.iter().flatten();
-                    let seats = seats.filter(|seat| Arc::ptr_eq(&seat.tenant, tenant));
-                    tenant.settle(&seats.collect::<Vec<_>>(), tally);
+                    let sessions = clients.iter().flatten();
+                    let sessions = sessions.filter(|session| Arc::ptr_eq(&session.tenant, tenant));
+                    tenant.verify(&sessions.collect::<Vec<_>>(), tally);
                 });
             }
         });
     }
 
-    /// One line of figures, behind what the test did.
+    /// One line of counters.
     pub fn report(&self, what: &str) {
         let number = |counter: &AtomicU64| counter.load(SeqCst);
         let Tally {
@@ -773,8 +773,8 @@ impl Crowd {
         } = &self.tally;
         eprintln!(
             "{what}: {} acknowledged writes checked, none lost, none doubled; {} answers compared, \
-             {} reads, {} inquiries after a break; {} requests broken off, {} refused, {} found \
-             carried out by a retry; {:.1} s",
+             {} reads, {} checks after a missing response; {} requests not answered, {} refused, {} found \
+             applied by a retry; {:.1} s",
             number(acknowledged),
             number(compared),
             number(reads),

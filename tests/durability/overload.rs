@@ -1,7 +1,6 @@
-//! Ten times as many clients as keep the server busy, each sending as fast as it is answered, beside
-//! clients that never finish a request: those let in are answered soon, the others are told to come
-//! back, whoever watches the server can, its memory stays what it was, and a stop in the middle of it
-//! loses nothing.
+//! Overload: ten times as many clients as keep the server busy, each with one request in flight, beside
+//! clients that never finish a request. Admitted requests are answered soon, the others are told to
+//! retry, health checks are answered, memory stays bounded, and a stop under load loses nothing.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
@@ -16,57 +15,55 @@ use actix_web::rt::{System, spawn};
 use serde::Deserialize;
 
 use crate::harness::{Client, PATIENCE, Random, Server, notice};
-use crate::whenever;
+use crate::sleep_random;
 
-/// Connections that keep the server busy, and how many times as many there are.
+/// Connections that keep the server busy, and the factor of overload.
 const ENOUGH: usize = 64;
 const TIMES: usize = 10;
-/// Connections on which a request is never finished.
+/// Connections with a request that never ends.
 const UNFINISHED: usize = 64;
-/// How long clients push; the first moments, in which caches fill, are not judged.
+/// The duration of the load, and of the warm-up before it that is not measured.
 const LASTS: Duration = Duration::from_secs(20);
 const WARM: Duration = Duration::from_secs(4);
 const TENANTS: usize = 4;
 
-/// What is promised.
+/// Promises.
 const P99: Duration = Duration::from_millis(500);
 const PROBES_WITHIN: Duration = Duration::from_millis(500);
-/// A stop waits for what is under way, and a moment for whoever does nothing.
+/// A stop waits for requests in flight, and briefly for idle connections.
 const STOPS_WITHIN: Duration = Duration::from_secs(15);
-/// How much of the machine others may have, in percent, if times are to mean anything.
+/// Times are checked only if other processes take at most this share of the machine, in percent.
 const OTHERS_MAX: u64 = 15;
-/// What a decision may cost in memory for good: its row, its names, its place in a change set's tally.
+/// Permanent memory per decision: its row, its pseudonyms, its change set's counts.
 const BYTES_EACH: u64 = 1_024;
 const MARGIN: u64 = 48 << 20;
 
-/// What came of the requests.
 #[derive(Default)]
-struct Told {
-    /// Ids of the intents that were decided, with the decision's id.
+struct Results {
+    /// The id of each decided intent, and of its decision.
     decided: RefCell<Vec<(usize, String, String)>>,
-    /// Ids of those that were sent and never answered.
+    /// Ids of those that were sent and not answered.
     perhaps: RefCell<Vec<String>>,
     statuses: RefCell<BTreeMap<u16, u64>>,
-    /// One of each kind of answer that should not have been.
+    /// One response for each unexpected status.
     wrong: RefCell<BTreeMap<u16, String>>,
-    /// When each was let in, since the beginning, and how long it took.
+    /// When each was admitted, since the start, and its latency.
     latencies: RefCell<Vec<(Duration, Duration)>>,
     cut_off: Cell<u64>,
     reconnected: Cell<u64>,
 }
 
-/// Clients that load a server.
 struct Load<'a> {
-    /// The first part of every id they use.
+    /// The prefix of every id.
     name: &'a str,
     address: &'a str,
-    /// Clients of the tenants, with a key each.
+    /// One client for each tenant.
     tenants: &'a [Client],
     pushing: usize,
     dawdling: usize,
 }
 
-/// An answer to one request: status, and the whole of it as text.
+/// Status and body of the response to one request.
 async fn ask(stream: &TcpStream, request: &[u8]) -> Option<(u16, String)> {
     send(stream, request).await?;
     let (mut answer, mut part) = (Vec::with_capacity(8_192), [0; 8_192]);
@@ -104,12 +101,12 @@ async fn send(stream: &TcpStream, mut bytes: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// Sends one intent after the other, each as soon as the last was answered.
+/// Sends one intent after the other.
 async fn push(
     address: String,
     key: String,
     (name, number): (String, usize),
-    told: Rc<Told>,
+    told: Rc<Results>,
     stop: Rc<Cell<bool>>,
 ) {
     let begun = Instant::now();
@@ -150,7 +147,7 @@ async fn push(
                 .push((number % TENANTS, id, decision));
         } else {
             let told_when = answer.contains("\r\nretry-after: ");
-            // Nothing else is said in a hurry, but that time ran out where there is none to be had.
+            // No other status is expected, but a timeout on a machine without spare time.
             assert!(matches!(status, 429 | 503 | 504), "{answer}");
             if status == 504 || !told_when {
                 told.wrong.borrow_mut().insert(status, answer.clone());
@@ -171,9 +168,14 @@ async fn connected<'a>(stream: &'a mut Option<TcpStream>, to: &str) -> Option<&'
     stream.as_ref()
 }
 
-/// Begins requests and does not finish them: says nothing, half a head, half a body, or a head letter
-/// by letter.
-async fn dawdle(address: String, key: String, number: usize, told: Rc<Told>, stop: Rc<Cell<bool>>) {
+/// Never finishes a request: sends nothing, half a head, half a body, or a head byte by byte.
+async fn send_slowly(
+    address: String,
+    key: String,
+    number: usize,
+    told: Rc<Results>,
+    stop: Rc<Cell<bool>>,
+) {
     let half_a_body = format!(
         "POST /api/v1/intents/evaluate HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n\
          content-type: application/json\r\ncontent-length: 1000\r\n\r\n{{"
@@ -217,10 +219,10 @@ async fn dawdle(address: String, key: String, number: usize, told: Rc<Told>, sto
 }
 
 impl Load<'_> {
-    /// Has them all at work for so long, or until it is over.
-    fn run(&self, lasts: Duration, over: &AtomicBool) -> Told {
+    /// Runs for this long, or until `over`.
+    fn run(&self, lasts: Duration, over: &AtomicBool) -> Results {
         System::new().block_on(async {
-            let (told, stop) = (Rc::new(Told::default()), Rc::new(Cell::new(false)));
+            let (told, stop) = (Rc::new(Results::default()), Rc::new(Cell::new(false)));
             let key = |number: usize| self.tenants[number % TENANTS].key.clone().unwrap();
             let mut all = Vec::new();
             for number in 0..self.pushing {
@@ -230,7 +232,7 @@ impl Load<'_> {
             }
             for number in 0..self.dawdling {
                 let (address, told, stop) = (self.address.to_owned(), told.clone(), stop.clone());
-                all.push(spawn(dawdle(address, key(number), number, told, stop)));
+                all.push(spawn(send_slowly(address, key(number), number, told, stop)));
             }
             let begun = Instant::now();
             while begun.elapsed() < lasts && !over.load(SeqCst) {
@@ -245,17 +247,17 @@ impl Load<'_> {
     }
 }
 
-/// Ends what goes on beside a load, also when the load fails.
-struct Ends<'a>(&'a AtomicBool);
+/// Also when the load fails.
+struct StopOnDrop<'a>(&'a AtomicBool);
 
-impl Drop for Ends<'_> {
+impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, SeqCst);
     }
 }
 
-/// How many bytes of memory the process has for itself.
-fn resident(pid: u32) -> Option<u64> {
+/// Private resident memory.
+fn resident_bytes(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status
         .lines()
@@ -264,12 +266,12 @@ fn resident(pid: u32) -> Option<u64> {
     Some(kilobytes * 1_024)
 }
 
-/// What the machine's processors have done since it was started, in its own ticks.
+/// Processor time since boot, in ticks.
 struct Ticks {
     all: u64,
-    /// Work of anybody, and what another machine on the same processors took.
+    /// Of all processes, and stolen by other virtual machines.
     busy: u64,
-    /// Work of the server and of this test.
+    /// Of the server and of this test.
     ours: u64,
 }
 
@@ -297,7 +299,7 @@ impl Ticks {
         })
     }
 
-    /// The part of the machine, in percent, that others had between then and now.
+    /// The share of the machine, in percent, that others took since `then`.
     fn others(&self, then: &Self) -> u64 {
         let busy = self.busy - then.busy;
         let ours = self.ours - then.ours;
@@ -305,7 +307,7 @@ impl Ticks {
     }
 }
 
-/// Watches the process until `over`: what it weighs, and how long it takes to answer those who watch.
+/// Samples memory and the latency of health checks until `over`.
 fn watch(pid: u32, anonymous: &Client, over: &AtomicBool) -> (Vec<(Duration, u64)>, Vec<Duration>) {
     let (begun, mut weights, mut probes) = (Instant::now(), Vec::new(), Vec::new());
     while !over.load(SeqCst) {
@@ -315,21 +317,21 @@ fn watch(pid: u32, anonymous: &Client, over: &AtomicBool) -> (Vec<(Duration, u64
             assert_eq!(answer.status, 200, "{answer:?}");
             probes.push(asked.elapsed());
         }
-        weights.push((begun.elapsed(), resident(pid).unwrap()));
+        weights.push((begun.elapsed(), resident_bytes(pid).unwrap()));
         std::thread::sleep(Duration::from_millis(50));
     }
     (weights, probes)
 }
 
-/// The time that so many of a thousand took at most.
+/// The latency that this many of a thousand do not exceed.
 fn quantile(times: &mut [Duration], of_thousand: usize) -> Duration {
     assert!(!times.is_empty(), "nothing was measured");
     times.sort();
     times[(times.len() * of_thousand / 1_000).min(times.len() - 1)]
 }
 
-/// Everything that was told is in the tenants' logs, as it was told, and nothing is there twice.
-fn check(tenants: &[Client], told: &[&Told]) -> usize {
+/// Every acknowledged decision is in the tenants' logs, unchanged, and once.
+fn check(tenants: &[Client], told: &[&Results]) -> usize {
     #[derive(Deserialize)]
     struct Page {
         items: Vec<Item>,
@@ -383,7 +385,7 @@ fn check(tenants: &[Client], told: &[&Told]) -> usize {
 fn ten_times_the_load_is_answered_soon_or_refused_and_a_stop_in_it_loses_nothing() {
     let begun = Instant::now();
     let mut server = Server::at_rest();
-    // Segments of the usual size: those of the other tests are there to be seen changing.
+    // Segments of the default size.
     fs::write(server.beside("arf.toml"), "").unwrap();
     server.launch();
     let tenants: Vec<_> = (0..TENANTS)
@@ -402,12 +404,12 @@ fn ten_times_the_load_is_answered_soon_or_refused_and_a_stop_in_it_loses_nothing
     let busy = warm.run(Duration::from_secs(3), &never);
     let enough = busy.decided.borrow().len() / 3;
 
-    // Too much of it.
+    // Overload.
     let (over, pid, anonymous) = (AtomicBool::new(false), server.pid(), server.anonymous());
     let before = Ticks::now(pid).unwrap();
     let (too_much, weights, mut probes) = std::thread::scope(|scope| {
         let watching = scope.spawn(|| watch(pid, &anonymous, &over));
-        let ends = Ends(&over);
+        let ends = StopOnDrop(&over);
         let told = load("much", ENOUGH * TIMES, UNFINISHED).run(LASTS, &never);
         drop(ends);
         let (weights, probes) = watching.join().unwrap();
@@ -461,12 +463,12 @@ fn ten_times_the_load_is_answered_soon_or_refused_and_a_stop_in_it_loses_nothing
     assert!(second < allowed, "{first} bytes, then {second}");
     assert!(too_much.cut_off.get() > 0, "dawdlers were not cut off");
 
-    // A stop in the middle of it.
+    // A stop under load.
     let over = AtomicBool::new(false);
     let (interrupted, code, took) = std::thread::scope(|scope| {
         let stopping = scope.spawn(|| {
-            whenever(&mut Random::new(), Duration::from_secs(3));
-            let (asked, _ends) = (Instant::now(), Ends(&over));
+            sleep_random(&mut Random::new(), Duration::from_secs(3));
+            let (asked, _ends) = (Instant::now(), StopOnDrop(&over));
             let code = server.stop();
             (code, asked.elapsed())
         });

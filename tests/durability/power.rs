@@ -1,8 +1,8 @@
-//! Power cuts: a file system on a loop device that is shut down in mid-write, as it would be without
-//! power. Whatever was not synced is gone, directory entries included.
+//! Power cuts: a file system on a loop device that is shut down in mid-write. What was not synced is
+//! lost, directory entries included.
 //!
-//! The file system is mounted where nobody else sees it: the test runs itself again in a mount and
-//! process namespace of its own, which goes with everything in it when the test ends, however it ends.
+//! The test runs itself again in its own mount and process namespace, which ends with everything in it
+//! when the test ends, however it ends.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::harness::{Ran, Random, folder, until};
-use crate::journal::Crowd;
-use crate::{cycles, kept, leave_out, small, whenever};
+use crate::journal::Workload;
+use crate::{cycles, log_extent, skip, sleep_random, small_server};
 
-/// Set where the test runs in a namespace of its own.
+/// Set in the namespace.
 const INSIDE: &str = "ARF_POWERFAIL_INSIDE";
 
 /// `EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`. perl is on every Debian.
@@ -31,18 +31,18 @@ fn run(command: &[&str]) -> Ran {
         Command::new(program)
             .args(arguments)
             .stdin(Stdio::null())
-            // e2fsprogs and mount are not in everybody's path.
+            // e2fsprogs and mount are not in every user's path.
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
     )
 }
 
 #[track_caller]
-fn must(command: &[&str]) {
+fn run_ok(command: &[&str]) {
     let ran = run(command);
     assert_eq!(ran.code, 0, "{command:?}: {ran:#?}");
 }
 
-/// A disk that can lose its power.
+/// A file system whose power can be cut.
 struct Disk {
     image: PathBuf,
     mounted_at: PathBuf,
@@ -57,7 +57,7 @@ impl Disk {
         let file = std::fs::File::create(&disk.image).unwrap();
         file.set_len(2 << 30).unwrap();
         std::fs::create_dir(&disk.mounted_at).unwrap();
-        must(&["mkfs.ext4", "-q", "-F", disk.image.to_str().unwrap()]);
+        run_ok(&["mkfs.ext4", "-q", "-F", disk.image.to_str().unwrap()]);
         disk.mount();
         disk
     }
@@ -65,23 +65,23 @@ impl Disk {
     fn mount(&self) {
         let (image, at) = (&self.image, &self.mounted_at);
         let [image, at] = [image, at].map(|path| path.to_str().unwrap());
-        must(&["mount", "-o", "loop", image, at]);
+        run_ok(&["mount", "-o", "loop", image, at]);
     }
 
     fn unmount(&self) {
-        // Busy until the last process that had a file open there is gone.
+        // Busy until the last process with an open file there has ended.
         until("the file system to be let go", || {
             let ran = run(&["umount", self.mounted_at.to_str().unwrap()]);
             (ran.code == 0).then_some(())
         });
     }
 
-    /// From now on nothing reaches it.
+    /// Nothing is written from now on.
     fn cut(&self) {
-        must(&["perl", "-e", CUT, self.mounted_at.to_str().unwrap()]);
+        run_ok(&["perl", "-e", CUT, self.mounted_at.to_str().unwrap()]);
     }
 
-    /// The power is back: what the journal holds is replayed, and the file system checked.
+    /// Replays the file system's journal, and checks the file system.
     fn restore(&self) {
         self.unmount();
         let ran = run(&["e2fsck", "-p", self.image.to_str().unwrap()]);
@@ -93,13 +93,12 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // Gone at the end of the namespace all the same.
+        // It ends with the namespace at the latest.
         let _ = run(&["umount", "-l", self.mounted_at.to_str().unwrap()]);
     }
 }
 
-/// What is missing on this machine, if anything.
-fn lacking() -> Option<String> {
+fn missing_requirement() -> Option<String> {
     if run(&["id", "-u"]).stdout.trim() != "0" {
         return Some("it takes root".to_owned());
     }
@@ -108,7 +107,7 @@ fn lacking() -> Option<String> {
     if let Some(program) = wanted.iter().find(|program| !has(program)) {
         return Some(format!("there is no {program}"));
     }
-    // All of it, once, with nothing at stake.
+    // A trial run.
     let home = folder();
     let (image, at) = (home.path().join("image"), home.path());
     std::fs::File::create(&image)
@@ -127,10 +126,10 @@ fn lacking() -> Option<String> {
 #[test]
 fn a_power_cut_loses_nothing_that_was_answered() {
     if std::env::var_os(INSIDE).is_some() {
-        return cut_again_and_again();
+        return power_cuts();
     }
-    if let Some(why) = lacking() {
-        return leave_out("power cuts", "REQUIRE_POWERFAIL", &why);
+    if let Some(why) = missing_requirement() {
+        return skip("power cuts", "REQUIRE_POWERFAIL", &why);
     }
     let name = std::thread::current().name().unwrap().to_owned();
     let status = Command::new("unshare")
@@ -142,28 +141,28 @@ fn a_power_cut_loses_nothing_that_was_answered() {
     assert!(status.unwrap().success(), "see above");
 }
 
-fn cut_again_and_again() {
+fn power_cuts() {
     let mut random = Random::new();
     let cycles = cycles(40);
     let home = folder();
     let disk = Disk::new(home.path());
-    let mut server = small();
+    let mut server = small_server();
     server.elsewhere = Some(disk.mounted_at.join("data"));
     server.launch();
-    let mut crowd = Crowd::gather(&server, 4, &mut random);
+    let mut workload = Workload::start(&server, 4, &mut random);
     let (mut in_start, mut without_tables, mut by_itself) = (0, 0, 0);
     let mut snapshots = BTreeSet::new();
     let mut start = Duration::from_millis(200);
-    crowd.work(|tally| {
+    workload.work(|tally| {
         for _ in 0..cycles {
-            whenever(&mut random, Duration::from_millis(1_200));
-            tally.faults_begin_or_end();
+            sleep_random(&mut random, Duration::from_millis(1_200));
+            tally.toggle_faults();
             disk.cut();
-            // It may notice, or not get to it.
-            whenever(&mut random, Duration::from_millis(20));
+            // The server may notice, or be killed first.
+            sleep_random(&mut random, Duration::from_millis(20));
             by_itself += u32::from(server.ended().is_some());
             server.kill();
-            tally.faults_begin_or_end();
+            tally.toggle_faults();
             disk.restore();
             if random.below(8) == 0 {
                 without_tables += 1;
@@ -172,26 +171,26 @@ fn cut_again_and_again() {
             while random.below(4) == 0 {
                 in_start += 1;
                 server.begin();
-                whenever(&mut random, start);
+                sleep_random(&mut random, start);
                 disk.cut();
                 server.kill();
                 disk.restore();
             }
             let begun = Instant::now();
             server.launch();
-            snapshots.insert(kept(&server).0);
+            snapshots.insert(log_extent(&server).0);
             start = begun.elapsed();
             tally.check();
         }
     });
-    crowd.settle();
-    crowd.report(&format!(
+    workload.verify();
+    workload.report(&format!(
         "power: {} cuts survived, {in_start} of them in a start, {without_tables} times without \
          tables, {by_itself} times the server had stopped by itself, over {} snapshots and a log that \
          begins at segment {}",
         cycles + in_start,
         snapshots.len(),
-        kept(&server).1
+        log_extent(&server).1
     ));
     assert_eq!(server.stop(), 0);
 }

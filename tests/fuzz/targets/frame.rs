@@ -1,4 +1,4 @@
-//! The log: segments as they may lie on a disk, and records whose checksums happen to be right.
+//! The log: segments of any bytes, and records with a valid checksum.
 #![no_main]
 
 use arf::store::fuzz;

@@ -1,4 +1,4 @@
-//! Plans as Terraform, or anybody else, may write them.
+//! Plans, valid or not.
 #![no_main]
 
 use arf::decide::{Action, Evidence, Rules, decide};

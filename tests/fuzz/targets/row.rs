@@ -1,4 +1,4 @@
-//! Rows, openings and entries as they may lie in the tables.
+//! Rows, openings and entries of any bytes.
 #![no_main]
 
 use arf::audit::Opening;
@@ -14,7 +14,7 @@ fuzz_target!(|input: (u8, u16, &[u8], &[u8])| {
     let tenant = TenantId::from_bytes([7; 16]);
     let _ = store::open_envelope(tenant, table, key, payload);
     if let Ok(row) = Row::decode(table, version, key, payload) {
-        // What was read can be written, and is then read as the same.
+        // A decoded value encodes, and decodes to the same.
         let written = Mutation::from(row).op(tenant);
         let (key, again) = fuzz::put(&written);
         let row = Row::decode(table, 1, key, &again).expect("a row that was written is read");
