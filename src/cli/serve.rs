@@ -62,7 +62,7 @@ fn start_error(error: StartError) -> CliError {
     };
     let damaged = matches!(error, StartError::Open(OpenError::Damaged { .. }));
     let advice = if damaged {
-        "; `arf repair --salvage` keeps what can be read"
+        "; `arf repair --salvage --out DIR` writes what can be read as a backup"
     } else {
         ""
     };
