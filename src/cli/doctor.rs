@@ -108,9 +108,9 @@ pub fn run(args: &Args) -> CliResult {
 
     let mut found = Findings::default();
     if survey.empty {
-        found.fine("data", "nothing is in it yet: the first start founds it");
+        found.fine("data", "empty: the first start initializes it");
         if survey.restore_cut_short {
-            found.note("restore", "one was cut short: run it again");
+            found.note("restore", "one was interrupted: run it again");
         }
     } else {
         found.look(&data, &survey);
@@ -220,7 +220,7 @@ impl Findings {
             OpenError::Damaged { .. } if survey.restore_cut_short => self.add(
                 "restore",
                 State::Damaged,
-                format!("one was cut short, and a start is refused: {error}"),
+                format!("one was interrupted, and a start is refused: {error}"),
                 "run `arf restore BACKUP` again",
             ),
             OpenError::Damaged { .. } | OpenError::Row(_) | OpenError::Rebuild { .. } => self.add(
@@ -248,12 +248,12 @@ impl Findings {
         match (facts.boot_epoch, facts.clean) {
             (None, _) => self.fine("last stop", "it was never started"),
             (Some(starts), true) => {
-                self.fine("last stop", format!("in order; started {starts} times"));
+                self.fine("last stop", format!("clean; started {starts} times"));
             }
             (Some(_), false) => self.note(
                 "last stop",
-                "not in order (a crash, a kill or a power cut): nothing that was answered is lost, \
-                 the next start recovers by itself",
+                "unclean (a crash, a kill or a power cut): no acknowledged write is lost, and the \
+                 next start recovers",
             ),
         }
         let (count, bytes) = survey.segments;
@@ -347,7 +347,7 @@ impl Findings {
             self.note(
                 "snapshots",
                 format!(
-                    "{} is damaged; the log and the other snapshot make up for it",
+                    "{} is damaged; the log and the other snapshot replace it",
                     damaged.display()
                 ),
             );
@@ -356,8 +356,8 @@ impl Findings {
             self.note(
                 "snapshots",
                 format!(
-                    "{} is damaged; the log and the snapshot before it make up for it, and the next \
-                     start moves it to the quarantine",
+                    "{} is damaged; the log and the snapshot before it replace it, and the next start \
+                     moves it to quarantine/",
                     damaged.display()
                 ),
             );
@@ -370,14 +370,14 @@ impl Findings {
             TablesState::Present => self.fine("tables", format!("present, {bytes} bytes")),
             TablesState::Missing => self.note("tables", "missing: the next start builds them"),
             TablesState::Rebuilding if in_use => {
-                self.note("tables", "old rows are on their way back to them");
+                self.note("tables", "being rebuilt");
             }
             TablesState::Rebuilding => {
-                self.note("tables", "not finished: the next start builds them anew");
+                self.note("tables", "incomplete: the next start rebuilds them");
             }
             TablesState::Doubtful => self.note(
                 "tables",
-                "a write to them failed (a full disk?): the next start builds them anew",
+                "a write to them failed (a full disk?): the next start rebuilds them",
             ),
         }
     }
@@ -408,7 +408,7 @@ impl Findings {
             Ok(None) => {
                 return self.fine(
                     WHAT,
-                    format!("no {file}: the first keys are kept elsewhere"),
+                    format!("no {file}: the first keys are stored elsewhere"),
                 );
             }
             Err(error) => {
@@ -418,7 +418,7 @@ impl Findings {
         let Some(rows) = rows else {
             return self.fine(
                 WHAT,
-                format!("{file} is there; its keys were not looked up"),
+                format!("{file} is present; its keys were not checked"),
             );
         };
         let keys = [
@@ -440,17 +440,20 @@ impl Findings {
         if rows.keys.is_empty() {
             self.fine(
                 WHAT,
-                format!("{file} is there: the first start makes its keys"),
+                format!("{file} is present: the first start creates its keys"),
             );
         } else if stale.is_empty() {
-            self.fine(WHAT, format!("{file} is up to date: {} good", is_are(&all)));
+            self.fine(
+                WHAT,
+                format!("{file} is up to date: {} valid", is_are(&all)),
+            );
         } else {
             self.add(
                 WHAT,
                 State::Note,
-                format!("{file} is stale: {} not good any more", is_are(&stale)),
+                format!("{file} is stale: {} no longer valid", is_are(&stale)),
                 &format!(
-                    "`arf key create` makes keys; then move {} away",
+                    "create keys with `arf key create`, then move {} away",
                     data.join(file).display()
                 ),
             );
@@ -459,8 +462,8 @@ impl Findings {
 
     fn signing_key(&mut self, data: &Path, rows: Option<&Rows>) {
         const WHAT: &str = "signing key";
-        const LOST: &str = "put the file back from where private keys are kept; if it is lost, make a backup and \
-                            restore it: `arf restore` makes a new key and says so in every log";
+        const LOST: &str = "restore the file from your copy of the private keys; if it is lost, create a backup and \
+                            restore it: `arf restore` creates a new key and records it in every log";
         let signed = rows.and_then(|rows| rows.signed);
         match keyfile::load_signing_key(data) {
             Ok(key) => {
@@ -477,12 +480,12 @@ impl Findings {
                     ),
                     _ => self.fine(
                         WHAT,
-                        format!("{SIGNING_KEY} is there, for its owner only: {kid}"),
+                        format!("{SIGNING_KEY} is present, readable only by its owner: {kid}"),
                     ),
                 }
             }
             Err(KeyFileError::Missing { .. }) if rows.is_some() && signed.is_none() => {
-                self.fine(WHAT, "none yet: the first start makes it");
+                self.fine(WHAT, "none yet: the first start creates it");
             }
             Err(error @ KeyFileError::Missing { .. }) => {
                 self.add(WHAT, State::Problem, error.to_string(), LOST);
@@ -491,19 +494,19 @@ impl Findings {
         }
     }
 
-    /// Below what the store wants, it stops writes.
+    /// Below its watermark the store refuses writes.
     fn room(&mut self, survey: &DirectorySummary, wants: u64) {
         let free = survey.free;
         if free >= wants {
-            self.fine("disk", format!("{free} bytes free; the log wants {wants}"));
+            self.fine("disk", format!("{free} bytes free; {wants} required"));
         } else {
             self.add(
                 "disk",
                 State::Problem,
                 format!(
-                    "{free} bytes free, and the log wants {wants}: nothing is written until there is room"
+                    "{free} bytes free, {wants} required: writes are refused until there is space"
                 ),
-                "make room; old backups and quarantine/ are the first to look at",
+                "free some space: old backups and quarantine/ may be deleted",
             );
         }
     }
@@ -514,7 +517,7 @@ impl Findings {
             let message = if configured {
                 "the server makes none: set `backup.dir` in its configuration"
             } else {
-                "not known: name the server's configuration with --config"
+                "unknown: name the server's configuration with --config"
             };
             return self.note(WHAT, message);
         };
@@ -524,22 +527,22 @@ impl Findings {
                 WHAT,
                 State::Note,
                 format!("none in {dir} yet"),
-                "`arf backup DIR` makes one",
+                "run `arf backup DIR`",
             );
         };
         let age = clock::now().since(last);
         let late = plan.every.is_some_and(|every| age > every * 2);
         let message = format!(
-            "the last one in {dir} was made at {last}, {} ago",
-            words(age)
+            "the last one in {dir} is of {last}, {} ago",
+            in_largest_unit(age)
         );
         if late {
-            let every = plan.every.map_or_else(String::new, words);
+            let every = plan.every.map_or_else(String::new, in_largest_unit);
             self.add(
                 WHAT,
                 State::Note,
-                format!("{message}, and one is due every {every}"),
-                "look into the server's log for why",
+                format!("{message}; one is due every {every}"),
+                "see the server's log",
             );
         } else {
             self.fine(WHAT, message);
@@ -623,7 +626,7 @@ fn is_are(names: &[&str]) -> String {
 }
 
 /// A duration in its largest unit.
-fn words(duration: Duration) -> String {
+fn in_largest_unit(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (number, unit) = match seconds {
         0..120 => (seconds, "seconds"),
@@ -662,7 +665,7 @@ mod tests {
             (86_400, "24 hours"),
             (259_200, "3 days"),
         ] {
-            assert_eq!(words(Duration::from_secs(seconds)), text);
+            assert_eq!(in_largest_unit(Duration::from_secs(seconds)), text);
         }
     }
 }

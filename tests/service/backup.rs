@@ -597,7 +597,7 @@ fn the_doctor_tells_what_is_so_and_changes_nothing() {
     assert_eq!((code, &told["state"]), (0, &json!("fine")), "{told:#}");
     for (what, words) in [
         ("format", "1; this version reads up to 1"),
-        ("last stop", "in order"),
+        ("last stop", "clean"),
         ("credentials", "up to date"),
         ("backups", "the last one in"),
         ("disk", "bytes free"),
@@ -637,10 +637,10 @@ fn the_doctor_tells_what_is_so_and_changes_nothing() {
     let before = files(&data);
     let (code, told) = doctor(&data, &[]);
     assert_eq!((code, &told["state"]), (0, &json!("note")), "{told:#}");
-    assert!(check(&told, "last stop").1.contains("not in order"));
+    assert!(check(&told, "last stop").1.contains("unclean"));
     let (state, said) = check(&told, "credentials");
     assert!(
-        state == "note" && said.contains("the api key is not good"),
+        state == "note" && said.contains("the api key is no longer valid"),
         "{said}"
     );
     assert!(files(&data) == before, "something was changed");
@@ -701,7 +701,7 @@ fn the_doctor_tells_what_is_so_and_changes_nothing() {
         }
         let (code, told) = doctor(&dir, &[]);
         assert_eq!(code, 0, "{told:#}");
-        assert!(check(&told, "data").1.contains("nothing is in it"));
+        assert!(check(&told, "data").1.contains("empty"));
         assert!(!dir.join("LOCK").exists());
     }
 }
