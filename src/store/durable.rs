@@ -49,7 +49,7 @@ pub(super) type Outcome = Result<Mark, Lost>;
 
 /// Resolves once the record is durable, or lost.
 #[derive(Debug)]
-#[must_use = "a record that nobody waits for is durable at an unknown time"]
+#[must_use = "without waiting, it is unknown when the record is durable, or whether it is lost"]
 pub struct Durable(pub(super) oneshot::Receiver<Outcome>);
 
 impl Future for Durable {

@@ -178,8 +178,8 @@ proptest! {
             let path = operation["path"].as_str().unwrap();
             prop_assert!(["/size", "/permission_level", "/change_scope", "/operation"].contains(&path));
         }
-        // A step less would not have been enough. (Beside more history a measurement is told as it
-        // would have to be today, which is more than enough.)
+        // A step less is not enough. (Together with more history, a measurement is given as it has to be
+        // today, which is more than enough.)
         for index in 0..found.changes.len() {
             let step = match found.changes[index].field.as_str() {
                 "evidence" => -1.0,

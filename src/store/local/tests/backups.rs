@@ -49,10 +49,7 @@ fn what_is_only_looked_at_is_shown_whole_and_left_as_it_is() {
 fn a_look_finds_rows_that_are_not_those_of_the_head() {
     let mut f = Fixture::new();
     f.write([1; 20]);
-    let extra = Op::put(tenant(1), FACTS, vec![99], 1, b"in no record");
-    let expected = f.tenants.get_mut(&tenant(1)).unwrap();
-    expected.ledger.fold(&extra);
-    f.write([1]);
+    f.write_head_with_a_missing_row();
     f.close();
     let seen = ReadOnly::open(f.dir.path(), &SCHEMA).unwrap();
     let error = seen.check_rows(&mut |_, _, _| {}).unwrap_err();

@@ -210,6 +210,14 @@ impl Fixture {
         self.store().append(record, ())
     }
 
+    /// Writes a record of tenant 1 whose head counts a row that is in no record.
+    pub fn write_head_with_a_missing_row(&mut self) {
+        let missing = Op::put(tenant(1), FACTS, vec![99], 1, b"in no record");
+        let expected = self.tenants.get_mut(&tenant(1)).unwrap();
+        expected.ledger.fold(&missing);
+        self.write([1]);
+    }
+
     pub fn write(&mut self, numbers: impl IntoIterator<Item = u8>) {
         let durable: Vec<_> = numbers
             .into_iter()

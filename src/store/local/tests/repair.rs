@@ -138,11 +138,7 @@ fn without_tables_that_can_be_used_the_next_start_makes_them() {
 fn a_repair_that_does_not_come_to_the_head_changes_nothing() {
     let mut f = Fixture::new();
     f.write([1; 20]);
-    // A row that no record has.
-    let extra = Op::put(tenant(1), FACTS, vec![99], 1, b"in no record");
-    let expected = f.tenants.get_mut(&tenant(1)).unwrap();
-    expected.ledger.fold(&extra);
-    f.write([1]);
+    f.write_head_with_a_missing_row();
     f.wait_until_applied();
     f.close();
     let before = files(f.dir.path());
